@@ -1,0 +1,118 @@
+//! The connection to NATS.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{Client, ConnectOptions, Event, connection::State, jetstream};
+use secrecy::ExposeSecret as _;
+use tokio::time::Instant;
+
+use crate::{
+    Error,
+    config::{self, Nats, ms},
+};
+
+/// A connection that knows how often it was made, so that the relay can look at the streams after each loss.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    client: Client,
+    context: jetstream::Context,
+    connections: Arc<AtomicU64>,
+    replicas: usize,
+}
+
+impl Broker {
+    /// Connects, waiting for the broker up to `start_timeout_ms`; later losses are mended by itself.
+    ///
+    /// # Errors
+    /// [`Error::Broker`] when the broker does not answer in time; [`Error::Config`] when the seed can't be read.
+    pub async fn connect(service: &str, settings: &Nats) -> Result<Self, Error> {
+        let connections = Arc::new(AtomicU64::new(0));
+        let seed = config::read_secret("nats.nkey_seed", &settings.nkey_seed, &settings.nkey_seed_file)?;
+        let deadline = Instant::now() + ms(settings.start_timeout_ms);
+        let addresses: Vec<String> = settings.url.split(',').map(|url| url.trim().to_owned()).collect();
+        let client = loop {
+            let attempt = options(service, settings, seed.expose_secret(), &connections).connect(&addresses).await;
+            match attempt {
+                Ok(client) => break client,
+                Err(error) if Instant::now() >= deadline => return Err(Error::broker(error)),
+                Err(error) => {
+                    tracing::warn!(%error, "the broker does not answer yet");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+        };
+        let context = jetstream::ContextBuilder::new()
+            .timeout(ms(settings.request_timeout_ms))
+            .max_ack_inflight(1000)
+            .build(client.clone());
+        Ok(Self { client, context, connections, replicas: settings.replicas })
+    }
+
+    /// The JetStream API.
+    #[must_use]
+    pub fn jetstream(&self) -> &jetstream::Context {
+        &self.context
+    }
+
+    /// The plain connection.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// How many times the connection was made; another number means that it was lost in between.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// Whether the connection stands.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Replicas that each stream must have.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.replicas
+    }
+}
+
+fn options(service: &str, settings: &Nats, seed: &str, connections: &Arc<AtomicU64>) -> ConnectOptions {
+    let connections = Arc::clone(connections);
+    let mut options = ConnectOptions::new()
+        .name(service)
+        .request_timeout(Some(ms(settings.request_timeout_ms)))
+        .ping_interval(Duration::from_secs(5))
+        .reconnect_delay_callback(|attempt| {
+            // quick first, then twice a second: a broker that restarts is found again at once
+            Duration::from_millis(u64::try_from(attempt).unwrap_or(u64::MAX).saturating_mul(50).min(500))
+        })
+        .event_callback(move |event| {
+            let connections = Arc::clone(&connections);
+            async move {
+                match event {
+                    Event::Connected => {
+                        connections.fetch_add(1, Ordering::AcqRel);
+                        tracing::info!("connected to the broker");
+                    }
+                    Event::Disconnected => tracing::warn!("the connection to the broker is lost"),
+                    other => tracing::warn!(event = %other, "the broker's connection reports"),
+                }
+            }
+        });
+    if !seed.is_empty() {
+        options = options.nkey(seed.to_owned());
+    }
+    if !settings.ca_file.is_empty() {
+        options = options.add_root_certificates(settings.ca_file.clone().into()).require_tls(true);
+    }
+    options
+}

@@ -1,0 +1,85 @@
+//! Events arrive in batches, each batch in one transaction: ids seen before are dropped, the rest is applied, what it emits
+//! is written, all is committed, and only then acknowledged.
+//!
+//! The broker redelivers and reorders, so a [`Handler`] must stand both: the id makes an event count once, the version in
+//! its payload keeps an older fact from overwriting a newer one.
+
+mod batch;
+pub(crate) mod cloudevents;
+mod consumer;
+mod dead;
+mod delivery;
+
+use std::{error::Error as StdError, future::Future};
+
+use sqlx::PgConnection;
+
+pub(crate) use consumer::Consumer;
+pub use delivery::{ContentType, Delivery};
+
+/// What a consumer listens to.
+#[derive(Debug, Clone, Copy)]
+pub struct Subscription {
+    /// Name of the consumer, at the broker and in the database; replicas share it. Lower case with hyphens, no dots. A
+    /// consumer that needs other subjects needs another name, or it would miss the past of the new ones.
+    pub durable: &'static str,
+    /// The stream; see [`crate::streams`].
+    pub stream: &'static str,
+    /// Subjects of the stream; empty for all.
+    pub subjects: &'static [&'static str],
+}
+
+/// Applies events.
+pub trait Handler: Send + Sync + 'static {
+    /// Applies one event in the batch's transaction. Nothing but the transaction may change here: the call is repeated when
+    /// a neighbour fails.
+    fn handle(&self, tx: &mut PgConnection, delivery: &Delivery) -> impl Future<Output = Result<(), Rejection>> + Send;
+
+    /// A batch was committed: refresh what is kept in memory, wake workers.
+    fn committed(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+}
+
+/// Why an event was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// It can never be applied: it goes to the dead letters with this reason.
+    #[error("{0}")]
+    Poison(String),
+    /// It came before something it needs: it comes again, with back-off, for ever.
+    #[error("too early: {0}")]
+    NotYet(String),
+    /// Applying it failed: it comes again, with back-off, for ever.
+    #[error("{0}")]
+    Retry(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl Rejection {
+    /// The event can never be applied.
+    pub fn poison(reason: impl std::fmt::Display) -> Self {
+        Self::Poison(reason.to_string())
+    }
+
+    /// The event came too early.
+    pub fn not_yet(reason: impl std::fmt::Display) -> Self {
+        Self::NotYet(reason.to_string())
+    }
+
+    /// Applying failed for a reason that may pass.
+    pub fn retry(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Retry(error.into())
+    }
+}
+
+impl From<sqlx::Error> for Rejection {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Retry(Box::new(error))
+    }
+}
+
+impl From<crate::Error> for Rejection {
+    fn from(error: crate::Error) -> Self {
+        Self::Retry(Box::new(error))
+    }
+}

@@ -1,0 +1,199 @@
+//! Applies one batch in one transaction.
+//!
+//! First all at once, because that is cheapest. If one event fails, everything is rolled back and done again with a
+//! savepoint around each, so that the failed one leaves no trace and its neighbours stay.
+
+use std::{
+    any::Any,
+    collections::{BTreeSet, HashMap},
+    panic::AssertUnwindSafe,
+};
+
+use futures::FutureExt as _;
+use sqlx::{Acquire as _, PgConnection, PgPool};
+use tracing::Instrument as _;
+
+use super::{
+    Handler, Rejection,
+    cloudevents::Headers,
+    dead::{self, Letter, storable},
+    delivery::Delivery,
+};
+use crate::{fault, telemetry};
+
+/// An event whose handler panicked is set aside at this delivery.
+const PANICS_ALLOWED: u64 = 3;
+
+/// One message, read or not.
+pub(super) struct Item {
+    /// What the inbox knows it by: the event's id, or its place in the stream when it has none.
+    pub(super) key: String,
+    pub(super) subject: String,
+    pub(super) headers: Headers,
+    pub(super) payload: bytes::Bytes,
+    pub(super) stream: String,
+    pub(super) stream_sequence: u64,
+    pub(super) attempt: u64,
+    pub(super) delivery: Result<Delivery, String>,
+}
+
+impl Item {
+    pub(super) fn new(subject: String, headers: Headers, payload: bytes::Bytes, (stream, sequence): (String, u64), attempt: u64) -> Self {
+        let delivery = Delivery::read(subject.clone(), headers.clone(), &payload, (stream.clone(), sequence), attempt);
+        let key = match &delivery {
+            Ok(delivery) => storable(&delivery.id),
+            Err(_) => format!("{stream}@{sequence}"),
+        };
+        Self { key, subject, headers, payload, stream, stream_sequence: sequence, attempt, delivery }
+    }
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Applied.
+    Applied,
+    /// Seen before.
+    Duplicate,
+    /// Set aside.
+    Dead(String),
+    /// To come again.
+    Again(String),
+}
+
+/// Applies the batch and commits. One verdict an item, in order.
+pub(super) async fn apply<H: Handler>(pool: &PgPool, consumer: &str, handler: &H, items: &[Item]) -> Result<Vec<Verdict>, sqlx::Error> {
+    let suspicious = items.iter().any(|item| item.attempt > 1 || item.delivery.is_err());
+    if !suspicious && let Some(verdicts) = attempt(pool, consumer, handler, items, false).await? {
+        return Ok(verdicts);
+    }
+    let verdicts = attempt(pool, consumer, handler, items, true).await?;
+    Ok(verdicts.unwrap_or_default())
+}
+
+/// With savepoints it always ends with verdicts; without, it gives up (none) at the first event that fails.
+async fn attempt<H: Handler>(
+    pool: &PgPool,
+    consumer: &str,
+    handler: &H,
+    items: &[Item],
+    savepoints: bool,
+) -> Result<Option<Vec<Verdict>>, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let fresh = claim(&mut tx, consumer, items).await?;
+    let mut decided: HashMap<&str, Verdict> = HashMap::new();
+    let mut verdicts = Vec::with_capacity(items.len());
+    for item in items {
+        let verdict = match decided.get(item.key.as_str()) {
+            // a second copy in one batch: it comes again if the first does
+            Some(Verdict::Again(reason)) => Verdict::Again(reason.clone()),
+            Some(_) => Verdict::Duplicate,
+            None if !fresh.contains(&item.key) => Verdict::Duplicate,
+            None if savepoints => one(&mut tx, consumer, handler, item).await?,
+            None => match &item.delivery {
+                Ok(delivery) if guarded(handler, &mut tx, delivery).await.is_ok() => Verdict::Applied,
+                _ => {
+                    tx.rollback().await?;
+                    return Ok(None);
+                }
+            },
+        };
+        decided.insert(&item.key, verdict.clone());
+        verdicts.push(verdict);
+    }
+    release(&mut tx, consumer, &decided).await?;
+    fault::point("inbox_before_commit");
+    tx.commit().await?;
+    fault::point("inbox_after_commit");
+    Ok(Some(verdicts))
+}
+
+/// Writes the ids down and returns those that are new. In order of id, so that two replicas with the same messages wait
+/// for each other instead of dead-locking.
+async fn claim(tx: &mut PgConnection, consumer: &str, items: &[Item]) -> Result<BTreeSet<String>, sqlx::Error> {
+    let keys: Vec<String> = items.iter().map(|item| item.key.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+    let fresh = sqlx::query_scalar!(
+        "INSERT INTO runtime.inbox (consumer, event_id)
+         SELECT $1, key FROM unnest($2::text[]) WITH ORDINALITY AS k (key, place) ORDER BY place
+         ON CONFLICT DO NOTHING RETURNING event_id",
+        consumer,
+        &keys,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(fresh.into_iter().collect())
+}
+
+/// Takes the ids out again of what is to come again.
+async fn release(tx: &mut PgConnection, consumer: &str, decided: &HashMap<&str, Verdict>) -> Result<(), sqlx::Error> {
+    let again: Vec<String> = decided
+        .iter()
+        .filter(|(_, verdict)| matches!(verdict, Verdict::Again(_)))
+        .map(|(key, _)| (*key).to_owned())
+        .collect();
+    if !again.is_empty() {
+        sqlx::query!("DELETE FROM runtime.inbox WHERE consumer = $1 AND event_id = ANY($2)", consumer, &again)
+            .execute(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn one<H: Handler>(tx: &mut PgConnection, consumer: &str, handler: &H, item: &Item) -> Result<Verdict, sqlx::Error> {
+    let reason = match &item.delivery {
+        Err(reason) => reason.clone(),
+        Ok(delivery) => {
+            let mut savepoint = tx.begin().await?;
+            let outcome = guarded(handler, &mut savepoint, delivery).await;
+            if outcome.is_ok() {
+                savepoint.commit().await?;
+            } else {
+                savepoint.rollback().await?;
+            }
+            match outcome {
+                Ok(()) => return Ok(Verdict::Applied),
+                Err(Refusal::Rejected(Rejection::Poison(reason))) => reason,
+                Err(Refusal::Panicked(reason)) if item.attempt >= PANICS_ALLOWED => reason,
+                Err(again) => return Ok(Verdict::Again(again.to_string())),
+            }
+        }
+    };
+    let (event_id, event_type) = item.delivery.as_ref().map_or(("", ""), |delivery| (&delivery.id, &delivery.ce_type));
+    let letter = Letter {
+        consumer,
+        event_id,
+        event_type,
+        subject: &item.subject,
+        stream: &item.stream,
+        stream_sequence: item.stream_sequence,
+        headers: &item.headers,
+        payload: &item.payload,
+        reason: &reason,
+    };
+    dead::record(tx, letter).await?;
+    Ok(Verdict::Dead(reason))
+}
+
+/// Why a handler did not apply an event.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Rejected(Rejection),
+    #[error("the handler panicked: {0}")]
+    Panicked(String),
+}
+
+/// Calls the handler inside a span that continues the sender's trace; a panic is caught.
+pub(super) async fn guarded<H: Handler>(handler: &H, tx: &mut PgConnection, delivery: &Delivery) -> Result<(), Refusal> {
+    let span = telemetry::trace::event_span(delivery);
+    let outcome = AssertUnwindSafe(async { handler.handle(tx, delivery).await }).catch_unwind().instrument(span).await;
+    match outcome {
+        Ok(outcome) => outcome.map_err(Refusal::Rejected),
+        Err(panic) => Err(Refusal::Panicked(words(panic.as_ref()))),
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+}

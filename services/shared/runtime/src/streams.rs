@@ -1,0 +1,104 @@
+//! The streams: one a producing context, owned here, created by whichever service starts first, read back and checked by all.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    self,
+    stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
+};
+
+use crate::Error;
+
+/// What the government data platform sends.
+pub const GOVDATA: &str = "GOVDATA";
+/// Facts of credit-profile.
+pub const PROFILE: &str = "PROFILE";
+/// Facts of product-catalog.
+pub const CATALOG: &str = "CATALOG";
+/// Facts of matching.
+pub const MATCHING: &str = "MATCHING";
+/// Facts of subsidy.
+pub const SUBSIDY: &str = "SUBSIDY";
+/// Facts of feedback.
+pub const FEEDBACK: &str = "FEEDBACK";
+
+/// Every stream with its subjects.
+pub const ALL: [(&str, &str); 6] = [
+    (GOVDATA, "gov.data.v1.>"),
+    (PROFILE, "zr.profile.>"),
+    (CATALOG, "zr.catalog.>"),
+    (MATCHING, "zr.matching.>"),
+    (SUBSIDY, "zr.subsidy.>"),
+    (FEEDBACK, "zr.feedback.>"),
+];
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Messages are kept this long; the outbox keeps them at least as long.
+const MAX_AGE: Duration = DAY.saturating_mul(14);
+/// The broker drops a message id that comes twice within this time.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+
+/// The stream that a service publishes, by the service's name; none for a service that publishes nothing.
+#[must_use]
+pub fn published_by(service: &str) -> Option<&'static str> {
+    match service {
+        "credit-profile" | "profile" => Some(PROFILE),
+        "product-catalog" | "catalog" => Some(CATALOG),
+        "matching" => Some(MATCHING),
+        "subsidy" => Some(SUBSIDY),
+        "feedback" => Some(FEEDBACK),
+        _ => None,
+    }
+}
+
+/// How a stream must be configured.
+///
+/// # Errors
+/// [`Error::Broker`] when there is no stream of this name.
+pub fn configuration(name: &str, replicas: usize) -> Result<Config, Error> {
+    let (name, subjects) = ALL
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| Error::Broker(format!("there is no stream {name}")))?;
+    Ok(Config {
+        name: name.to_owned(),
+        subjects: vec![subjects.to_owned()],
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        discard: DiscardPolicy::New,
+        max_age: MAX_AGE,
+        duplicate_window: DUPLICATE_WINDOW,
+        num_replicas: replicas,
+        deny_delete: true,
+        deny_purge: true,
+        allow_direct: true,
+        ..Config::default()
+    })
+}
+
+/// Creates the stream when it is missing, reads it back and checks it.
+///
+/// # Errors
+/// [`Error::Mismatch`] when it exists and is configured otherwise; [`Error::Broker`].
+pub async fn ensure(context: &jetstream::Context, name: &str, replicas: usize) -> Result<jetstream::stream::Stream, Error> {
+    let wanted = configuration(name, replicas)?;
+    let stream = context.get_or_create_stream(wanted.clone()).await.map_err(Error::broker)?;
+    match difference(&wanted, &stream.cached_info().config) {
+        Some(difference) => Err(Error::Mismatch { what: format!("stream {name}"), difference }),
+        None => Ok(stream),
+    }
+}
+
+fn difference(wanted: &Config, found: &Config) -> Option<String> {
+    macro_rules! compare {
+        ($($field:ident),*) => { $(
+            if found.$field != wanted.$field {
+                return Some(format!("{} is {:?}, must be {:?}", stringify!($field), found.$field, wanted.$field));
+            }
+        )* };
+    }
+    compare!(
+        subjects, retention, storage, discard, max_age, duplicate_window, num_replicas, deny_delete, deny_purge, no_ack, sealed
+    );
+    None
+}

@@ -1,0 +1,119 @@
+//! Logs, traces and metrics. Never personal data: ids of ours, names of methods, counts and times.
+//!
+//! Metrics are always kept and shown at `/metrics`; when an OTLP endpoint is set, traces, metrics and logs go there too.
+
+pub mod metrics;
+pub mod trace;
+
+use std::sync::OnceLock;
+
+use opentelemetry::{global, trace::TracerProvider as _};
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::{
+    Resource,
+    logs::SdkLoggerProvider,
+    metrics::SdkMeterProvider,
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SdkTracerProvider},
+};
+use prometheus::{Encoder as _, Registry, TextEncoder};
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::{
+    Error,
+    config::{LogFormat, Telemetry as Settings},
+};
+
+static REGISTRY: OnceLock<Registry> = OnceLock::new();
+
+/// Keeps the exports alive; [`Telemetry::shutdown`] sends what is left.
+#[derive(Debug)]
+pub struct Telemetry {
+    metrics: SdkMeterProvider,
+    traces: Option<SdkTracerProvider>,
+    logs: Option<SdkLoggerProvider>,
+}
+
+/// Starts telemetry for the process; call it once, inside the tokio runtime.
+///
+/// # Errors
+/// [`Error::Config`] when the filter or the endpoint can't be used, or telemetry was started before.
+pub fn start(service: &'static str, settings: &Settings) -> Result<Telemetry, Error> {
+    let wrong = |what: &str, error: &dyn std::fmt::Display| Error::Config(format!("telemetry.{what}: {error}"));
+    let filter = EnvFilter::try_new(&settings.filter).map_err(|error| wrong("filter", &error))?;
+    let resource = Resource::builder().with_service_name(service).build();
+    let endpoint = settings.otlp_endpoint.as_str();
+    let export = !endpoint.is_empty();
+
+    let registry = Registry::new();
+    let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build();
+    let mut metrics = SdkMeterProvider::builder()
+        .with_resource(resource.clone())
+        .with_reader(reader.map_err(|error| wrong("metrics", &error))?);
+    let (mut traces, mut logs) = (None, None);
+    if export {
+        let wrong = |error: opentelemetry_otlp::ExporterBuildError| wrong("otlp_endpoint", &error);
+        let exporter = opentelemetry_otlp::MetricExporter::builder().with_tonic().with_endpoint(endpoint).build();
+        metrics = metrics.with_periodic_exporter(exporter.map_err(wrong)?);
+        let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build();
+        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(f64::from(settings.trace_sample_ppm) / 1e6)));
+        traces = Some(
+            SdkTracerProvider::builder()
+                .with_resource(resource.clone())
+                .with_sampler(sampler)
+                .with_batch_exporter(exporter.map_err(wrong)?)
+                .build(),
+        );
+        let exporter = opentelemetry_otlp::LogExporter::builder().with_tonic().with_endpoint(endpoint).build();
+        logs = Some(
+            SdkLoggerProvider::builder()
+                .with_resource(resource)
+                .with_batch_exporter(exporter.map_err(wrong)?)
+                .build(),
+        );
+    }
+    let metrics = metrics.build();
+
+    let output = match settings.log {
+        LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer().compact().boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(output)
+        .with(traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("zhirong"))))
+        .with(logs.as_ref().map(OpenTelemetryTracingBridge::new))
+        .try_init()
+        .map_err(|error| wrong("start", &error))?;
+    global::set_meter_provider(metrics.clone());
+    global::set_text_map_propagator(TraceContextPropagator::new());
+    let _ = REGISTRY.set(registry);
+    Ok(Telemetry { metrics, traces, logs })
+}
+
+impl Telemetry {
+    /// Sends what is left. Blocks for a short time; call it last, off the async threads.
+    pub fn shutdown(self) {
+        if let Some(traces) = self.traces {
+            let _ = traces.shutdown();
+        }
+        if let Some(logs) = self.logs {
+            let _ = logs.shutdown();
+        }
+        let _ = self.metrics.shutdown();
+    }
+}
+
+/// All metrics as Prometheus text; empty before [`start`].
+#[must_use]
+pub fn prometheus_text() -> String {
+    let Some(registry) = REGISTRY.get() else {
+        return String::new();
+    };
+    let mut text = Vec::new();
+    if let Err(error) = TextEncoder::new().encode(&registry.gather(), &mut text) {
+        tracing::warn!(%error, "the metrics could not be written");
+    }
+    String::from_utf8(text).unwrap_or_default()
+}

@@ -33,7 +33,7 @@ impl Broker {
     /// [`Error::Broker`] when the broker does not answer in time; [`Error::Config`] when the seed can't be read.
     pub async fn connect(service: &str, settings: &Nats) -> Result<Self, Error> {
         let connections = Arc::new(AtomicU64::new(0));
-        let seed = config::read_secret("nats.nkey_seed", &settings.nkey_seed, &settings.nkey_seed_file)?;
+        let seed = config::read_secret(&settings.nkey_seed, &settings.nkey_seed_file)?;
         let deadline = Instant::now() + ms(settings.start_timeout_ms);
         let addresses: Vec<String> = settings.url.split(',').map(|url| url.trim().to_owned()).collect();
         let client = loop {

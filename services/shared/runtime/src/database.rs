@@ -26,7 +26,7 @@ const MIGRATION_LOCK: i64 = 0x7a68_6972_6f6e_6701;
 /// # Errors
 /// [`Error::Config`] when the URL is missing or malformed.
 pub fn connect_options(service: &str, settings: &Database) -> Result<PgConnectOptions, Error> {
-    let url = config::read_secret("database.url", &settings.url, &settings.url_file)?;
+    let url = config::read_secret(&settings.url, &settings.url_file)?;
     if url.expose_secret().is_empty() {
         return Err(Error::Config("database.url is missing".to_owned()));
     }

@@ -143,7 +143,8 @@ impl Service {
         };
         self.consumers.push(Box::pin(async move {
             consumer.attach().await?;
-            Ok(Box::pin(consumer.run()) as Task)
+            let task: Task = Box::pin(consumer.run());
+            Ok(task)
         }));
     }
 

@@ -57,7 +57,9 @@ pub fn start(service: &'static str, settings: &Settings) -> Result<Telemetry, Er
         let exporter = opentelemetry_otlp::MetricExporter::builder().with_tonic().with_endpoint(endpoint).build();
         metrics = metrics.with_periodic_exporter(exporter.map_err(wrong)?);
         let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build();
-        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(f64::from(settings.trace_sample_ppm) / 1e6)));
+        #[expect(clippy::float_arithmetic, reason = "a share of traces, no money")]
+        let share = f64::from(settings.trace_sample_ppm) / 1e6;
+        let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(share)));
         traces = Some(
             SdkTracerProvider::builder()
                 .with_resource(resource.clone())

@@ -1,6 +1,6 @@
 //! The gRPC server with its limits, health and reflection.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::middleware;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -29,13 +29,12 @@ pub(crate) struct GrpcServer {
     routes: Routes,
     settings: config::Grpc,
     health: HealthReporter,
-    pub(crate) address: SocketAddr,
 }
 
 impl GrpcServer {
     /// Listens; health and reflection are added to the routes.
     pub(crate) async fn bind(settings: &config::Grpc, routes: Routes) -> Result<Self, Error> {
-        let (listener, address) = super::listen("grpc", settings.listen, &settings.address_file).await?;
+        let (listener, _) = super::listen("grpc", settings.listen, &settings.address_file).await?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status("", ServingStatus::NotServing).await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -49,7 +48,7 @@ impl GrpcServer {
             .add_service(reflection)
             .into_axum_router()
             .layer(middleware::from_fn_with_state(places, call::around));
-        Ok(Self { listener, routes: routes.into(), settings: settings.clone(), health, address })
+        Ok(Self { listener, routes: routes.into(), settings: settings.clone(), health })
     }
 
     /// Lets the health status follow the readiness, until the token is cancelled.

@@ -9,14 +9,16 @@ umask 077
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${ZHIRONG_SECRETS:-$here/secrets}
 database_host=${ZHIRONG_DATABASE_HOST:-postgres:5432}
-mkdir -p "$dir"
+mkdir -p "$dir/tokens"
 # The folder keeps other users of the host out; the files in it are readable because each is mounted alone into containers
 # that run as different unprivileged users.
 chmod 0700 "$dir"
+chmod 0755 "$dir/tokens"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-hex() { od -An -v -tx1 "$@" | tr -d ' \n'; }
+# Bytes on standard input -> hexadecimal.
+hex() { od -An -v -tx1 | tr -d ' \n'; }
 
 # Hexadecimal on standard input -> bytes.
 unhex() {
@@ -81,6 +83,9 @@ done
     echo "# Public keys of the broker's users; nats.conf says what each may do."
     for user in $services gov; do cat "$dir/${user}_nats_nkey"; done
 } | keep nats_users.conf
+
+# The SMS provider's bearer token: put it in when there is a provider.
+[ -e "$dir/sms_token" ] || printf '' | keep sms_token
 
 # Tokens: the gateway reads the public half (JWKS); the private half is for `zhirong token` alone.
 if [ ! -e "$dir/signing-key.pem" ]; then

@@ -1,1 +1,13 @@
+//! What the stories share: a district of their own, run by the program its users run, and seen only from outside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    reason = "support of tests"
+)]
 
+pub mod district;
+pub mod liandu;

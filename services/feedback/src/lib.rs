@@ -1,1 +1,120 @@
+//! Feedback (服务评价): the rating SMS and the five-level rating.
+//!
+//! In: `loan.approved`. Out: `sms.queued`, `sms.delivered`, `sms.failed`, `rating.received`, `product.scored`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions))]
 
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use sqlx::migrate::Migrator;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use zhirong_proto::feedback::v1::{
+    contact_service_server::ContactServiceServer, feedback_report_service_server::FeedbackReportServiceServer,
+    rating_service_server::RatingServiceServer,
+};
+use zhirong_runtime::{Error, Service, config::{Settings, read_secret}};
+
+pub mod channel;
+mod error;
+pub mod events;
+mod grpc;
+pub mod phone;
+pub mod rating;
+pub mod sender;
+pub mod sms;
+mod store;
+pub mod text;
+
+/// The schema.
+pub static MIGRATIONS: Migrator = sqlx::migrate!();
+/// The commented defaults of this service's own settings.
+pub const DEFAULTS: &str = include_str!("../defaults.toml");
+
+/// Own settings; `defaults.toml` explains every key.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Own {
+    /// How messages leave.
+    pub sms: Sms,
+}
+
+/// How messages leave.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sms {
+    /// Which channel.
+    pub channel: ChannelKind,
+    /// Where the file channel writes.
+    pub file: PathBuf,
+    /// The provider's address.
+    pub url: String,
+    /// File with the provider's bearer token.
+    pub token_file: String,
+    /// Longest wait for the provider, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// The channels there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelKind {
+    /// A file.
+    File,
+    /// A provider behind HTTP.
+    Http,
+}
+
+/// Runs the service until shutdown.
+///
+/// # Errors
+/// When the settings, the database, the broker or the listener can't be used.
+pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Result<(), Error> {
+    let channel = configured(&settings.own.sms)?;
+    let mut service = Service::start("feedback", settings.common, &MIGRATIONS, shutdown).await?;
+    let wake = Arc::new(Notify::new());
+
+    service.consume(
+        events::SUBSCRIPTION,
+        events::LoanHandler {
+            clock: service.clock(),
+            sender: Arc::clone(&wake),
+        },
+    );
+    let sender = sender::Sender {
+        pool: service.pool(),
+        clock: service.clock(),
+        channel,
+        outbox: service.outbox(),
+        wake: Arc::clone(&wake),
+    };
+    service.background("sms sender", sender.run(service.shutdown()));
+
+    let feedback = grpc::Feedback {
+        pool: service.pool(),
+        clock: service.clock(),
+        outbox: service.outbox(),
+        sender: wake,
+    };
+    let routes = Routes::new(ContactServiceServer::new(feedback.clone()))
+        .add_service(RatingServiceServer::new(feedback.clone()))
+        .add_service(FeedbackReportServiceServer::new(feedback));
+    service.serve(routes).await
+}
+
+fn configured(sms: &Sms) -> Result<channel::Configured, Error> {
+    match sms.channel {
+        ChannelKind::File => Ok(channel::Configured::File(channel::file::FileChannel::new(sms.file.clone()))),
+        ChannelKind::Http if sms.url.is_empty() => {
+            Err(Error::Config("sms.url is empty; set the provider's address, or sms.channel = \"file\"".to_owned()))
+        }
+        ChannelKind::Http => {
+            let token = read_secret(&SecretString::default(), &sms.token_file)?;
+            channel::http::HttpChannel::try_new(&sms.url, token, Duration::from_millis(sms.timeout_ms))
+                .map(channel::Configured::Http)
+                .map_err(Error::other)
+        }
+    }
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! Starts the feedback service.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zhirong_runtime::run_main("feedback", feedback::DEFAULTS, feedback::serve)
+}

@@ -1,1 +1,31 @@
+//! The words that all contexts share: money, rates, ids, time, calendar, LPR, interest, features and rules.
+//!
+//! Pure: nothing here awaits, queries, or reads a clock by itself.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        clippy::float_arithmetic
+    )
+)]
 
+pub mod calendar;
+pub mod clock;
+pub mod feature;
+pub mod id;
+pub mod interest;
+pub mod lpr;
+pub mod money;
+pub mod rate;
+pub mod rule;
+pub mod uscc;
+
+pub use clock::Clock;
+pub use id::InstitutionId;
+pub use money::Fen;
+pub use rate::Ppm;
+pub use uscc::Uscc;

@@ -1,0 +1,161 @@
+//! The outcome report (成效报告) of a period, put together from every service's part.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use jiff::civil::Date;
+use serde::Serialize;
+use zhirong_kernel::money::Fen;
+use zhirong_proto::{
+    feedback::v1::{
+        GetFeedbackOutcomeRequest, GetFeedbackOutcomeResponse, feedback_report_service_client::FeedbackReportServiceClient,
+    },
+    matching::v1::{
+        GetMatchingOutcomeRequest, GetMatchingOutcomeResponse, matching_report_service_client::MatchingReportServiceClient,
+    },
+    subsidy::v1::{
+        GetSubsidyOutcomeRequest, GetSubsidyOutcomeResponse, subsidy_report_service_client::SubsidyReportServiceClient,
+    },
+};
+
+use crate::client::Authorised;
+
+/// What a district files for a period of business days. Each figure says what it counts.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// First day.
+    pub from: Date,
+    /// Last day, included.
+    pub to: Date,
+    /// Enterprises for which the calculator computed.
+    pub enterprises_computed: i64,
+    /// Orders placed.
+    pub orders_placed: i64,
+    /// Orders rejected by institutions.
+    pub orders_rejected: i64,
+    /// Loans approved.
+    pub loans_approved: i64,
+    /// Sum of the approved amounts, fen.
+    pub approved_fen: i64,
+    /// Loans paid out.
+    pub loans_disbursed: i64,
+    /// Sum of what was paid out, fen.
+    pub disbursed_fen: i64,
+    /// Enterprises that got a loan.
+    pub enterprises_with_loan: i64,
+    /// Grants with money set aside.
+    pub subsidy_grants: i64,
+    /// Enterprises that have one.
+    pub subsidy_enterprises: i64,
+    /// Sum set aside, fen.
+    pub subsidy_planned_fen: i64,
+    /// Grants that wait for money.
+    pub subsidy_waiting: i64,
+    /// Sum set aside by policy.
+    pub subsidy_by_policy: Vec<PolicyLine>,
+    /// Rating messages queued.
+    pub sms_queued: i64,
+    /// Rating messages the provider took.
+    pub sms_sent: i64,
+    /// Ratings received.
+    pub ratings: i64,
+    /// Of these, satisfied or very satisfied.
+    pub ratings_satisfied: i64,
+}
+
+/// The figures of one policy.
+#[derive(Debug, Serialize)]
+pub struct PolicyLine {
+    /// Chinese name.
+    pub name_zh: String,
+    /// Grants with money set aside.
+    pub grants: i64,
+    /// Sum set aside, fen.
+    pub planned_fen: i64,
+}
+
+/// Asks every service for its part.
+pub async fn gather(channel: Authorised, from: Date, to: Date) -> Result<Report> {
+    let (first, last) = (from.to_string(), to.to_string());
+    let matching: GetMatchingOutcomeResponse = MatchingReportServiceClient::new(channel.clone())
+        .get_matching_outcome(GetMatchingOutcomeRequest {
+            from: first.clone(),
+            to: last.clone(),
+        })
+        .await
+        .context("asking matching")?
+        .into_inner();
+    let subsidy: GetSubsidyOutcomeResponse = SubsidyReportServiceClient::new(channel.clone())
+        .get_subsidy_outcome(GetSubsidyOutcomeRequest {
+            from: first.clone(),
+            to: last.clone(),
+        })
+        .await
+        .context("asking subsidy")?
+        .into_inner();
+    let feedback: GetFeedbackOutcomeResponse = FeedbackReportServiceClient::new(channel)
+        .get_feedback_outcome(GetFeedbackOutcomeRequest {
+            from: first,
+            to: last,
+        })
+        .await
+        .context("asking feedback")?
+        .into_inner();
+
+    Ok(Report {
+        from,
+        to,
+        enterprises_computed: matching.computed_enterprises,
+        orders_placed: matching.orders_placed,
+        orders_rejected: matching.orders_rejected,
+        loans_approved: matching.loans_approved,
+        approved_fen: matching.approved_fen,
+        loans_disbursed: matching.loans_disbursed,
+        disbursed_fen: matching.disbursed_fen,
+        enterprises_with_loan: matching.enterprises_with_loan,
+        subsidy_grants: subsidy.grants,
+        subsidy_enterprises: subsidy.enterprises,
+        subsidy_planned_fen: subsidy.planned_fen,
+        subsidy_waiting: subsidy.waiting,
+        subsidy_by_policy: subsidy
+            .policies
+            .into_iter()
+            .map(|policy| PolicyLine {
+                name_zh: policy.name_zh,
+                grants: policy.grants,
+                planned_fen: policy.planned_fen,
+            })
+            .collect(),
+        sms_queued: feedback.sms_queued,
+        sms_sent: feedback.sms_sent,
+        ratings: feedback.ratings,
+        ratings_satisfied: feedback.ratings_satisfied,
+    })
+}
+
+fn yuan(fen: i64) -> String {
+    Fen::new(fen).to_yuan_string()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "成效报告 Outcome report   {} – {}", self.from, self.to)?;
+        writeln!(out, "  计算企业数   enterprises computed     {}", self.enterprises_computed)?;
+        writeln!(out, "  下单数       orders placed            {}", self.orders_placed)?;
+        writeln!(out, "  拒绝数       orders rejected          {}", self.orders_rejected)?;
+        writeln!(out, "  批准贷款笔数 loans approved           {}", self.loans_approved)?;
+        writeln!(out, "  批准金额     amount approved (CNY)    {}", yuan(self.approved_fen))?;
+        writeln!(out, "  放款笔数     loans disbursed          {}", self.loans_disbursed)?;
+        writeln!(out, "  放款金额     amount disbursed (CNY)   {}", yuan(self.disbursed_fen))?;
+        writeln!(out, "  获贷企业数   enterprises with a loan  {}", self.enterprises_with_loan)?;
+        writeln!(out, "  贴息笔数     subsidy grants           {}", self.subsidy_grants)?;
+        writeln!(out, "  贴息企业数   enterprises subsidised   {}", self.subsidy_enterprises)?;
+        writeln!(out, "  贴息金额     subsidy set aside (CNY)  {}", yuan(self.subsidy_planned_fen))?;
+        for policy in &self.subsidy_by_policy {
+            writeln!(out, "    {}  {} 笔 grants, {} CNY", policy.name_zh, policy.grants, yuan(policy.planned_fen))?;
+        }
+        writeln!(out, "  待额度贴息   grants waiting for money {}", self.subsidy_waiting)?;
+        writeln!(out, "  评价短信     rating SMS queued/sent   {}/{}", self.sms_queued, self.sms_sent)?;
+        write!(out, "  评价数       ratings (satisfied)      {} ({})", self.ratings, self.ratings_satisfied)
+    }
+}

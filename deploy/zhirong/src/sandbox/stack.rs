@@ -1,0 +1,205 @@
+//! The services and the gateway as processes: started in order, started again when one dies, stopped gently.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{sys::signal::{Signal, kill}, unistd::Pid};
+use tokio::process::{Child, Command};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use zhirong_servers::{Nats, Postgres};
+
+use super::SERVICES;
+use crate::token;
+
+/// Longest wait for a process to serve.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for a process to end by itself.
+const GRACE: Duration = Duration::from_secs(26);
+
+/// The running processes.
+pub struct Stack {
+    tasks: TaskTracker,
+    gateway: SocketAddr,
+    addresses: Vec<(&'static str, SocketAddr)>,
+    logs: PathBuf,
+}
+
+/// How to start one process, again and again the same.
+struct Program {
+    name: &'static str,
+    binary: PathBuf,
+    environment: BTreeMap<String, String>,
+    log: PathBuf,
+    pid_file: PathBuf,
+}
+
+impl Stack {
+    /// Starts every process; `stop` ends them.
+    pub async fn start(
+        dir: &Path,
+        postgres: &Postgres,
+        nats: &Nats,
+        keys: &Path,
+        listen: SocketAddr,
+        stop: CancellationToken,
+    ) -> Result<Self> {
+        let (logs, run) = (dir.join("log"), dir.join("run"));
+        fs::create_dir_all(&logs)?;
+        fs::create_dir_all(&run)?;
+        let binaries = std::env::current_exe()?.parent().context("the program's folder")?.to_path_buf();
+        let stack = |name: &'static str, environment| -> Result<Program> {
+            let binary = binaries.join(name);
+            if !binary.exists() {
+                bail!("{} is missing; build it with `cargo build --workspace --bins`", binary.display());
+            }
+            Ok(Program {
+                name,
+                binary,
+                environment,
+                log: logs.join(format!("{name}.log")),
+                pid_file: run.join(format!("{name}.pid")),
+            })
+        };
+
+        let mut programs = Vec::new();
+        let mut addresses = Vec::new();
+        let mut upstreams = BTreeMap::new();
+        for (context, name) in SERVICES {
+            let grpc = free_address(None)?;
+            upstreams.insert(format!("ZHIRONG__UPSTREAMS__{}", context.to_uppercase()), format!("http://{grpc}"));
+            addresses.push((name, grpc));
+            let mut environment = common(grpc)?;
+            environment.insert("ZHIRONG__DATABASE__URL".to_owned(), postgres.url(context));
+            environment.insert("ZHIRONG__NATS__URL".to_owned(), nats.url());
+            if context == "feedback" {
+                environment.insert("ZHIRONG__SMS__FILE".to_owned(), dir.join("sms.ndjson").display().to_string());
+            }
+            programs.push(stack(name, environment)?);
+        }
+        let gateway = free_address(Some(listen))?;
+        addresses.push(("gateway", gateway));
+        let mut environment = common(gateway)?;
+        environment.append(&mut upstreams);
+        environment.insert("ZHIRONG__IDENTITY__JWKS_FILE".to_owned(), token::jwks_file(keys).display().to_string());
+        programs.push(stack("gateway", environment)?);
+
+        let tasks = TaskTracker::new();
+        for program in programs {
+            let first = program.spawn()?;
+            tasks.spawn(program.supervise(first, stop.clone()));
+        }
+        tasks.close();
+        Ok(Self {
+            tasks,
+            gateway,
+            addresses,
+            logs,
+        })
+    }
+
+    /// The gateway's address.
+    pub fn gateway(&self) -> String {
+        format!("http://{}", self.gateway)
+    }
+
+    /// Waits until every process says that it serves.
+    pub async fn ready(&self) -> Result<()> {
+        for (name, address) in &self.addresses {
+            let deadline = tokio::time::Instant::now() + PATIENCE;
+            while !serves(*address).await {
+                if tokio::time::Instant::now() > deadline {
+                    bail!("{name} does not serve after {PATIENCE:?}; see {}", self.logs.join(format!("{name}.log")).display());
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every process has ended.
+    pub async fn stopped(&self) {
+        self.tasks.wait().await;
+    }
+}
+
+impl Program {
+    fn spawn(&self) -> Result<Child> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let child = Command::new(&self.binary)
+            .envs(&self.environment)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // Ctrl-C reaches the sandbox alone, which then stops the others in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", self.binary.display()))?;
+        if let Some(pid) = child.id() {
+            fs::write(&self.pid_file, pid.to_string())?;
+        }
+        Ok(child)
+    }
+
+    /// Keeps the process running until `stop`, then asks it to end.
+    async fn supervise(self, mut child: Child, stop: CancellationToken) {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                ended = child.wait() => {
+                    let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+                    println!("{} ended ({how}); starting it again, see {}", self.name, self.log.display());
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = pause.saturating_mul(2).min(Duration::from_secs(5));
+            match self.spawn() {
+                Ok(again) => child = again,
+                Err(error) => println!("{} can't be started: {error:#}", self.name),
+            }
+        }
+        if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+            let _ = child.kill().await;
+        }
+        let _ = fs::remove_file(&self.pid_file);
+    }
+}
+
+fn common(grpc: SocketAddr) -> Result<BTreeMap<String, String>> {
+    Ok(BTreeMap::from([
+        ("ZHIRONG__GRPC__LISTEN".to_owned(), grpc.to_string()),
+        ("ZHIRONG__OPS__LISTEN".to_owned(), free_address(None)?.to_string()),
+        ("ZHIRONG__TELEMETRY__LOG".to_owned(), "text".to_owned()),
+    ]))
+}
+
+/// The wished address if it is free, else a free port on loopback.
+fn free_address(wish: Option<SocketAddr>) -> Result<SocketAddr> {
+    if let Some(listener) = wish.and_then(|wish| TcpListener::bind(wish).ok()) {
+        return Ok(listener.local_addr()?);
+    }
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+async fn serves(address: SocketAddr) -> bool {
+    let Ok(mut client) = HealthClient::connect(format!("http://{address}")).await else {
+        return false;
+    };
+    let status = client.check(HealthCheckRequest { service: String::new() }).await;
+    status.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
+}

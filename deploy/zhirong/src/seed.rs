@@ -1,0 +1,306 @@
+//! Loads what a new district starts with, through the services' own commands. Every file holds the commands' messages in
+//! the proto3 JSON mapping, so nothing here knows a field. Running it again changes nothing: each command's request id is
+//! derived from its content.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use tonic::Request;
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+
+use crate::client::{self, Authorised};
+
+/// Two members of the staff, because nobody publishes what they wrote themselves.
+pub struct Staff {
+    /// Writes.
+    pub author: Authorised,
+    /// Publishes.
+    pub reviewer: Authorised,
+}
+
+/// Loads everything below a seeds folder.
+pub async fn load(staff: &Staff, dir: &Path) -> Result<()> {
+    let loader = Loader {
+        pool: client::descriptors()?,
+        staff,
+        dir,
+    };
+    loader.reference().await?;
+    loader.categories().await?;
+    loader.institutions().await?;
+    loader.products().await?;
+    loader.policies().await
+}
+
+struct Loader<'a> {
+    pool: DescriptorPool,
+    staff: &'a Staff,
+    dir: &'a Path,
+}
+
+impl Loader<'_> {
+    async fn reference(&self) -> Result<()> {
+        let progress = bar("reference data", 2);
+        let table = lpr_table(&self.dir.join("lpr.csv"))?;
+        self.write("zhirong.catalog.v1.ReferenceService/PublishLprTable", json!({ "table": table })).await?;
+        progress.inc(1);
+        let calendar = calendar(&self.dir.join("calendar.csv"))?;
+        self.write("zhirong.catalog.v1.ReferenceService/PublishCalendar", json!({ "calendar": calendar })).await?;
+        progress.inc(1);
+        finish(&progress);
+        Ok(())
+    }
+
+    async fn categories(&self) -> Result<()> {
+        let files = yaml_files(&self.dir.join("categories"))?;
+        let progress = bar("categories", files.len());
+        for file in files {
+            let category = yaml(&file)?;
+            self.write("zhirong.profile.v1.CategoryService/PutCategory", json!({ "category": category }))
+                .await
+                .with_context(|| format!("in {}", file.display()))?;
+            progress.inc(1);
+        }
+        finish(&progress);
+        Ok(())
+    }
+
+    async fn institutions(&self) -> Result<()> {
+        let institutions = list(yaml(&self.dir.join("institutions.yaml"))?)?;
+        let progress = bar("institutions", institutions.len());
+        for institution in institutions {
+            self.write(
+                "zhirong.catalog.v1.InstitutionService/RegisterInstitution",
+                json!({ "institution": institution }),
+            )
+            .await?;
+            progress.inc(1);
+        }
+        finish(&progress);
+        Ok(())
+    }
+
+    async fn products(&self) -> Result<()> {
+        let mut products = Vec::new();
+        for file in yaml_files(&self.dir.join("products"))? {
+            products.extend(list(yaml(&file)?).with_context(|| format!("in {}", file.display()))?);
+        }
+        let progress = bar("products", products.len());
+        for product in products {
+            let name = product.to_string();
+            self.draft_and_publish(
+                "zhirong.catalog.v1.ProductService/DraftProduct",
+                "zhirong.catalog.v1.ProductService/PublishProduct",
+                product,
+                "product",
+            )
+            .await
+            .with_context(|| format!("with {}", name.chars().take(120).collect::<String>()))?;
+            progress.inc(1);
+        }
+        finish(&progress);
+        Ok(())
+    }
+
+    async fn policies(&self) -> Result<()> {
+        let policies = list(yaml(&self.dir.join("policies.yaml"))?)?;
+        let progress = bar("policies and budgets", policies.len());
+        for mut policy in policies {
+            let budgets = policy.as_object_mut().and_then(|policy| policy.remove("budgets")).unwrap_or(json!([]));
+            let id = policy.get("policy_id").cloned().context("a policy needs its policy_id")?;
+            self.draft_and_publish(
+                "zhirong.subsidy.v1.PolicyService/DraftPolicy",
+                "zhirong.subsidy.v1.PolicyService/PublishPolicy",
+                policy,
+                "policy",
+            )
+            .await?;
+            for mut budget in list(budgets)? {
+                let fields = budget.as_object_mut().context("a budget is a map")?;
+                fields.insert("policy_id".to_owned(), id.clone());
+                self.write("zhirong.subsidy.v1.PolicyService/AppropriateBudget", budget).await?;
+            }
+            progress.inc(1);
+        }
+        finish(&progress);
+        Ok(())
+    }
+
+    /// One person writes the draft, another publishes the version that came of it.
+    async fn draft_and_publish(&self, draft: &str, publish: &str, content: Value, field: &str) -> Result<()> {
+        let answer = self.write(draft, content).await?;
+        let drafted = answer.get(field).context("the draft was not returned")?;
+        let id_field = format!("{field}Id");
+        let command = json!({ &id_field: drafted.get(&id_field), "version": drafted.get("version") });
+        write(&self.pool, self.staff.reviewer.clone(), publish, command).await?;
+        Ok(())
+    }
+
+    async fn write(&self, method: &str, command: Value) -> Result<Value> {
+        write(&self.pool, self.staff.author.clone(), method, command).await
+    }
+}
+
+/// Calls a command with a request id that its content gives, and hands its answer over as JSON.
+pub async fn write(pool: &DescriptorPool, channel: Authorised, method: &str, mut command: Value) -> Result<Value> {
+    let method = client::method(pool, method)?;
+    let fields = command.as_object_mut().context("a command is a map")?;
+    let id = content_id(method.full_name(), fields);
+    fields.insert("request_id".to_owned(), Value::String(id.to_string()));
+    let message = client::from_json(method.input(), &command.to_string())?;
+    let mut answers = Vec::new();
+    client::call(channel, &method, Request::new(message), |answer| {
+        answers.push(json_of(&answer)?);
+        Ok(())
+    })
+    .await
+    .map_err(readable)?;
+    answers.pop().context("the service sent no answer")
+}
+
+/// A message as JSON in the proto3 mapping.
+pub fn json_of(message: &DynamicMessage) -> Result<Value> {
+    Ok(serde_json::to_value(message)?)
+}
+
+/// The rich errors of a status in one readable text.
+pub fn readable(error: anyhow::Error) -> anyhow::Error {
+    let Some(status) = error.downcast_ref::<tonic::Status>() else {
+        return error;
+    };
+    let mut text = format!("{:?}: {}", status.code(), status.message());
+    let details = status.get_error_details();
+    if let Some(info) = details.error_info() {
+        let _ = write!(text, " [{}]", info.reason);
+    }
+    for violation in details.bad_request().map(|request| request.field_violations.as_slice()).unwrap_or_default() {
+        let _ = write!(text, "\n  {}: {}", violation.field, violation.description);
+    }
+    if let Some(message) = details.localized_message() {
+        let _ = write!(text, "\n  {}", message.message);
+    }
+    anyhow!(text)
+}
+
+fn content_id(method: &str, fields: &Map<String, Value>) -> Uuid {
+    derived_id(&[method.as_bytes(), Value::Object(fields.clone()).to_string().as_bytes()])
+}
+
+/// The same parts always have the same id; a UUID of version 8 (RFC 9562) from their SHA-256.
+pub fn derived_id(parts: &[&[u8]]) -> Uuid {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    let mut bytes = [0_u8; 16];
+    for (place, byte) in bytes.iter_mut().zip(hash.finalize()) {
+        *place = byte;
+    }
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+fn lpr_table(file: &Path) -> Result<Value> {
+    let (rows, comments) = csv_rows(file)?;
+    let known_through = comments
+        .iter()
+        .find_map(|line| line.split_once("known_through").map(|(_, rest)| rest.trim_matches([' ', ':', '=', ','])))
+        .context("lpr.csv says in a comment `known_through: YYYY-MM-DD`")?;
+    let changes: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({ "published_on": row.get("published_on"), "one_year_ppm": row.get("one_year_ppm"),
+                    "five_year_ppm": row.get("five_year_ppm") })
+        })
+        .collect();
+    Ok(json!({ "changes": changes, "known_through": known_through }))
+}
+
+fn calendar(file: &Path) -> Result<Value> {
+    let (rows, _) = csv_rows(file)?;
+    let dates = |kind: &str| -> Vec<String> {
+        rows.iter()
+            .filter(|row| row.get("kind").is_some_and(|value| value == kind))
+            .filter_map(|row| row.get("date").and_then(Value::as_str).map(ToOwned::to_owned))
+            .collect()
+    };
+    let (holidays, worked) = (dates("holiday"), dates("workday"));
+    let mut years: Vec<i32> = holidays.iter().filter_map(|date| date.get(..4)?.parse().ok()).collect();
+    years.dedup();
+    Ok(json!({ "years": years, "holidays": holidays, "working_weekend_days": worked }))
+}
+
+type Rows = Vec<Map<String, Value>>;
+
+/// The rows of a CSV file by column, and its comment lines.
+fn csv_rows(file: &Path) -> Result<(Rows, Vec<String>)> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let comments = text.lines().filter(|line| line.starts_with('#')).map(ToOwned::to_owned).collect();
+    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(text.as_bytes());
+    let head = reader.headers()?.clone();
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.with_context(|| format!("in {}", file.display()))?;
+        rows.push(
+            head.iter().zip(record.iter()).map(|(name, value)| (name.to_owned(), Value::String(value.to_owned()))).collect(),
+        );
+    }
+    Ok((rows, comments))
+}
+
+/// A YAML file as JSON.
+pub fn yaml(file: &Path) -> Result<Value> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    serde_norway::from_str(&text).with_context(|| format!("in {}", file.display()))
+}
+
+/// The entries of a list.
+pub fn list(value: Value) -> Result<Vec<Value>> {
+    match value {
+        Value::Array(entries) => Ok(entries),
+        _ => bail!("a list was expected"),
+    }
+}
+
+fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(dir)
+        .with_context(|| format!("reading the folder {}", dir.display()))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    Ok(files)
+}
+
+/// A progress bar with a name; silent when nobody watches.
+pub fn bar(name: &'static str, length: usize) -> ProgressBar {
+    let progress = ProgressBar::new(u64::try_from(length).unwrap_or(u64::MAX));
+    if let Ok(style) = ProgressStyle::with_template("  {prefix:22} {bar:30} {pos}/{len}") {
+        progress.set_style(style);
+    }
+    progress.set_prefix(name);
+    progress
+}
+
+/// Ends a bar with one plain line, which also a log file shows.
+pub fn finish(progress: &ProgressBar) {
+    let (name, count) = (progress.prefix(), progress.position());
+    progress.finish_and_clear();
+    println!("  {name:22} {count} loaded");
+}
+
+/// Encoded bytes of a message from JSON, for events.
+pub fn encode(pool: &DescriptorPool, message: &str, json: &Value) -> Result<Vec<u8>> {
+    let descriptor = pool.get_message_by_name(message).with_context(|| format!("there is no message {message}"))?;
+    Ok(client::from_json(descriptor, &json.to_string())?.encode_to_vec())
+}

@@ -1,0 +1,35 @@
+//! The words of the rating SMS.
+
+/// A message of up to 70 characters is one SMS.
+pub const LONGEST_SINGLE_SMS: usize = 70;
+
+const BEFORE: &str = "【智融】贵单位在";
+const AFTER: &str = "申请的贷款已获批，请评价服务：5非常满意，4满意，3基本满意，2不满意，1非常不满意";
+
+/// Asks an enterprise to rate the service of an institution; always one single SMS, with the platform's signature. It names
+/// no person, no amount and no product, because a phone may be seen by others.
+#[must_use]
+pub fn rating_request(institution_name_zh: &str) -> String {
+    let room = LONGEST_SINGLE_SMS.saturating_sub(BEFORE.chars().count()).saturating_sub(AFTER.chars().count());
+    let name: String = institution_name_zh.chars().take(room).collect();
+    format!("{BEFORE}{name}{AFTER}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_one_sms_however_long_the_name() {
+        for name in ["", "示例银行", &"很长的名字".repeat(30)] {
+            assert!(rating_request(name).chars().count() <= LONGEST_SINGLE_SMS);
+        }
+    }
+
+    #[test]
+    fn names_a_usual_institution_whole() {
+        let text = rating_request("示例莲都农村商业银行");
+        assert!(text.starts_with("【智融】"));
+        assert!(text.contains("在示例莲都农村商业银行申请"));
+    }
+}

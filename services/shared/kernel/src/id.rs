@@ -1,0 +1,184 @@
+//! Typed ids, so that a loan is never taken for an order.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not a UUID.
+    #[error("not a UUID")]
+    Uuid,
+    /// Not a slug.
+    #[error(
+        "an institution's id has 2 to 32 characters of a-z, 0-9 and -, and begins with a letter"
+    )]
+    Slug,
+}
+
+/// Makes new ids; handed in, so that a rule never makes one by itself.
+pub trait Ids: Send + Sync {
+    /// A new id.
+    fn next(&self) -> Uuid;
+}
+
+/// Ids of UUID version 7 (RFC 9562), in order of time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UuidV7;
+
+impl Ids for UuidV7 {
+    fn next(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+macro_rules! uuid_ids {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => { $(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// The id with this UUID.
+            #[must_use]
+            pub const fn new(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// The UUID.
+            #[must_use]
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(out)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                // Only the usual form with hyphens, so that one id has one spelling.
+                if text.len() != 36 {
+                    return Err(Error::Uuid);
+                }
+                text.parse().map(Self).map_err(|_| Error::Uuid)
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+        }
+    )* };
+}
+
+uuid_ids! {
+    /// An order.
+    OrderId,
+    /// A loan.
+    LoanId,
+    /// A grant of a subsidy.
+    GrantId,
+    /// A subsidy policy.
+    PolicyId,
+    /// A product.
+    ProductId,
+    /// A rating.
+    RatingId,
+    /// A budget.
+    BudgetId,
+    /// An SMS.
+    SmsId,
+    /// A consent.
+    ConsentId,
+    /// An event.
+    EventId,
+}
+
+/// An institution, by its slug.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InstitutionId(String);
+
+impl InstitutionId {
+    /// The slug.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for InstitutionId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let begins_well = text
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_lowercase());
+        if (2..=32).contains(&text.len()) && begins_well && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::Slug)
+        }
+    }
+}
+
+impl fmt::Display for InstitutionId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for InstitutionId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<InstitutionId> for String {
+    fn from(id: InstitutionId) -> Self {
+        id.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let text = "0198c0de-0000-7000-8000-000000000001";
+        assert_eq!(text.parse::<OrderId>().unwrap().to_string(), text);
+        assert_eq!(text.replace('-', "").parse::<OrderId>(), Err(Error::Uuid));
+        assert_eq!("".parse::<LoanId>(), Err(Error::Uuid));
+    }
+
+    #[test]
+    fn a_slug_is_small_and_plain() {
+        assert!("sample-bank-01".parse::<InstitutionId>().is_ok());
+        for text in [
+            "",
+            "a",
+            "1bank",
+            "Bank",
+            "bank_1",
+            "银行",
+            "a-very-long-name-of-an-institution",
+        ] {
+            assert_eq!(text.parse::<InstitutionId>(), Err(Error::Slug), "{text}");
+        }
+    }
+}

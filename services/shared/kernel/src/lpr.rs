@@ -1,0 +1,234 @@
+//! The loan prime rate (LPR, 贷款市场报价利率), published by the National Interbank Funding Center on the 20th of a month or the
+//! next working day.
+
+use jiff::civil::{Date, date};
+
+use crate::rate::Ppm;
+
+/// Why a rate can't be told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Before the first publication.
+    #[error("no LPR was in force on {0}; the first here is of {1}")]
+    TooEarly(Date, Date),
+    /// Beyond what is known.
+    #[error(
+        "the LPR of {asked} is not known here; the table is known to be right until {known_through}: enter later publications"
+    )]
+    Unknown {
+        /// The day asked for.
+        asked: Date,
+        /// The last day the table covers.
+        known_through: Date,
+    },
+    /// The table can't be used.
+    #[error("{0}")]
+    Table(String),
+}
+
+/// One published change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Day of publication, from which it is in force.
+    pub published_on: Date,
+    /// For one year.
+    pub one_year: Ppm,
+    /// For five years and more.
+    pub five_year: Ppm,
+}
+
+/// All changes, and until when they are known to be all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LprHistory {
+    changes: Vec<Change>,
+    known_through: Date,
+}
+
+impl LprHistory {
+    /// A history; `changes` in order of day.
+    ///
+    /// # Errors
+    /// When there are none, they are not in order, a rate is not between 0 and 24 %, or `known_through` lies before the last.
+    pub fn try_new(changes: Vec<Change>, known_through: Date) -> Result<Self, Error> {
+        let Some(last) = changes.last() else {
+            return Err(Error::Table(
+                "an LPR table needs at least one publication".to_owned(),
+            ));
+        };
+        if known_through < last.published_on {
+            return Err(Error::Table(format!(
+                "known_through {known_through} lies before {}",
+                last.published_on
+            )));
+        }
+        for (earlier, later) in changes.iter().zip(changes.iter().skip(1)) {
+            if later.published_on <= earlier.published_on {
+                return Err(Error::Table(format!(
+                    "{} must come after {}",
+                    later.published_on, earlier.published_on
+                )));
+            }
+        }
+        let believable = |rate: Ppm| (1..=240_000).contains(&rate.get());
+        if let Some(change) = changes
+            .iter()
+            .find(|change| !believable(change.one_year) || !believable(change.five_year))
+        {
+            return Err(Error::Table(format!(
+                "the rates of {} are not between 0 and 24 %",
+                change.published_on
+            )));
+        }
+        Ok(Self {
+            changes,
+            known_through,
+        })
+    }
+
+    /// Reads `published_on,one_year_ppm,five_year_ppm[,…]` rows with a comment `# known_through: YYYY-MM-DD`.
+    ///
+    /// # Errors
+    /// When a row can't be read, or as [`LprHistory::try_new`].
+    pub fn from_csv(text: &str) -> Result<Self, Error> {
+        let mut known_through = None;
+        let mut changes = Vec::new();
+        for row in text.lines().map(str::trim) {
+            if let Some(comment) = row.strip_prefix('#') {
+                if let Some(day) = comment.trim().strip_prefix("known_through:") {
+                    known_through = day.trim().parse().ok();
+                }
+                continue;
+            }
+            if row.is_empty() || row.starts_with("published_on") {
+                continue;
+            }
+            let wrong = || {
+                Error::Table(format!(
+                    "`{row}` is not `published_on,one_year_ppm,five_year_ppm`"
+                ))
+            };
+            let mut cells = row.split(',');
+            let mut cell = || cells.next().ok_or_else(wrong);
+            changes.push(Change {
+                published_on: cell()?.parse().map_err(|_| wrong())?,
+                one_year: cell()?.parse().map_err(|_| wrong())?,
+                five_year: cell()?.parse().map_err(|_| wrong())?,
+            });
+        }
+        let known_through = known_through.ok_or_else(|| {
+            Error::Table("a comment `# known_through: YYYY-MM-DD` is missing".to_owned())
+        })?;
+        Self::try_new(changes, known_through)
+    }
+
+    /// All changes in order of day.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// The last day the table is known to be right for.
+    #[must_use]
+    pub fn known_through(&self) -> Date {
+        self.known_through
+    }
+
+    /// The publication in force on a day.
+    ///
+    /// # Errors
+    /// [`Error::TooEarly`] or [`Error::Unknown`].
+    pub fn in_force(&self, day: Date) -> Result<Change, Error> {
+        if day > self.known_through {
+            return Err(Error::Unknown {
+                asked: day,
+                known_through: self.known_through,
+            });
+        }
+        let first = self
+            .changes
+            .first()
+            .map_or(day, |change| change.published_on);
+        self.changes
+            .iter()
+            .rev()
+            .find(|change| change.published_on <= day)
+            .copied()
+            .ok_or(Error::TooEarly(day, first))
+    }
+
+    /// The latest publication known on a day: as [`Self::in_force`], but past the end of the table the last one. For prices,
+    /// which follow the latest published rate; entitlements use [`Self::in_force`].
+    ///
+    /// # Errors
+    /// [`Error::TooEarly`].
+    pub fn latest_known(&self, day: Date) -> Result<Change, Error> {
+        self.in_force(day.min(self.known_through))
+    }
+
+    /// The one-year LPR in force at the end of a year.
+    ///
+    /// # Errors
+    /// As [`Self::in_force`].
+    pub fn one_year_at_end_of(&self, year: i16) -> Result<Ppm, Error> {
+        self.in_force(date(year, 12, 31))
+            .map(|change| change.one_year)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history() -> LprHistory {
+        LprHistory::from_csv(include_str!("../../../../seeds/lpr.csv")).unwrap()
+    }
+
+    #[test]
+    fn the_rates_at_the_ends_of_years() {
+        let history = history();
+        assert_eq!(history.one_year_at_end_of(2021), Ok(Ppm::new(38_000)));
+        assert_eq!(history.one_year_at_end_of(2023), Ok(Ppm::new(34_500)));
+        assert_eq!(history.one_year_at_end_of(2024), Ok(Ppm::new(31_000)));
+        assert_eq!(history.one_year_at_end_of(2025), Ok(Ppm::new(30_000)));
+    }
+
+    #[test]
+    fn a_publication_counts_from_its_day() {
+        let history = history();
+        assert_eq!(
+            history.in_force(date(2021, 12, 19)).unwrap().one_year,
+            Ppm::new(38_500)
+        );
+        assert_eq!(
+            history.in_force(date(2021, 12, 20)).unwrap().one_year,
+            Ppm::new(38_000)
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_an_error() {
+        let history = history();
+        assert!(matches!(
+            history.in_force(date(2019, 8, 19)),
+            Err(Error::TooEarly(..))
+        ));
+        assert!(matches!(
+            history.one_year_at_end_of(2026),
+            Err(Error::Unknown { .. })
+        ));
+        assert_eq!(
+            history.latest_known(date(2026, 11, 1)).unwrap().one_year,
+            Ppm::new(30_000)
+        );
+    }
+
+    #[test]
+    fn a_table_out_of_order_is_refused() {
+        let text = "# known_through: 2025-12-31\n2025-05-20,30000,35000\n2024-10-21,31000,36000";
+        assert!(matches!(LprHistory::from_csv(text), Err(Error::Table(_))));
+        assert!(matches!(
+            LprHistory::from_csv("2025-05-20,30000,35000"),
+            Err(Error::Table(_))
+        ));
+    }
+}

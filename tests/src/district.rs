@@ -1,0 +1,237 @@
+//! A whole district in a folder of its own: private PostgreSQL and NATS, six processes, the seeds.
+
+use std::{
+    fs,
+    future::Future,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
+
+/// Longest wait for anything that events bring about.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A channel that sends a token.
+pub type Authorised = InterceptedService<Channel, Token>;
+
+/// Adds a token to every call.
+#[derive(Clone)]
+pub struct Token(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A running district.
+pub struct District {
+    folder: tempfile::TempDir,
+    sandbox: Child,
+    channel: Channel,
+    gateway: String,
+    nats: String,
+}
+
+impl District {
+    /// Starts one with the seeds loaded and nothing played.
+    pub async fn start() -> Result<Self> {
+        Self::start_as(&program("zhirong")).await
+    }
+
+    /// Starts one with this build of the program.
+    pub async fn start_as(zhirong: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("zhirong-district-").tempdir()?;
+        // The database's user is another one when this runs as root.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+        let log = fs::File::create(folder.path().join("sandbox.log"))?;
+        let mut sandbox = Command::new(zhirong)
+            .args(["sandbox", "--no-play", "--no-fsync", "--listen", "127.0.0.1:0", "--dir"])
+            .arg(folder.path())
+            .arg("--seeds")
+            .arg(seeds())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}; `cargo build --workspace --bins` makes it", zhirong.display()))?;
+        let state = folder.path().join("sandbox.json");
+        let began = Instant::now();
+        while !state.exists() {
+            if let Some(status) = sandbox.try_wait()? {
+                bail!("the sandbox ended with {status}:\n{}", fs::read_to_string(folder.path().join("sandbox.log"))?);
+            }
+            if began.elapsed() > PATIENCE {
+                bail!("the sandbox is not ready:\n{}", fs::read_to_string(folder.path().join("sandbox.log"))?);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let state: Value = eventually("sandbox.json is whole", || async {
+            Ok(serde_json::from_str::<Value>(&fs::read_to_string(&state)?).ok())
+        })
+        .await?;
+        let text = |name: &str| state[name].as_str().map(ToOwned::to_owned).context("a text in sandbox.json");
+        let (gateway, nats) = (text("gateway")?, text("nats")?);
+        let channel = Endpoint::from_shared(gateway.clone())?.connect().await?;
+        Ok(Self {
+            folder,
+            sandbox,
+            channel,
+            gateway,
+            nats,
+        })
+    }
+
+    /// The gateway's address.
+    pub fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
+    /// The broker's address.
+    pub fn nats(&self) -> &str {
+        &self.nats
+    }
+
+    /// The folder with logs, keys and tokens.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Calls without a token.
+    pub fn as_nobody(&self) -> Authorised {
+        InterceptedService::new(self.channel.clone(), Token(None))
+    }
+
+    /// Calls with this very token.
+    pub fn with_token(&self, token: &str) -> Authorised {
+        InterceptedService::new(self.channel.clone(), Token(Some(format!("Bearer {token}").parse().unwrap())))
+    }
+
+    /// Signs a token as `zhirong token issue` does.
+    pub async fn token(&self, role: &[&str], subject: &str) -> Result<String> {
+        let key = self.folder.path().join("keys/signing-key.pem");
+        let mut arguments =
+            vec!["token".to_owned(), "issue".to_owned(), "--key".to_owned(), key.display().to_string(), "--subject".to_owned()];
+        arguments.push(subject.to_owned());
+        arguments.extend(role.iter().map(|word| (*word).to_owned()));
+        Ok(self.zhirong(&arguments).await?.trim().to_owned())
+    }
+
+    /// Calls as an enterprise.
+    pub async fn as_enterprise(&self, uscc: &Uscc) -> Result<Authorised> {
+        Ok(self.with_token(&self.token(&["enterprise", uscc.as_str()], "story-enterprise").await?))
+    }
+
+    /// Calls as a bank.
+    pub async fn as_bank(&self, institution: &InstitutionId) -> Result<Authorised> {
+        Ok(self.with_token(&self.token(&["bank", institution.as_str()], "story-bank").await?))
+    }
+
+    /// Calls as a member of the staff.
+    pub async fn as_staff(&self) -> Result<Authorised> {
+        Ok(self.with_token(&self.token(&["staff"], "story-staff").await?))
+    }
+
+    /// Calls as the operator.
+    pub async fn as_operator(&self) -> Result<Authorised> {
+        Ok(self.with_token(&self.token(&["operator"], "story-operator").await?))
+    }
+
+    /// Runs `zhirong` and gives what it printed.
+    pub async fn zhirong(&self, arguments: &[String]) -> Result<String> {
+        let output = Command::new(program("zhirong")).args(arguments).output().await?;
+        if !output.status.success() {
+            bail!("zhirong {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// A bank's core system as a process of its own, following its inbox and answering by a list.
+    pub async fn sample_bank(&self, institution: &InstitutionId, answers: &Path) -> Result<Child> {
+        let token = self.folder.path().join(format!("tokens/bank-{institution}"));
+        fs::write(&token, self.token(&["bank", institution.as_str()], "sample-bank").await?)?;
+        let log = fs::File::create(self.folder.path().join(format!("log/bank-{institution}.log")))?;
+        Ok(Command::new(program("zhirong"))
+            .args(["sample-bank", "--gateway", &self.gateway, "--token-file"])
+            .arg(token)
+            .arg("--answers")
+            .arg(answers)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?)
+    }
+
+    /// Kills a process of the district at once (SIGKILL); the sandbox starts it again.
+    pub async fn kill(&self, name: &str) -> Result<()> {
+        let file = self.folder.path().join(format!("run/{name}.pid"));
+        let before = fs::read_to_string(&file)?;
+        Command::new("kill").args(["-9", before.trim()]).status().await?;
+        eventually(&format!("{name} runs again"), || async {
+            Ok((fs::read_to_string(&file).unwrap_or_default() != before).then_some(()))
+        })
+        .await
+    }
+
+    /// Stops gently and waits.
+    pub async fn stop(mut self) -> Result<()> {
+        if let Some(pid) = self.sandbox.id() {
+            Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+        }
+        let status = tokio::time::timeout(Duration::from_secs(60), self.sandbox.wait()).await??;
+        if !status.success() {
+            bail!("the sandbox ended with {status}:\n{}", fs::read_to_string(self.folder.path().join("sandbox.log"))?);
+        }
+        Ok(())
+    }
+}
+
+/// Waits until `look` finds something.
+pub async fn eventually<T, F: Future<Output = Result<Option<T>>>>(what: &str, look: impl Fn() -> F) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        let found = look().await;
+        if let Ok(Some(found)) = found {
+            return Ok(found);
+        }
+        if began.elapsed() > PATIENCE {
+            return match found {
+                Err(error) => Err(error).with_context(|| format!("waiting until {what}")),
+                Ok(_) => bail!("waited {PATIENCE:?} in vain until {what}"),
+            };
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The seeds of this repository.
+pub fn seeds() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("seeds")
+}
+
+/// A program of this workspace, from the same build as this test.
+pub fn program(name: &str) -> PathBuf {
+    let mut folder = std::env::current_exe().unwrap();
+    folder.pop();
+    if folder.ends_with("deps") {
+        folder.pop();
+    }
+    folder.join(name)
+}

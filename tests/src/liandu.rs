@@ -1,0 +1,250 @@
+//! The Liandu story, acted from outside: NATS for data, the gateway for the rest, banks as processes of their own.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::process::Child;
+use uuid::Uuid;
+use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
+use zhirong_proto::{
+    feedback::v1::{
+        ListSmsRequest, RatingLevel, SetContactRequest, Sms, SubmitRatingRequest, contact_service_client::ContactServiceClient,
+        rating_service_client::RatingServiceClient,
+    },
+    matching::v1::{
+        CalculateRequest, CalculateResponse, CalculateView, Consent, DataScope, ListOrdersRequest, Offer, Order, OrderState,
+        PlaceOrderRequest, calculator_service_client::CalculatorServiceClient, offer::Outcome,
+        order_service_client::OrderServiceClient,
+    },
+    profile::v1::{
+        ListCategoriesRequest, ListProfilesRequest, category_service_client::CategoryServiceClient,
+        profile_service_client::ProfileServiceClient,
+    },
+    subsidy::v1::{Grant, ListGrantsRequest, grant_service_client::GrantServiceClient},
+};
+
+use crate::district::{District, eventually, seeds};
+
+/// One enterprise's part in the story.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Part {
+    /// The enterprise.
+    pub uscc: Uscc,
+    /// Its sample phone number.
+    pub phone: String,
+    /// What it asks for, fen.
+    pub amount_fen: Option<i64>,
+    /// For how many months.
+    #[serde(default)]
+    pub term_months: i32,
+    /// What for.
+    #[serde(default)]
+    pub purpose_zh: String,
+    /// What the bank answers.
+    pub answer: String,
+    /// How it rates, 1 to 5.
+    pub rating: Option<i32>,
+}
+
+impl Part {
+    /// Whether the story ends with a loan.
+    pub fn gets_a_loan(&self) -> bool {
+        self.answer == "approve"
+    }
+}
+
+/// The file that says who does what.
+pub fn parts_file() -> PathBuf {
+    seeds().join("demo/liandu.yaml")
+}
+
+/// Everybody's part.
+pub fn parts() -> Result<Vec<Part>> {
+    Ok(serde_norway::from_str(&fs::read_to_string(parts_file())?)?)
+}
+
+/// Publishes the records of all enterprises and waits until the profiles hold them all. Says how many there were.
+pub async fn data_arrive(district: &District) -> Result<usize> {
+    let file = seeds().join("demo/records.ndjson");
+    let arguments = ["records", "--nats", district.nats()].map(ToOwned::to_owned);
+    district.zhirong(&[arguments.as_slice(), &[file.display().to_string()]].concat()).await?;
+    let records = fs::read_to_string(file)?.lines().filter(|line| !line.trim().is_empty()).count();
+    records_kept(district, records).await?;
+    Ok(records)
+}
+
+/// Waits until this many records are live in the profiles.
+pub async fn records_kept(district: &District, records: usize) -> Result<()> {
+    let staff = district.as_staff().await?;
+    eventually(&format!("{records} records are in the profiles"), || async {
+        let categories = CategoryServiceClient::new(staff.clone())
+            .list_categories(ListCategoriesRequest { page_size: 500, page_token: String::new() })
+            .await?
+            .into_inner()
+            .categories;
+        let kept: i64 = categories.iter().map(|category| category.record_count).sum();
+        Ok((kept == i64::try_from(records)?).then_some(()))
+    })
+    .await
+}
+
+/// How many enterprises have a profile.
+pub async fn profile_count(district: &District) -> Result<usize> {
+    let request = ListProfilesRequest { page_size: 500, page_token: String::new() };
+    Ok(ProfileServiceClient::new(district.as_staff().await?).list_profiles(request).await?.into_inner().profiles.len())
+}
+
+/// Every enterprise tells where it wants its messages.
+pub async fn contacts(district: &District, parts: &[Part]) -> Result<()> {
+    for part in parts {
+        ContactServiceClient::new(district.as_enterprise(&part.uscc).await?)
+            .set_contact(SetContactRequest {
+                request_id: Uuid::now_v7().to_string(),
+                enterprise_id: String::new(),
+                phone: part.phone.clone(),
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+/// The calculator's answer for one enterprise, once its profile has reached the calculator.
+pub async fn calculate(district: &District, part: &Part, view: CalculateView) -> Result<CalculateResponse> {
+    let client = CalculatorServiceClient::new(district.as_enterprise(&part.uscc).await?);
+    let request = CalculateRequest {
+        enterprise_id: String::new(),
+        requested_fen: part.amount_fen.unwrap_or(0),
+        term_months: part.term_months,
+        view: view.into(),
+        limit: 0,
+    };
+    eventually(&format!("{} can compute", part.uscc), || async {
+        Ok(Some(client.clone().calculate(request.clone()).await?.into_inner()))
+    })
+    .await
+}
+
+/// The best offer that is large and long enough.
+pub fn best_offer(response: &CalculateResponse, part: &Part) -> Result<Offer> {
+    let amount = part.amount_fen.context("an enterprise that orders asks for an amount")?;
+    let fits = |offer: &&Offer| {
+        matches!(&offer.outcome, Some(Outcome::Eligible(eligible))
+            if eligible.limit_fen >= amount && eligible.max_term_months >= part.term_months)
+    };
+    response.offers.iter().find(fits).cloned().with_context(|| format!("no offer reaches {amount} fen for {}", part.uscc))
+}
+
+/// A valid order for an offer.
+pub fn order_request(part: &Part, offer: &Offer) -> PlaceOrderRequest {
+    let expires_on = today().checked_add(jiff::Span::new().days(30)).unwrap();
+    PlaceOrderRequest {
+        request_id: Uuid::now_v7().to_string(),
+        product_id: offer.product_id.clone(),
+        amount_fen: part.amount_fen.unwrap_or(0),
+        term_months: part.term_months,
+        purpose_zh: part.purpose_zh.clone(),
+        consent: Some(Consent {
+            scopes: vec![DataScope::Score.into(), DataScope::Features.into()],
+            text_version: "2026-01".to_owned(),
+            granted_at: None,
+            expires_on: expires_on.to_string(),
+        }),
+    }
+}
+
+/// One enterprise computes and orders the best that fits.
+pub async fn order(district: &District, part: &Part) -> Result<Order> {
+    let offers = calculate(district, part, CalculateView::Eligible).await?;
+    let request = order_request(part, &best_offer(&offers, part)?);
+    let response = OrderServiceClient::new(district.as_enterprise(&part.uscc).await?).place_order(request).await?;
+    response.into_inner().order.context("an order")
+}
+
+/// Starts the core system of each institution that has an order.
+pub async fn banks(district: &District, orders: &[Order]) -> Result<Vec<Child>> {
+    let institutions: BTreeSet<&str> = orders.iter().map(|order| order.institution_id.as_str()).collect();
+    let mut banks = Vec::new();
+    for institution in institutions {
+        let id: InstitutionId = institution.parse()?;
+        banks.push(district.sample_bank(&id, &parts_file()).await?);
+    }
+    Ok(banks)
+}
+
+/// Waits until every order that the story has answered is in its end state; gives all orders.
+pub async fn answered(district: &District, parts: &[Part]) -> Result<Vec<Order>> {
+    let staff = OrderServiceClient::new(district.as_staff().await?);
+    eventually("the banks have answered", || async {
+        let request = ListOrdersRequest { page_size: 500, page_token: String::new(), enterprise_id: String::new() };
+        let orders = staff.clone().list_orders(request).await?.into_inner().orders;
+        let done = parts.iter().filter(|part| part.amount_fen.is_some()).all(|part| {
+            let wanted = match part.answer.as_str() {
+                "approve" => OrderState::Approved,
+                "reject" => OrderState::Rejected,
+                _ => OrderState::Routed,
+            };
+            orders.iter().any(|order| order.enterprise_id == part.uscc.as_str() && order.state() == wanted)
+        });
+        Ok(done.then_some(orders))
+    })
+    .await
+}
+
+/// Every enterprise with a loan and an opinion rates.
+pub async fn rate(district: &District, parts: &[Part], orders: &[Order]) -> Result<()> {
+    for part in parts {
+        let Some(level) = part.rating else { continue };
+        let order = orders.iter().find(|order| order.enterprise_id == part.uscc.as_str()).context("an order")?;
+        ensure!(!order.loan_id.is_empty(), "an approved order names its loan");
+        let client = RatingServiceClient::new(district.as_enterprise(&part.uscc).await?);
+        let request = SubmitRatingRequest {
+            request_id: Uuid::now_v7().to_string(),
+            loan_id: order.loan_id.clone(),
+            level: RatingLevel::try_from(level)?.into(),
+            comment_zh: String::new(),
+        };
+        eventually("feedback has heard of the loan", || async {
+            Ok(Some(client.clone().submit_rating(request.clone()).await?))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// All grants.
+pub async fn grants(district: &District) -> Result<Vec<Grant>> {
+    let request = ListGrantsRequest { page_size: 500, page_token: String::new(), enterprise_id: String::new() };
+    Ok(GrantServiceClient::new(district.as_staff().await?).list_grants(request).await?.into_inner().grants)
+}
+
+/// All messages.
+pub async fn messages(district: &District) -> Result<Vec<Sms>> {
+    let request = ListSmsRequest { page_size: 500, page_token: String::new() };
+    Ok(RatingServiceClient::new(district.as_staff().await?).list_sms(request).await?.into_inner().messages)
+}
+
+/// What `zhirong report` prints for today, as JSON.
+pub async fn report(district: &District) -> Result<Value> {
+    let token = district.folder().join("tokens/story-staff");
+    fs::write(&token, district.token(&["staff"], "story-staff").await?)?;
+    // A story that runs over midnight still counts both days.
+    let (from, to) = (today().yesterday()?, today().tomorrow()?);
+    let arguments = ["report", "--json", "--gateway", district.gateway(), "--token-file"].map(ToOwned::to_owned);
+    let rest = [
+        token.display().to_string(),
+        "--from".to_owned(),
+        from.to_string(),
+        "--to".to_owned(),
+        to.to_string(),
+    ];
+    Ok(serde_json::from_str(&district.zhirong(&[arguments.as_slice(), rest.as_slice()].concat()).await?)?)
+}
+
+/// Today in Asia/Shanghai.
+#[expect(clippy::disallowed_methods, reason = "a story runs on the real day")]
+pub fn today() -> jiff::civil::Date {
+    Timestamp::now().to_zoned(TimeZone::get("Asia/Shanghai").unwrap()).date()
+}

@@ -132,3 +132,47 @@ impl Caller {
 fn unauthenticated(why: &'static str) -> Problem {
     Problem::unauthenticated("CALLER_UNKNOWN", why).zh("无法识别调用方身份")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(pairs: &[(&'static str, &str)]) -> MetadataMap {
+        let mut metadata = MetadataMap::new();
+        for (key, value) in pairs {
+            metadata.insert(*key, value.parse().unwrap());
+        }
+        metadata
+    }
+
+    #[test]
+    fn a_bank_is_read_with_its_institution() {
+        let caller = Caller::from_metadata(&metadata(&[("zr-role", "bank"), ("zr-subject", "core"), ("zr-institution", "sample-bank")])).unwrap();
+        assert_eq!(caller.role, Role::Bank);
+        assert_eq!(caller.institution().unwrap().to_string(), "sample-bank");
+        assert_eq!(caller.enterprise().unwrap_err().reason(), "ENTERPRISE_REQUIRED");
+        assert!(caller.require(&[Role::Bank, Role::Staff]).is_ok());
+        assert_eq!(caller.require(&[Role::Staff]).unwrap_err().reason(), "ROLE_NOT_ALLOWED");
+    }
+
+    #[test]
+    fn who_is_not_named_is_unauthenticated() {
+        for pairs in [
+            &[][..],
+            &[("zr-role", "bank")],
+            &[("zr-role", "king"), ("zr-subject", "x")],
+            &[("zr-role", "bank"), ("zr-subject", "x"), ("zr-institution", "NOT A SLUG")],
+            &[("zr-role", "enterprise"), ("zr-subject", "x"), ("zr-enterprise", "91330000")],
+        ] {
+            let refused = Caller::from_metadata(&metadata(pairs)).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::Unauthenticated, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn two_callers_never_share_a_key() {
+        let one = metadata(&[("zr-role", "bank"), ("zr-subject", "x"), ("zr-institution", "bank-a")]);
+        let other = metadata(&[("zr-role", "bank"), ("zr-subject", "x"), ("zr-institution", "bank-b")]);
+        assert_ne!(Caller::from_metadata(&one).unwrap().key(), Caller::from_metadata(&other).unwrap().key());
+    }
+}

@@ -6,7 +6,7 @@ use sqlx::{PgPool, migrate::Migrator};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
-use zhirong_kernel::{Clock, SystemClock};
+use zhirong_kernel::{Clock, clock::SystemClock};
 use zhirong_proto::ops::v1::dead_letter_service_server::DeadLetterServiceServer;
 
 use crate::{

@@ -108,3 +108,90 @@ pub(super) fn split<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(Value
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::config::Settings;
+
+    const OWN: &str = "# Where this service listens.\n[grpc]\nlisten = \"127.0.0.1:7104\"\n\n[sms]\n# Tries.\nattempts = 3\n";
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Own {
+        sms: Sms,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sms {
+        attempts: u32,
+    }
+
+    fn environment(pairs: &[(&str, &str)]) -> Option<HashMap<String, String>> {
+        Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    }
+
+    fn with_file(text: &str, pairs: &[(&str, &str)]) -> Result<Settings<Own>, Error> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        load_from(OWN, Some(file.path()), environment(pairs))
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+        let text = "[sms]\nattempts = 4\n[grpc]\nlisten = \"127.0.0.1:1\"\n[database]\nmax_connections = 7\n";
+        let settings = with_file(text, &[("ZHIRONG__SMS__ATTEMPTS", "5"), ("ZHIRONG__DATABASE__URL", "12345"), ("OTHER__X", "1")]).unwrap();
+        assert_eq!(settings.own.sms.attempts, 5);
+        assert_eq!(settings.common.grpc.listen.port(), 1);
+        assert_eq!(settings.common.database.max_connections, 7);
+        assert_eq!(settings.common.database.url.expose_secret(), "12345", "a text of digits stays a text");
+        assert_eq!(settings.common.nats.replicas, 1);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_wherever_they_come_from() {
+        for (text, key, name) in [
+            ("[database]\nurll = \"\"\n", "", "urll"),
+            ("[smss]\nattempts = 1\n", "", "smss"),
+            ("[sms]\nattemps = 1\n", "", "attemps"),
+            ("", "ZHIRONG__DATABASE__URLL", "urll"),
+            ("", "ZHIRONG__SMSS__ATTEMPTS", "smss"),
+            ("", "ZHIRONG__SMS__ATTEMPS", "attemps"),
+        ] {
+            let pairs: &[_] = if key.is_empty() { &[] } else { &[(key, "1")] };
+            let error = with_file(text, pairs).unwrap_err().to_string();
+            assert!(error.contains(name) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_with_its_key_in_one_line() {
+        let error = with_file("", &[("ZHIRONG__DATABASE__MAX_CONNECTIONS", "many")]).unwrap_err().to_string();
+        assert!(error.contains("many") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn the_printed_defaults_load_again_with_the_services_values() {
+        let printed = printable_defaults(OWN);
+        let settings: Settings<Own> = with_file(&printed, &[]).unwrap();
+        assert_eq!(settings.common.grpc.listen.port(), 7104);
+        assert_eq!(settings.own.sms.attempts, 3);
+        assert_eq!(printed.matches("[grpc]").count(), 1);
+    }
+
+    #[test]
+    fn a_secret_never_prints_and_may_come_from_a_file() {
+        let settings = with_file("", &[("ZHIRONG__DATABASE__URL", "postgres://u:hunter2@h/d")]).unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "from-file\n").unwrap();
+        let path = file.path().display().to_string();
+        let secret = crate::config::read_secret(&settings.common.database.url, &path).unwrap();
+        assert_eq!(secret.expose_secret(), "from-file");
+        assert!(crate::config::read_secret(&settings.common.database.url, "/no/such/file").is_err());
+    }
+}

@@ -153,7 +153,7 @@ async fn one<H: Handler>(tx: &mut PgConnection, consumer: &str, handler: &H, ite
             match outcome {
                 Ok(()) => return Ok(Verdict::Applied),
                 Err(Refusal::Rejected(Rejection::Poison(reason))) => reason,
-                Err(Refusal::Panicked(reason)) if item.attempt >= PANICS_ALLOWED => reason,
+                Err(refusal @ Refusal::Panicked(_)) if item.attempt >= PANICS_ALLOWED => refusal.to_string(),
                 Err(again) => return Ok(Verdict::Again(again.to_string())),
             }
         }

@@ -107,7 +107,9 @@ BEGIN
         -- Rows of that day already in the default partition would make the creation fail; then the day stays there.
         IF to_regclass(format('runtime.outbox_%s', to_char(day, 'YYYYMMDD'))) IS NULL
            AND NOT EXISTS (SELECT FROM runtime.outbox_default WHERE created_on = day) THEN
-            EXECUTE format('CREATE TABLE runtime.outbox_%s PARTITION OF runtime.outbox FOR VALUES FROM (%L) TO (%L)',
+            -- every row is updated once, when it is published: room for that, and a vacuum soon after
+            EXECUTE format('CREATE TABLE runtime.outbox_%s PARTITION OF runtime.outbox FOR VALUES FROM (%L) TO (%L)
+                            WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05)',
                            to_char(day, 'YYYYMMDD'), day, day + 1);
         END IF;
     END LOOP;

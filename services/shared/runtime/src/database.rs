@@ -40,6 +40,11 @@ pub fn connect_options(service: &str, settings: &Database) -> Result<PgConnectOp
             ("statement_timeout", settings.statement_timeout_ms.to_string()),
             ("lock_timeout", settings.lock_timeout_ms.to_string()),
             ("idle_in_transaction_session_timeout", settings.idle_in_transaction_timeout_ms.to_string()),
+            // the server notices within 20 s that this process's machine is gone, and frees its locks
+            ("tcp_keepalives_idle", "10".to_owned()),
+            ("tcp_keepalives_interval", "5".to_owned()),
+            ("tcp_keepalives_count", "2".to_owned()),
+            ("tcp_user_timeout", "20000".to_owned()),
         ]))
 }
 

@@ -8,7 +8,7 @@ use async_nats::jetstream::{
 };
 use futures::{FutureExt as _, StreamExt as _};
 use sqlx::PgPool;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,6 +26,8 @@ use crate::{
 
 /// Pause before a consumer that lost its stream, or a database that failed, is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Longest time for one batch; one that takes longer is rolled back and comes again in smaller pieces.
+const PATIENCE: Duration = Duration::from_secs(25);
 /// From this delivery on a message that comes again is a warning.
 const WORRY_AT: u64 = 4;
 
@@ -102,6 +104,8 @@ impl<H: Handler> Consumer<H> {
             .map_err(Error::broker)?;
         let mut tick = interval(ms(self.settings.replay_interval_ms));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let most = self.settings.batch.max(1);
+        let mut limit = most;
         loop {
             tokio::select! {
                 biased;
@@ -119,13 +123,13 @@ impl<H: Handler> Consumer<H> {
                     Some(Ok(first)) => {
                         let mut received = vec![receive(first)?];
                         // what is here already; nothing waits for a batch to fill
-                        while received.len() < self.settings.batch {
+                        while received.len() < limit {
                             match messages.next().now_or_never() {
                                 Some(Some(Ok(message))) => received.push(receive(message)?),
                                 _ => break,
                             }
                         }
-                        self.take(received).await;
+                        limit = if self.take(received).await { limit.saturating_mul(2).min(most) } else { (limit / 4).max(1) };
                     }
                 },
             }
@@ -140,14 +144,14 @@ impl<H: Handler> Consumer<H> {
         Ok(())
     }
 
-    /// Applies a batch, then answers the broker for each message.
-    async fn take(&self, received: Vec<Received>) {
+    /// Applies a batch, then answers the broker for each message. False when the whole batch was rolled back.
+    async fn take(&self, received: Vec<Received>) -> bool {
         let durable = self.subscription.durable;
         let started = std::time::Instant::now();
         let (messages, items): (Vec<_>, Vec<_>) = received.into_iter().unzip();
         let pending = messages.last().and_then(|message| message.info().ok()).map_or(0, |info| info.pending);
         let outcome = {
-            let work = batch::apply(&self.pool, durable, &self.handler, &items);
+            let work = timeout(PATIENCE, batch::apply(&self.pool, durable, &self.handler, &items));
             tokio::pin!(work);
             // tells the broker of long work before it delivers again
             let mut progress = interval(Duration::from_secs(self.settings.ack_wait_s.max(3)) / 3);
@@ -163,13 +167,14 @@ impl<H: Handler> Consumer<H> {
         };
         let metrics = telemetry::metrics::get();
         metrics.inbox_batch(durable, items.len(), started.elapsed(), pending);
-        match outcome {
+        match outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(verdicts) => {
                 self.wake.notify();
                 self.handler.committed().await;
                 for ((message, item), verdict) in messages.iter().zip(&items).zip(verdicts) {
                     self.settle(message, item, verdict).await;
                 }
+                true
             }
             Err(error) => {
                 tracing::warn!(consumer = durable, %error, messages = items.len(), "the batch was rolled back and comes again");
@@ -178,6 +183,7 @@ impl<H: Handler> Consumer<H> {
                     answer(message, AckKind::Nak(Some(self.pause(item.attempt)))).await;
                 }
                 sleep(RETRY).await;
+                false
             }
         }
     }

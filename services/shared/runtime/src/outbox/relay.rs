@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use async_nats::jetstream::publish::PublishAck;
 use bytes::Bytes;
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -25,6 +25,8 @@ use crate::{
 const LOCK: i64 = 0x7a68_6972_6f6e_6702;
 /// Pause before a relay that failed, or is not the active one, tries again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Longest time for one batch.
+const STEP: Duration = Duration::from_secs(25);
 /// Interval of the backlog's measurement.
 const MEASURE: Duration = Duration::from_secs(5);
 
@@ -66,8 +68,12 @@ impl Relay {
     }
 
     async fn lead(&self) -> Result<(), Error> {
-        let patient = [("statement_timeout", recovery::STATEMENT_TIMEOUT.as_millis().to_string())];
-        let mut connection = PgConnection::connect_with(&self.options.clone().options(patient)).await?;
+        let own = [
+            ("statement_timeout", recovery::STATEMENT_TIMEOUT.as_millis().to_string()),
+            // a mark that a crash takes back is only published once more
+            ("synchronous_commit", "off".to_owned()),
+        ];
+        let mut connection = PgConnection::connect_with(&self.options.clone().options(own)).await?;
         while !self.acquire(&mut connection).await? {
             tokio::select! {
                 () = self.shutdown.cancelled() => return Ok(()),
@@ -94,8 +100,9 @@ impl Relay {
                 sleep(Duration::from_millis(100)).await;
                 continue;
             }
-            self.look_after(&mut connection, &mut watch).await?;
-            let published = self.publish(&mut connection, &mut watch).await?;
+            // a connection that hangs is given up, and with it the lock
+            timeout(recovery::STATEMENT_TIMEOUT, self.look_after(&mut connection, &mut watch)).await.map_err(Error::broker)??;
+            let published = timeout(STEP, self.publish(&mut connection, &mut watch)).await.map_err(Error::broker)??;
             if published > 0 {
                 pause = ms(self.settings.poll_min_ms);
             }

@@ -69,3 +69,19 @@ async fn readiness_and_health_follow_the_broker() {
     until("health says not serving", || serving(ServingStatus::NotServing)).await;
     tokio::time::timeout(Duration::from_secs(25), running.stop()).await.unwrap();
 }
+
+#[tokio::test]
+async fn too_many_calls_are_refused_at_once_but_health_answers() {
+    let mut world = world().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("grpc");
+    world.settings.grpc.address_file = file.display().to_string();
+    world.settings.grpc.max_concurrent_calls = 0;
+    let running = run(world.start("matching").await);
+    let grpc = address(&file).await;
+    let channel = tonic::transport::Endpoint::new(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+    let refused = DeadLetterServiceClient::new(channel.clone()).list_dead_letters(ListDeadLettersRequest::default()).await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
+    running.stop().await;
+}

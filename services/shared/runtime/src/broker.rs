@@ -1,16 +1,10 @@
 //! The connection to NATS.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, connection::State, jetstream};
 use secrecy::ExposeSecret as _;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Error,
@@ -22,7 +16,7 @@ use crate::{
 pub struct Broker {
     client: Client,
     context: jetstream::Context,
-    connections: Arc<AtomicU64>,
+    connections: Arc<watch::Sender<u64>>,
     replicas: usize,
 }
 
@@ -32,7 +26,7 @@ impl Broker {
     /// # Errors
     /// [`Error::Broker`] when the broker does not answer in time; [`Error::Config`] when the seed can't be read.
     pub async fn connect(service: &str, settings: &Nats) -> Result<Self, Error> {
-        let connections = Arc::new(AtomicU64::new(0));
+        let connections = Arc::new(watch::Sender::new(0));
         let seed = config::read_secret(&settings.nkey_seed, &settings.nkey_seed_file)?;
         let deadline = Instant::now() + ms(settings.start_timeout_ms);
         let addresses: Vec<String> = settings.url.split(',').map(|url| url.trim().to_owned()).collect();
@@ -69,7 +63,14 @@ impl Broker {
     /// How many times the connection was made; another number means that it was lost in between.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Acquire)
+        *self.connections.borrow()
+    }
+
+    /// Returns when the connection was made anew since it was made `connections` times: what was then asked is not answered.
+    pub(crate) async fn reconnected(&self, connections: u64) {
+        let mut changes = self.connections.subscribe();
+        // ends with an error only when the sender is gone, and we hold it
+        let _ = changes.wait_for(|now| *now != connections).await;
     }
 
     /// Whether the connection stands.
@@ -85,7 +86,7 @@ impl Broker {
     }
 }
 
-fn options(service: &str, settings: &Nats, seed: &str, connections: &Arc<AtomicU64>) -> ConnectOptions {
+fn options(service: &str, settings: &Nats, seed: &str, connections: &Arc<watch::Sender<u64>>) -> ConnectOptions {
     let connections = Arc::clone(connections);
     let mut options = ConnectOptions::new()
         .name(service)
@@ -100,7 +101,7 @@ fn options(service: &str, settings: &Nats, seed: &str, connections: &Arc<AtomicU
             async move {
                 match event {
                     Event::Connected => {
-                        connections.fetch_add(1, Ordering::AcqRel);
+                        connections.send_modify(|connections| *connections = connections.saturating_add(1));
                         tracing::info!("connected to the broker");
                     }
                     Event::Disconnected => tracing::warn!("the connection to the broker is lost"),

@@ -28,7 +28,7 @@ const MIGRATION_LOCK: i64 = 0x7a68_6972_6f6e_6701;
 pub fn connect_options(service: &str, settings: &Database) -> Result<PgConnectOptions, Error> {
     let url = config::read_secret(&settings.url, &settings.url_file)?;
     if url.expose_secret().is_empty() {
-        return Err(Error::Config("database.url is missing".to_owned()));
+        return Err(Error::Config("database.url is missing; set ZHIRONG__DATABASE__URL, or ZHIRONG__DATABASE__URL_FILE to a file that holds it".to_owned()));
     }
     let options: PgConnectOptions = url
         .expose_secret()

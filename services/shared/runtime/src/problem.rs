@@ -52,6 +52,12 @@ impl Problem {
         exhausted => ResourceExhausted,
         /// For the moment not possible; try again: `UNAVAILABLE`.
         unavailable => Unavailable,
+        /// There is no such method: `UNIMPLEMENTED`.
+        unimplemented => Unimplemented,
+        /// It took too long; the outcome is unknown: `DEADLINE_EXCEEDED`.
+        deadline => DeadlineExceeded,
+        /// The caller went away: `CANCELLED`.
+        cancelled => Cancelled,
     }
 
     fn new(code: Code, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {

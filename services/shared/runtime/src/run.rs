@@ -100,8 +100,10 @@ where
             }
         }
     });
-    if let Err(error) = &outcome {
-        tracing::error!(%error, "failed");
+    match &outcome {
+        // wrong settings are said once, on standard error
+        Ok(()) | Err(Error::Config(_)) => {}
+        Err(error) => tracing::error!(%error, "failed"),
     }
     telemetry.shutdown();
     runtime.shutdown_background();

@@ -5,7 +5,7 @@
 pub mod metrics;
 pub mod trace;
 
-use std::sync::OnceLock;
+use std::{io::IsTerminal as _, sync::OnceLock};
 
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
@@ -79,7 +79,7 @@ pub fn start(service: &'static str, settings: &Settings) -> Result<Telemetry, Er
 
     let output = match settings.log {
         LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).boxed(),
-        LogFormat::Text => tracing_subscriber::fmt::layer().compact().boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer().compact().with_ansi(std::io::stdout().is_terminal()).boxed(),
     };
     tracing_subscriber::registry()
         .with(filter)

@@ -197,6 +197,7 @@ impl Relay {
     /// Sends all, then awaits the acknowledgements in order.
     async fn send(&self, events: Vec<Event>) -> (Vec<(Event, PublishAck)>, Option<Error>) {
         let mut failure = None;
+        let connections = self.broker.connections();
         let mut pending = Vec::with_capacity(events.len());
         for mut event in events {
             let payload = Bytes::from(std::mem::take(&mut event.payload));
@@ -208,9 +209,13 @@ impl Relay {
         }
         let mut acknowledged = Vec::with_capacity(pending.len());
         for (event, ack) in pending {
-            match ack.await {
-                Ok(ack) => acknowledged.push((event, ack)),
-                Err(error) => failure = Some(Error::broker(error)),
+            tokio::select! {
+                biased;
+                ack = ack.into_future() => match ack {
+                    Ok(ack) => acknowledged.push((event, ack)),
+                    Err(error) => failure = Some(Error::broker(error)),
+                },
+                () = self.broker.reconnected(connections) => failure = Some(Error::broker("the connection was lost")),
             }
         }
         (acknowledged, failure)

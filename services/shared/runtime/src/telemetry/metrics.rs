@@ -50,7 +50,11 @@ pub fn get() -> &'static Metrics {
                 .with_unit("s")
                 .with_boundaries(seconds)
                 .build(),
-            inbox_batch_size: meter.u64_histogram("inbox.batch.size").with_description("Messages in a batch").build(),
+            inbox_batch_size: meter
+                .u64_histogram("inbox.batch.size")
+                .with_description("Messages in a batch")
+                .with_boundaries(vec![1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0])
+                .build(),
             inbox_lag: meter
                 .u64_gauge("inbox.lag")
                 .with_description("Messages that the broker still holds for a consumer")

@@ -8,6 +8,7 @@
     clippy::disallowed_methods
 )]
 
+mod broker_loss;
 mod dead_letters;
 mod idempotency;
 mod inbox;

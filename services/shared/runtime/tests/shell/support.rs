@@ -69,10 +69,7 @@ impl World {
     /// A service that applies orders.
     pub(crate) async fn orders_service(&self, handler: Orders) -> Running {
         let mut service = self.start("orders").await;
-        sqlx::query("CREATE TABLE IF NOT EXISTS effect (event_id TEXT NOT NULL, order_id TEXT NOT NULL)")
-            .execute(&self.pool)
-            .await
-            .unwrap();
+        effects_table(&self.pool).await;
         service.consume(ORDERS, handler);
         run(service)
     }
@@ -87,6 +84,10 @@ impl World {
     pub(crate) async fn count(&self, query: &'static str) -> i64 {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
     }
+}
+
+pub(crate) async fn effects_table(pool: &PgPool) {
+    sqlx::query("CREATE TABLE IF NOT EXISTS effect (event_id TEXT NOT NULL, order_id TEXT NOT NULL)").execute(pool).await.unwrap();
 }
 
 pub(crate) struct Running {

@@ -19,7 +19,11 @@ pub use readiness::{Readiness, Report};
 ///
 /// # Errors
 /// [`Error::Server`] when the address can't be used or the file can't be written.
-pub async fn listen(what: &'static str, address: SocketAddr, address_file: &str) -> Result<(TcpListener, SocketAddr), Error> {
+pub async fn listen(
+    what: &'static str,
+    address: SocketAddr,
+    address_file: &str,
+) -> Result<(TcpListener, SocketAddr), Error> {
     let wrong = |error: std::io::Error| Error::Server(format!("{what} on {address}: {error}"));
     let listener = TcpListener::bind(address).await.map_err(wrong)?;
     let chosen = listener.local_addr().map_err(wrong)?;
@@ -27,8 +31,12 @@ pub async fn listen(what: &'static str, address: SocketAddr, address_file: &str)
     if !address_file.is_empty() {
         // written beside and renamed, so that nobody reads half an address
         let beside = format!("{address_file}.tmp");
-        tokio::fs::write(&beside, chosen.to_string()).await.map_err(wrong)?;
-        tokio::fs::rename(&beside, address_file).await.map_err(wrong)?;
+        tokio::fs::write(&beside, chosen.to_string())
+            .await
+            .map_err(wrong)?;
+        tokio::fs::rename(&beside, address_file)
+            .await
+            .map_err(wrong)?;
     }
     Ok((listener, chosen))
 }

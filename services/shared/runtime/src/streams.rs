@@ -80,11 +80,21 @@ pub fn configuration(name: &str, replicas: usize) -> Result<Config, Error> {
 ///
 /// # Errors
 /// [`Error::Mismatch`] when it exists and is configured otherwise; [`Error::Broker`].
-pub async fn ensure(context: &jetstream::Context, name: &str, replicas: usize) -> Result<jetstream::stream::Stream, Error> {
+pub async fn ensure(
+    context: &jetstream::Context,
+    name: &str,
+    replicas: usize,
+) -> Result<jetstream::stream::Stream, Error> {
     let wanted = configuration(name, replicas)?;
-    let stream = context.get_or_create_stream(wanted.clone()).await.map_err(Error::broker)?;
+    let stream = context
+        .get_or_create_stream(wanted.clone())
+        .await
+        .map_err(Error::broker)?;
     match difference(&wanted, &stream.cached_info().config) {
-        Some(difference) => Err(Error::Mismatch { what: format!("stream {name}"), difference }),
+        Some(difference) => Err(Error::Mismatch {
+            what: format!("stream {name}"),
+            difference,
+        }),
         None => Ok(stream),
     }
 }
@@ -98,7 +108,17 @@ fn difference(wanted: &Config, found: &Config) -> Option<String> {
         )* };
     }
     compare!(
-        subjects, retention, storage, discard, max_age, duplicate_window, num_replicas, deny_delete, deny_purge, no_ack, sealed
+        subjects,
+        retention,
+        storage,
+        discard,
+        max_age,
+        duplicate_window,
+        num_replicas,
+        deny_delete,
+        deny_purge,
+        no_ack,
+        sealed
     );
     None
 }

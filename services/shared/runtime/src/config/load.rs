@@ -85,7 +85,11 @@ fn with_sections(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut section = "";
     text.lines().map(move |line| {
         if let Some(name) = line.trim().strip_prefix('[') {
-            section = name.trim_end_matches(']').split('.').next().unwrap_or_default();
+            section = name
+                .trim_end_matches(']')
+                .split('.')
+                .next()
+                .unwrap_or_default();
         }
         (section, line)
     })
@@ -97,11 +101,16 @@ fn key_of(line: &str) -> Option<&str> {
 }
 
 /// Separates the common sections from a service's own.
-pub(super) fn split<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(Value, Value), D::Error> {
+pub(super) fn split<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<(Value, Value), D::Error> {
     let all = HashMap::<String, Value>::deserialize(deserializer)?;
-    let (common, own): (HashMap<_, _>, HashMap<_, _>) =
-        all.into_iter().partition(|(section, _)| SECTIONS.contains(&section.as_str()));
-    let table = |sections: HashMap<String, Value>| Value::new(None, ValueKind::Table(sections.into_iter().collect()));
+    let (common, own): (HashMap<_, _>, HashMap<_, _>) = all
+        .into_iter()
+        .partition(|(section, _)| SECTIONS.contains(&section.as_str()));
+    let table = |sections: HashMap<String, Value>| {
+        Value::new(None, ValueKind::Table(sections.into_iter().collect()))
+    };
     Ok((table(common), table(own)))
 }
 
@@ -132,7 +141,12 @@ mod tests {
     }
 
     fn environment(pairs: &[(&str, &str)]) -> Option<HashMap<String, String>> {
-        Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+        Some(
+            pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
     }
 
     fn with_file(text: &str, pairs: &[(&str, &str)]) -> Result<Settings<Own>, Error> {
@@ -144,11 +158,23 @@ mod tests {
     #[test]
     fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
         let text = "[sms]\nattempts = 4\n[grpc]\nlisten = \"127.0.0.1:1\"\n[database]\nmax_connections = 7\n";
-        let settings = with_file(text, &[("ZHIRONG__SMS__ATTEMPTS", "5"), ("ZHIRONG__DATABASE__URL", "12345"), ("OTHER__X", "1")]).unwrap();
+        let settings = with_file(
+            text,
+            &[
+                ("ZHIRONG__SMS__ATTEMPTS", "5"),
+                ("ZHIRONG__DATABASE__URL", "12345"),
+                ("OTHER__X", "1"),
+            ],
+        )
+        .unwrap();
         assert_eq!(settings.own.sms.attempts, 5);
         assert_eq!(settings.common.grpc.listen.port(), 1);
         assert_eq!(settings.common.database.max_connections, 7);
-        assert_eq!(settings.common.database.url.expose_secret(), "12345", "a text of digits stays a text");
+        assert_eq!(
+            settings.common.database.url.expose_secret(),
+            "12345",
+            "a text of digits stays a text"
+        );
         assert_eq!(settings.common.nats.replicas, 1);
     }
 
@@ -170,7 +196,9 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_refused_with_its_key_in_one_line() {
-        let error = with_file("", &[("ZHIRONG__DATABASE__MAX_CONNECTIONS", "many")]).unwrap_err().to_string();
+        let error = with_file("", &[("ZHIRONG__DATABASE__MAX_CONNECTIONS", "many")])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("many") && !error.contains('\n'), "{error}");
     }
 
@@ -185,13 +213,19 @@ mod tests {
 
     #[test]
     fn a_secret_never_prints_and_may_come_from_a_file() {
-        let settings = with_file("", &[("ZHIRONG__DATABASE__URL", "postgres://u:hunter2@h/d")]).unwrap();
+        let settings = with_file(
+            "",
+            &[("ZHIRONG__DATABASE__URL", "postgres://u:hunter2@h/d")],
+        )
+        .unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"));
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "from-file\n").unwrap();
         let path = file.path().display().to_string();
         let secret = crate::config::read_secret(&settings.common.database.url, &path).unwrap();
         assert_eq!(secret.expose_secret(), "from-file");
-        assert!(crate::config::read_secret(&settings.common.database.url, "/no/such/file").is_err());
+        assert!(
+            crate::config::read_secret(&settings.common.database.url, "/no/such/file").is_err()
+        );
     }
 }

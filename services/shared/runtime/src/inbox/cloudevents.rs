@@ -26,16 +26,25 @@ pub(super) struct Envelope {
 
 /// Reads a message, or says why it is no CloudEvent.
 pub(super) fn read(headers: &Headers, payload: &Bytes) -> Result<Envelope, String> {
-    let content_type = headers.get("content-type").or_else(|| headers.get("ce-datacontenttype"));
+    let content_type = headers
+        .get("content-type")
+        .or_else(|| headers.get("ce-datacontenttype"));
     match content_type.map(|content_type| media_type(content_type)) {
         Some(mode) if mode == "application/cloudevents+json" => structured(payload),
-        Some(mode) if mode.starts_with("application/cloudevents") => Err(format!("{mode} is not supported")),
+        Some(mode) if mode.starts_with("application/cloudevents") => {
+            Err(format!("{mode} is not supported"))
+        }
         media => binary(headers, media.as_deref(), payload),
     }
 }
 
 fn binary(headers: &Headers, media: Option<&str>, payload: &Bytes) -> Result<Envelope, String> {
-    let attribute = |name: &str| headers.get(name).map(|value| percent_decode(value).into_owned()).filter(|value| !value.is_empty());
+    let attribute = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| percent_decode(value).into_owned())
+            .filter(|value| !value.is_empty())
+    };
     check_version(attribute("ce-specversion").as_deref())?;
     Ok(Envelope {
         id: attribute("ce-id").ok_or("the header ce-id is missing")?,
@@ -64,18 +73,29 @@ struct Structured<'a> {
 }
 
 fn structured(payload: &Bytes) -> Result<Envelope, String> {
-    let event: Structured<'_> =
-        serde_json::from_slice(payload).map_err(|error| format!("the structured CloudEvent does not parse: {error}"))?;
+    let event: Structured<'_> = serde_json::from_slice(payload)
+        .map_err(|error| format!("the structured CloudEvent does not parse: {error}"))?;
     check_version(event.specversion.as_deref())?;
     let data = match (event.data, event.data_base64) {
-        (Some(_), Some(_)) => return Err("the structured CloudEvent has data and data_base64".to_owned()),
+        (Some(_), Some(_)) => {
+            return Err("the structured CloudEvent has data and data_base64".to_owned());
+        }
         (Some(json), None) => Bytes::copy_from_slice(json.get().as_bytes()),
-        (None, Some(text)) => STANDARD.decode(text).map_err(|error| format!("data_base64 does not decode: {error}"))?.into(),
+        (None, Some(text)) => STANDARD
+            .decode(text)
+            .map_err(|error| format!("data_base64 does not decode: {error}"))?
+            .into(),
         (None, None) => Bytes::new(),
     };
-    let media = event.datacontenttype.as_deref().map_or(Cow::Borrowed("application/json"), media_type);
+    let media = event
+        .datacontenttype
+        .as_deref()
+        .map_or(Cow::Borrowed("application/json"), media_type);
     Ok(Envelope {
-        id: event.id.filter(|id| !id.is_empty()).ok_or("the attribute id is missing")?,
+        id: event
+            .id
+            .filter(|id| !id.is_empty())
+            .ok_or("the attribute id is missing")?,
         source: event.source.unwrap_or_default(),
         ce_type: event.ce_type.unwrap_or_default(),
         about: event.subject,
@@ -96,7 +116,11 @@ fn check_version(version: Option<&str>) -> Result<(), String> {
 /// Without parameters, in lower case.
 fn media_type(content_type: &str) -> Cow<'_, str> {
     let bare = content_type.split(';').next().unwrap_or_default().trim();
-    if bare.chars().any(|c| c.is_ascii_uppercase()) { bare.to_ascii_lowercase().into() } else { bare.into() }
+    if bare.chars().any(|c| c.is_ascii_uppercase()) {
+        bare.to_ascii_lowercase().into()
+    } else {
+        bare.into()
+    }
 }
 
 /// Header values carry printable ASCII; the rest, a blank, a quote and the percent sign are escaped.
@@ -121,7 +145,9 @@ pub(crate) fn percent_decode(value: &str) -> Cow<'_, str> {
     let mut rest = value.as_bytes();
     while let Some((byte, tail)) = rest.split_first() {
         let escaped = (*byte == b'%').then(|| tail.get(..2)).flatten();
-        let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok()).filter(|digits| !digits.starts_with('+'));
+        let escaped = escaped
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .filter(|digits| !digits.starts_with('+'));
         match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(value) => {
                 decoded.push(value);
@@ -141,7 +167,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> Headers {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -155,7 +184,12 @@ mod tests {
     #[test]
     fn both_modes_give_the_same_event() {
         let from_headers = read(
-            &headers(&[("ce-id", "7"), ("ce-type", "t"), ("ce-source", "%E8%8E%B2"), ("ce-datacontenttype", "Application/JSON; charset=utf-8")]),
+            &headers(&[
+                ("ce-id", "7"),
+                ("ce-type", "t"),
+                ("ce-source", "%E8%8E%B2"),
+                ("ce-datacontenttype", "Application/JSON; charset=utf-8"),
+            ]),
             &Bytes::from_static(b"{\"a\":1}"),
         )
         .unwrap();
@@ -165,13 +199,23 @@ mod tests {
         )
         .unwrap();
         assert_eq!(format!("{from_headers:?}"), format!("{from_body:?}"));
-        assert_eq!((from_body.source.as_str(), from_body.content_type), ("莲", ContentType::Json));
+        assert_eq!(
+            (from_body.source.as_str(), from_body.content_type),
+            ("莲", ContentType::Json)
+        );
     }
 
     #[test]
     fn an_event_without_id_or_of_another_version_is_refused() {
-        assert_eq!(read(&headers(&[("ce-type", "t")]), &Bytes::new()).unwrap_err(), "the header ce-id is missing");
-        let error = read(&headers(&[("ce-id", "1"), ("ce-specversion", "0.3")]), &Bytes::new()).unwrap_err();
+        assert_eq!(
+            read(&headers(&[("ce-type", "t")]), &Bytes::new()).unwrap_err(),
+            "the header ce-id is missing"
+        );
+        let error = read(
+            &headers(&[("ce-id", "1"), ("ce-specversion", "0.3")]),
+            &Bytes::new(),
+        )
+        .unwrap_err();
         assert_eq!(error, "CloudEvents 0.3 is not supported");
     }
 }

@@ -46,9 +46,16 @@ type Received = (jetstream::Message, Item);
 
 impl<H: Handler> Consumer<H> {
     /// Creates stream and consumer when they are missing, and checks how they are configured.
-    pub(crate) async fn attach(&self) -> Result<jetstream::consumer::Consumer<pull::Config>, Error> {
-        let Subscription { durable, stream, subjects } = self.subscription;
-        let stream = streams::ensure(self.broker.jetstream(), stream, self.broker.replicas()).await?;
+    pub(crate) async fn attach(
+        &self,
+    ) -> Result<jetstream::consumer::Consumer<pull::Config>, Error> {
+        let Subscription {
+            durable,
+            stream,
+            subjects,
+        } = self.subscription;
+        let stream =
+            streams::ensure(self.broker.jetstream(), stream, self.broker.replicas()).await?;
         let wanted = pull::Config {
             durable_name: Some(durable.to_owned()),
             deliver_policy: DeliverPolicy::All,
@@ -56,15 +63,28 @@ impl<H: Handler> Consumer<H> {
             ack_wait: Duration::from_secs(self.settings.ack_wait_s),
             max_deliver: -1,
             max_ack_pending: self.settings.max_ack_pending,
-            filter_subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
+            filter_subjects: subjects
+                .iter()
+                .map(|subject| (*subject).to_owned())
+                .collect(),
             ..pull::Config::default()
         };
-        let consumer = stream.get_or_create_consumer(durable, wanted.clone()).await.map_err(Error::broker)?;
+        let consumer = stream
+            .get_or_create_consumer(durable, wanted.clone())
+            .await
+            .map_err(Error::broker)?;
         let found = &consumer.cached_info().config;
         // one filter comes back in the field of its own
         let mut filters = found.filter_subjects.clone();
         filters.extend(Some(found.filter_subject.clone()).filter(|filter| !filter.is_empty()));
-        let found = (&filters, found.ack_policy, found.ack_wait, found.max_deliver, found.max_ack_pending, found.deliver_policy);
+        let found = (
+            &filters,
+            found.ack_policy,
+            found.ack_wait,
+            found.max_deliver,
+            found.max_ack_pending,
+            found.deliver_policy,
+        );
         let wanted = (
             &wanted.filter_subjects,
             wanted.ack_policy,
@@ -75,7 +95,10 @@ impl<H: Handler> Consumer<H> {
         );
         if found != wanted {
             let difference = format!("it is {found:?}, must be {wanted:?}");
-            return Err(Error::Mismatch { what: format!("consumer {durable}"), difference });
+            return Err(Error::Mismatch {
+                what: format!("consumer {durable}"),
+                difference,
+            });
         }
         Ok(consumer)
     }
@@ -149,9 +172,15 @@ impl<H: Handler> Consumer<H> {
         let durable = self.subscription.durable;
         let started = std::time::Instant::now();
         let (messages, items): (Vec<_>, Vec<_>) = received.into_iter().unzip();
-        let pending = messages.last().and_then(|message| message.info().ok()).map_or(0, |info| info.pending);
+        let pending = messages
+            .last()
+            .and_then(|message| message.info().ok())
+            .map_or(0, |info| info.pending);
         let outcome = {
-            let work = timeout(PATIENCE, batch::apply(&self.pool, durable, &self.handler, &items));
+            let work = timeout(
+                PATIENCE,
+                batch::apply(&self.pool, durable, &self.handler, &items),
+            );
             tokio::pin!(work);
             // tells the broker of long work before it delivers again
             let mut progress = interval(Duration::from_secs(self.settings.ack_wait_s.max(3)) / 3);
@@ -194,16 +223,38 @@ impl<H: Handler> Consumer<H> {
             Verdict::Applied => ("applied", AckKind::Ack),
             Verdict::Duplicate => ("duplicate", AckKind::Ack),
             Verdict::Dead(reason) => {
-                tracing::warn!(consumer, subject = item.subject, event_id = item.key, reason, "an event was set aside as a dead letter");
+                tracing::warn!(
+                    consumer,
+                    subject = item.subject,
+                    event_id = item.key,
+                    reason,
+                    "an event was set aside as a dead letter"
+                );
                 ("dead", AckKind::Term)
             }
             Verdict::Again(reason) => {
                 let pause = self.pause(item.attempt);
                 let (attempt, pause_ms) = (item.attempt, pause.as_millis());
                 if attempt >= WORRY_AT {
-                    tracing::warn!(consumer, subject = item.subject, event_id = item.key, attempt, pause_ms, reason, "an event comes again");
+                    tracing::warn!(
+                        consumer,
+                        subject = item.subject,
+                        event_id = item.key,
+                        attempt,
+                        pause_ms,
+                        reason,
+                        "an event comes again"
+                    );
                 } else {
-                    tracing::info!(consumer, subject = item.subject, event_id = item.key, attempt, pause_ms, reason, "an event comes again");
+                    tracing::info!(
+                        consumer,
+                        subject = item.subject,
+                        event_id = item.key,
+                        attempt,
+                        pause_ms,
+                        reason,
+                        "an event comes again"
+                    );
                 }
                 ("again", AckKind::Nak(Some(pause)))
             }
@@ -234,9 +285,18 @@ fn receive(message: jetstream::Message) -> Result<Received, Error> {
     let mut headers = BTreeMap::new();
     for (name, values) in message.headers.iter().flat_map(|headers| headers.iter()) {
         if let Some(value) = values.last() {
-            headers.insert(name.to_string().to_ascii_lowercase(), value.as_str().replace('\0', ""));
+            headers.insert(
+                name.to_string().to_ascii_lowercase(),
+                value.as_str().replace('\0', ""),
+            );
         }
     }
-    let item = Item::new(message.subject.to_string(), headers, message.payload.clone(), place, attempt);
+    let item = Item::new(
+        message.subject.to_string(),
+        headers,
+        message.payload.clone(),
+        place,
+        attempt,
+    );
     Ok((message, item))
 }

@@ -21,7 +21,11 @@ pub(super) async fn around(State(places): State<Places>, request: Request, next:
     let path = request.uri().path().trim_start_matches('/').to_owned();
     let (service, method) = path.rsplit_once('/').unwrap_or((path.as_str(), ""));
     // an overloaded process is still alive
-    let place = if service == "grpc.health.v1.Health" { None } else { Some(places.try_acquire_owned()) };
+    let place = if service == "grpc.health.v1.Health" {
+        None
+    } else {
+        Some(places.try_acquire_owned())
+    };
     if let Some(Err(_)) = place {
         telemetry::metrics::get().refused();
         return Status::resource_exhausted("too many calls at once; try again later").into_http();
@@ -44,7 +48,15 @@ pub(super) async fn around(State(places): State<Places>, request: Request, next:
     // a failure stands in the headers; what succeeded says so after its body
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
     span.record("rpc.grpc.status_code", i32::from(code));
-    if matches!(code, Code::Unknown | Code::Internal | Code::DataLoss | Code::Unavailable | Code::DeadlineExceeded | Code::Unimplemented) {
+    if matches!(
+        code,
+        Code::Unknown
+            | Code::Internal
+            | Code::DataLoss
+            | Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+    ) {
         span.record("otel.status_code", "ERROR");
     }
     telemetry::metrics::get().call(service, method, i32::from(code), started.elapsed());

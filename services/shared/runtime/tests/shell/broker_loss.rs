@@ -16,16 +16,33 @@ async fn a_broker_killed_or_emptied_under_load_costs_nothing() {
     let mut written = 0;
     for emptied in [false, true, false, true] {
         for n in 0..100 {
-            write(&world.pool, &wake, &format!("order-{written}"), 1).await.unwrap();
+            write(&world.pool, &wake, &format!("order-{written}"), 1)
+                .await
+                .unwrap();
             written += 1;
             if n == 50 {
-                world.broker.restart(emptied).await.unwrap();
+                world.broker.kill().await.unwrap();
+                if emptied {
+                    world.broker.delete_store().unwrap();
+                }
+                world.broker.restart().await.unwrap();
             }
         }
-        until("every order took effect", || async { world.count(EFFECTS).await >= written }).await;
-        until("every event is marked", || async { world.count(UNPUBLISHED).await == 0 }).await;
+        until("every order took effect", || async {
+            world.count(EFFECTS).await >= written
+        })
+        .await;
+        until("every event is marked", || async {
+            world.count(UNPUBLISHED).await == 0
+        })
+        .await;
         assert_eq!(world.count(EFFECTS).await, written);
-        assert_eq!(world.count("SELECT count(DISTINCT order_id) FROM effect").await, written);
+        assert_eq!(
+            world
+                .count("SELECT count(DISTINCT order_id) FROM effect")
+                .await,
+            written
+        );
     }
     running.stop().await;
 }

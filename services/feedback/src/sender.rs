@@ -11,7 +11,6 @@ use zhirong_kernel::clock::Clock;
 use zhirong_proto::feedback::v1::{SmsDelivered, SmsFailed};
 use zhirong_runtime::{
     outbox::{self, Aggregate, OutboxWake},
-    telemetry,
 };
 
 use crate::{
@@ -56,7 +55,7 @@ impl<C: SmsChannel> Sender<C> {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(error = %telemetry::chain(&error), "sms sender failed; trying again");
+                    tracing::error!(%error, source = ?std::error::Error::source(&error), "sms sender failed; trying again");
                     tokio::select! {
                         () = shutdown.cancelled() => {}
                         () = tokio::time::sleep(POLL) => {}

@@ -50,7 +50,8 @@ pub async fn insert_loan(conn: &mut PgConnection, loan: &Loan) -> Result<bool, s
 /// A loan of an enterprise.
 pub async fn loan_of(conn: &mut PgConnection, loan_id: LoanId, enterprise: &Uscc) -> Result<Loan, Error> {
     let row = sqlx::query!(
-        "SELECT institution_id, product_id, approved_at FROM loan WHERE loan_id = $1 AND enterprise_id = $2",
+        r#"SELECT institution_id, product_id, approved_at AS "approved_at: jiff_sqlx::Timestamp"
+           FROM loan WHERE loan_id = $1 AND enterprise_id = $2"#,
         loan_id.uuid(),
         enterprise.as_str()
     )

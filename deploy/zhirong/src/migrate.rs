@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use sqlx::{PgPool, migrate::Migrator};
+use sqlx::{migrate::Migrator, postgres::PgConnectOptions};
 
 static PROFILE: Migrator = sqlx::migrate!("../../services/credit-profile/migrations");
 static CATALOG: Migrator = sqlx::migrate!("../../services/product-catalog/migrations");
@@ -39,8 +39,8 @@ impl ServiceName {
 
 /// Applies what is missing; running it again changes nothing.
 pub async fn run(service: ServiceName, database_url: &str) -> Result<()> {
-    let pool = PgPool::connect(database_url).await.context("connecting to the database")?;
-    zhirong_runtime::database::migrate(&pool, service.migrations()).await?;
+    let options: PgConnectOptions = database_url.parse().context("reading the database's URL")?;
+    zhirong_runtime::database::migrate(&options, service.migrations()).await?;
     println!("the {service:?} database has this version's schema");
     Ok(())
 }

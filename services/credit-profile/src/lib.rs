@@ -1,1 +1,56 @@
+//! The credit profile (企业信用画像): records of government data become features, a score and a grade.
+//!
+//! In: `gov.data.v1.<category>`. Out: `profile.updated`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+use std::sync::Arc;
+
+use sqlx::migrate::Migrator;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use zhirong_proto::profile::v1::{
+    category_service_server::CategoryServiceServer, profile_service_server::ProfileServiceServer,
+};
+use zhirong_runtime::{Error, Service, config::Settings};
+
+mod error;
+mod events;
+pub mod features;
+mod grpc;
+pub mod profile;
+mod recompute;
+pub mod record;
+pub mod schema;
+pub mod scorecard;
+mod store;
+
+/// The schema.
+pub static MIGRATIONS: Migrator = sqlx::migrate!();
+/// This service has no settings of its own.
+pub const DEFAULTS: &str = "";
+
+/// Runs the service until shutdown.
+///
+/// # Errors
+/// When the settings, the database, the broker or the listener can't be used.
+pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
+    let mut service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
+    let stale = Arc::new(Notify::new());
+
+    service.consume(
+        events::SUBSCRIPTION,
+        events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale) },
+    );
+    let recompute = recompute::Recompute {
+        pool: service.pool(),
+        clock: service.clock(),
+        outbox: service.outbox(),
+        stale: Arc::clone(&stale),
+    };
+    service.background("recompute", recompute.run(service.shutdown()));
+
+    let profiles = grpc::Profiles { pool: service.pool(), clock: service.clock(), stale };
+    let routes = Routes::new(ProfileServiceServer::new(profiles.clone())).add_service(CategoryServiceServer::new(profiles));
+    service.serve(routes).await
+}

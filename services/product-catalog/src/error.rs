@@ -54,7 +54,9 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::InstitutionNotFound(_) => Self::not_found("INSTITUTION_NOT_FOUND", text).zh("机构不存在，请先登记机构"),
+            Error::InstitutionNotFound(_) => {
+                Self::not_found("INSTITUTION_NOT_FOUND", text).zh("机构不存在，请先登记机构")
+            }
             Error::ProductNotFound(_) => Self::not_found("PRODUCT_NOT_FOUND", text).zh("产品或版本不存在"),
             Error::OtherInstitution(_) => Self::failed_precondition("OTHER_INSTITUTION", text).zh("产品属于其他机构"),
             Error::NotADraft { .. } => Self::failed_precondition("NOT_A_DRAFT", text).zh("该版本不是草稿"),

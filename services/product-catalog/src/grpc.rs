@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 use zhirong_kernel::{clock::Clock, id::ProductId};
 use zhirong_proto::catalog::v1::{self as pb, Product, ProductSpec, ProductState};
 use zhirong_runtime::{outbox::OutboxWake, problem::Problem};
@@ -35,9 +35,25 @@ fn refuse(violations: Vec<Violation>) -> Result<(), Problem> {
         Problem::invalid("RULE_INVALID", "a rule does not compile; see the fields for line, column and reason")
             .zh("规则有误，请按提示位置修改")
     } else {
-        Problem::invalid("FIELDS_INVALID", "some fields are not as they must be; see each of them").zh("填写内容有误，请逐项核对")
+        Problem::invalid("FIELDS_INVALID", "some fields are not as they must be; see each of them")
+            .zh("填写内容有误，请逐项核对")
     };
-    Err(violations.into_iter().fold(problem, |problem, violation| problem.field(violation.field, violation.description)))
+    Err(violations
+        .into_iter()
+        .fold(problem, |problem, violation| problem.field(violation.field, violation.description)))
+}
+
+/// One state of the catalog for all statements of a query, so that a list and its total agree.
+async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Problem> {
+    Ok(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+}
+
+/// Cuts rows that were read with one more than the page holds, and says whether another page follows.
+fn cut<R>(rows: &mut Vec<R>, size: i64) -> bool {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let more = rows.len() > size;
+    rows.truncate(size);
+    more
 }
 
 fn product_id(text: &str) -> Result<ProductId, Problem> {

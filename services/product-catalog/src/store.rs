@@ -72,9 +72,10 @@ pub async fn lock_or_create(
     product: ProductId,
     institution: &InstitutionId,
 ) -> Result<Head, Error> {
-    let known = sqlx::query_scalar!("SELECT 1 FROM institution WHERE institution_id = $1 FOR SHARE", institution.as_str())
-        .fetch_optional(&mut *conn)
-        .await?;
+    let known =
+        sqlx::query_scalar!("SELECT 1 FROM institution WHERE institution_id = $1 FOR SHARE", institution.as_str())
+            .fetch_optional(&mut *conn)
+            .await?;
     if known.is_none() {
         return Err(Error::InstitutionNotFound(institution.to_string()));
     }

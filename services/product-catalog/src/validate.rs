@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use jiff::civil::Date;
 use zhirong_kernel::{
-    calendar::Calendar,
     feature::FeatureDictionary,
     id::InstitutionId,
-    lpr::{Change, LprHistory},
-    rate::Ppm,
     rule::{Expected, Rule},
 };
 use zhirong_proto::catalog::v1::{
-    CreditTerms, GuaranteeForm, Institution, InstitutionKind, LprTable, ProductSpec, RepaymentMethod, ServiceTerms,
-    WorkingDayCalendar, product_spec::Terms,
+    CreditTerms, GuaranteeForm, Institution, InstitutionKind, ProductSpec, RepaymentMethod, ServiceTerms,
+    product_spec::Terms,
 };
+
+mod reference;
+
+pub use reference::{calendar, lpr_table};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,11 @@ pub fn product(spec: &ProductSpec) -> Vec<Violation> {
     let distinct: BTreeSet<&String> = spec.tags.iter().collect();
     found.check(distinct.len() == spec.tags.len(), "spec.tags", "must not repeat");
     for (index, tag) in spec.tags.iter().enumerate() {
-        found.check(slug(tag), format!("spec.tags[{index}]"), "must be 2 to 32 of a-z, 0-9 and _, beginning with a letter");
+        found.check(
+            slug(tag),
+            format!("spec.tags[{index}]"),
+            "must be 2 to 32 of a-z, 0-9 and _, beginning with a letter",
+        );
     }
     match &spec.terms {
         Some(Terms::Credit(terms)) => credit(terms, &mut found),
@@ -84,7 +88,11 @@ fn credit(terms: &CreditTerms, found: &mut Findings) {
         let path = format!("spec.credit.conditions[{index}]");
         found.rule(&condition.expression, Expected::Bool, format!("{path}.expression"));
         found.check(text(&condition.label_zh, 1, 200), format!("{path}.label_zh"), "must have 1 to 200 characters");
-        found.check(text(&condition.advice_zh, 0, 200), format!("{path}.advice_zh"), "must have at most 200 characters");
+        found.check(
+            text(&condition.advice_zh, 0, 200),
+            format!("{path}.advice_zh"),
+            "must have at most 200 characters",
+        );
     }
     found.rule(&terms.limit_formula, Expected::Int, "spec.credit.limit_formula".to_owned());
     found.rule(&terms.rate_formula, Expected::Int, "spec.credit.rate_formula".to_owned());
@@ -107,65 +115,6 @@ fn service(terms: &ServiceTerms, found: &mut Findings) {
     let kind = slug(&terms.service_kind);
     found.check(kind, "spec.service.service_kind", "must be 2 to 32 of a-z, 0-9 and _, beginning with a letter");
     found.check(text(&terms.fee_zh, 0, 200), "spec.service.fee_zh", "must have at most 200 characters");
-}
-
-/// What is wrong with an LPR table.
-#[must_use]
-pub fn lpr_table(table: &LprTable) -> Vec<Violation> {
-    let mut found = Findings::default();
-    let mut changes = Vec::new();
-    for (index, change) in table.changes.iter().enumerate() {
-        match change.published_on.parse::<Date>() {
-            Ok(published_on) => changes.push(Change {
-                published_on,
-                one_year: Ppm::new(change.one_year_ppm),
-                five_year: Ppm::new(change.five_year_ppm),
-            }),
-            Err(_) => found.check(false, format!("table.changes[{index}].published_on"), "must be a date, YYYY-MM-DD"),
-        }
-    }
-    match table.known_through.parse::<Date>() {
-        Err(_) => found.check(false, "table.known_through", "must be a date, YYYY-MM-DD"),
-        Ok(known_through) if found.0.is_empty() => {
-            if let Err(error) = LprHistory::try_new(changes, known_through) {
-                found.check(false, "table", error.to_string());
-            }
-        }
-        Ok(_) => {}
-    }
-    found.0
-}
-
-/// What is wrong with a calendar.
-#[must_use]
-pub fn calendar(calendar: &WorkingDayCalendar) -> Vec<Violation> {
-    let mut found = Findings::default();
-    let mut years = Vec::new();
-    for (index, year) in calendar.years.iter().enumerate() {
-        match i16::try_from(*year) {
-            Ok(year @ 2000..=2100) => years.push(year),
-            _ => found.check(false, format!("calendar.years[{index}]"), "must be 2000 to 2100"),
-        }
-    }
-    found.check(!years.is_empty(), "calendar.years", "must not be empty");
-    let mut dates = |texts: &[String], name: &str| -> Vec<Date> {
-        let mut dates = Vec::new();
-        for (index, text) in texts.iter().enumerate() {
-            match text.parse() {
-                Ok(date) => dates.push(date),
-                Err(_) => found.check(false, format!("calendar.{name}[{index}]"), "must be a date, YYYY-MM-DD"),
-            }
-        }
-        dates
-    };
-    let holidays = dates(&calendar.holidays, "holidays");
-    let worked = dates(&calendar.working_weekend_days, "working_weekend_days");
-    if found.0.is_empty()
-        && let Err(error) = Calendar::try_new(years, holidays, worked)
-    {
-        found.check(false, "calendar", error.to_string());
-    }
-    found.0
 }
 
 fn text(value: &str, shortest: usize, longest: usize) -> bool {
@@ -260,15 +209,9 @@ mod tests {
 
     #[test]
     fn a_product_without_terms_or_with_bad_tags_is_refused() {
-        let spec = ProductSpec { terms: None, tags: vec!["A".to_owned(), "ok_tag".to_owned(), "ok_tag".to_owned()], ..good() };
+        let spec =
+            ProductSpec { terms: None, tags: vec!["A".to_owned(), "ok_tag".to_owned(), "ok_tag".to_owned()], ..good() };
         let fields: Vec<String> = product(&spec).into_iter().map(|violation| violation.field).collect();
         assert_eq!(fields, ["spec.tags", "spec.tags[0]", "spec.terms"]);
-    }
-
-    #[test]
-    fn reference_data_must_be_whole() {
-        assert_eq!(lpr_table(&LprTable::default())[0].field, "table.known_through");
-        let calendar = WorkingDayCalendar { years: vec![2026], holidays: vec!["2027-01-01".to_owned()], ..Default::default() };
-        assert_eq!(super::calendar(&calendar)[0].field, "calendar");
     }
 }

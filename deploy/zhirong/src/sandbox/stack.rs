@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::{sys::signal::{Signal, kill}, unistd::Pid};
 use tokio::process::{Child, Command};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Endpoint;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use zhirong_servers::{Nats, Postgres};
 
@@ -197,9 +198,13 @@ fn free_address(wish: Option<SocketAddr>) -> Result<SocketAddr> {
 }
 
 async fn serves(address: SocketAddr) -> bool {
-    let Ok(mut client) = HealthClient::connect(format!("http://{address}")).await else {
+    let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else {
         return false;
     };
+    let Ok(channel) = endpoint.connect().await else {
+        return false;
+    };
+    let mut client = HealthClient::new(channel);
     let status = client.check(HealthCheckRequest { service: String::new() }).await;
     status.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
 }

@@ -13,7 +13,7 @@ use zhirong_runtime::{
     problem::Problem,
 };
 
-use super::{Catalog, refuse};
+use super::{Catalog, cut, refuse};
 use crate::{error::Error, store, validate};
 
 #[tonic::async_trait]
@@ -66,11 +66,11 @@ impl Catalog {
     async fn list_institutions(&self, request: ListInstitutionsRequest) -> Result<ListInstitutionsResponse, Problem> {
         let page = page::parse::<String>(request.page_size, &request.page_token)?;
         let mut conn = self.pool.acquire().await?;
-        let institutions = store::list_institutions(&mut conn, page.after.as_deref(), page.size).await?;
+        let mut institutions =
+            store::list_institutions(&mut conn, page.after.as_deref(), page.size.saturating_add(1)).await?;
+        let more = cut(&mut institutions, page.size);
         let next_page_token = match institutions.last() {
-            Some(last) if i64::try_from(institutions.len()).is_ok_and(|length| length >= page.size) => {
-                page::encode(&last.institution_id)?
-            }
+            Some(last) if more => page::encode(&last.institution_id)?,
             _ => String::new(),
         };
         Ok(ListInstitutionsResponse { institutions, next_page_token })

@@ -5,18 +5,18 @@ use uuid::Uuid;
 use zhirong_kernel::id::{InstitutionId, ProductId};
 use zhirong_proto::catalog::v1::{
     DraftProductRequest, DraftProductResponse, GetProductRequest, GetProductResponse, ListProductsRequest,
-    ListProductsResponse, ProductKind, ProductPublished, ProductRetired, PublishProductRequest, PublishProductResponse,
-    RetireProductRequest, RetireProductResponse, product_service_server::ProductService,
+    ListProductsResponse, Product, ProductKind, ProductPublished, ProductRetired, ProductState, PublishProductRequest,
+    PublishProductResponse, RetireProductRequest, RetireProductResponse, product_service_server::ProductService,
 };
 use zhirong_runtime::{
-    caller::Caller,
+    caller::{Caller, Role},
     idempotency::{self, Claim},
     outbox::{self, Aggregate},
     page,
     problem::Problem,
 };
 
-use super::{Catalog, product_id, refuse, version_of};
+use super::{Catalog, cut, product_id, refuse, snapshot, version_of};
 use crate::{
     error::Error,
     store::{self, Filter},
@@ -50,7 +50,8 @@ impl ProductService for Catalog {
     }
 
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
-        Ok(Response::new(self.get_product(request.into_inner()).await?))
+        let caller = Caller::from_request(&request)?;
+        Ok(Response::new(self.get_product(&caller, request.into_inner()).await?))
     }
 
     async fn list_products(
@@ -160,12 +161,15 @@ impl Catalog {
         Ok(response)
     }
 
-    async fn get_product(&self, request: GetProductRequest) -> Result<GetProductResponse, Problem> {
+    async fn get_product(&self, caller: &Caller, request: GetProductRequest) -> Result<GetProductResponse, Problem> {
         let product = product_id(&request.product_id)?;
         let version = (request.version != 0).then_some(request.version);
         let mut conn = self.pool.acquire().await?;
-        let row = store::version(&mut conn, product, version).await?;
-        Ok(GetProductResponse { product: Some(version_of(row)?) })
+        let found = version_of(store::version(&mut conn, product, version).await?)?;
+        if found.state() == ProductState::Draft && !may_see_draft(caller, &found) {
+            return Err(Error::ProductNotFound(product.uuid()).into());
+        }
+        Ok(GetProductResponse { product: Some(found) })
     }
 
     async fn list_products(&self, request: ListProductsRequest) -> Result<ListProductsResponse, Problem> {
@@ -181,13 +185,13 @@ impl Catalog {
             },
             like: given(&request.text).map(|text| contains(&text)),
         };
-        let mut conn = self.pool.acquire().await?;
-        let rows = store::list_products(&mut conn, &filter, page.after, page.size).await?;
-        let total = store::count_products(&mut conn, &filter).await?;
+        let mut tx = snapshot(&self.pool).await?;
+        let mut rows = store::list_products(&mut tx, &filter, page.after, page.size.saturating_add(1)).await?;
+        let total = store::count_products(&mut tx, &filter).await?;
+        tx.commit().await?;
+        let more = cut(&mut rows, page.size);
         let next_page_token = match rows.last() {
-            Some(last) if i64::try_from(rows.len()).is_ok_and(|length| length >= page.size) => {
-                page::encode(&last.product_id)?
-            }
+            Some(last) if more => page::encode(&last.product_id)?,
             _ => String::new(),
         };
         Ok(ListProductsResponse {
@@ -195,6 +199,16 @@ impl Catalog {
             next_page_token,
             total_size: i32::try_from(total).unwrap_or(i32::MAX),
         })
+    }
+}
+
+/// What is not yet in force is seen by the staff and by the institution that will offer it; for others it is not there.
+fn may_see_draft(caller: &Caller, draft: &Product) -> bool {
+    let owner = draft.spec.as_ref().map(|spec| spec.institution_id.as_str());
+    match caller.role {
+        Role::Staff => true,
+        Role::Bank => caller.institution.as_ref().map(|institution| institution.as_str()) == owner,
+        Role::Enterprise | Role::Operator | Role::DataPlatform => false,
     }
 }
 

@@ -14,7 +14,7 @@ use zhirong_runtime::{
     problem::Problem,
 };
 
-use super::{Catalog, refuse};
+use super::{Catalog, refuse, snapshot};
 use crate::{error::Error, store, validate};
 
 #[tonic::async_trait]
@@ -103,9 +103,10 @@ impl Catalog {
     }
 
     async fn get_reference(&self) -> Result<GetReferenceResponse, Problem> {
-        let mut conn = self.pool.acquire().await?;
-        let lpr = store::reference(&mut conn, "lpr").await?;
-        let calendar = store::reference(&mut conn, "calendar").await?;
+        let mut tx = snapshot(&self.pool).await?;
+        let lpr = store::reference(&mut tx, "lpr").await?;
+        let calendar = store::reference(&mut tx, "calendar").await?;
+        tx.commit().await?;
         let decode = |error: prost::DecodeError| Problem::from(Error::from(error));
         Ok(GetReferenceResponse {
             lpr: lpr.map(|row| LprTable::decode(row.content.as_slice())).transpose().map_err(decode)?,

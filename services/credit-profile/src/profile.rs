@@ -1,0 +1,95 @@
+//! Puts a profile together from records: name, features, score.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, civil::Date};
+use zhirong_kernel::feature::{FeatureValue, Features};
+use zhirong_proto::profile::v1::{self as pb, Category, Profile};
+
+use crate::{
+    features::{Derived, LiveRecord, derive},
+    scorecard::{Score, Scorecard},
+};
+
+/// Where the registered name stands.
+const NAME: (&str, &str) = ("business_registration", "name");
+/// What the scorecard adds to the features.
+const SCORE: &str = "credit_score";
+const GRADE: &str = "credit_grade";
+
+/// The profile of an enterprise on a business day; version and time are left for whoever keeps it.
+#[must_use]
+pub fn assemble(
+    enterprise_id: &str,
+    categories: &BTreeMap<String, Category>,
+    records: &[LiveRecord],
+    scorecard: &Scorecard,
+    today: Date,
+) -> Profile {
+    let derived = derive(categories, records, today);
+    let known: Features = derived.iter().map(|(name, derived)| (name.clone(), derived.value.clone())).collect();
+    let score = scorecard.score(&known);
+    let mut features: BTreeMap<String, pb::FeatureValue> =
+        derived.into_iter().map(|(name, derived)| (name, feature(derived))).collect();
+    if let Some(score) = &score {
+        let computed = |kind| pb::FeatureValue { kind: Some(kind), categories: vec!["profile".to_owned()], observed_at: None };
+        features.insert(SCORE.to_owned(), computed(pb::feature_value::Kind::Integer(i64::from(score.points))));
+        features.insert(GRADE.to_owned(), computed(pb::feature_value::Kind::Text(score.grade.clone())));
+    }
+    Profile {
+        enterprise_id: enterprise_id.to_owned(),
+        name: name(records),
+        version: 0,
+        features,
+        score: score.map(score_message),
+        computed_at: None,
+    }
+}
+
+/// The name by the latest registration record.
+fn name(records: &[LiveRecord]) -> String {
+    let (category, field) = NAME;
+    records
+        .iter()
+        .filter(|record| record.category == category)
+        .filter_map(|record| Some((record.observed_at, record.data.get(field)?.as_str()?)))
+        .max()
+        .map(|(_, name)| name.to_owned())
+        .unwrap_or_default()
+}
+
+fn feature(derived: Derived) -> pb::FeatureValue {
+    use pb::feature_value::Kind;
+    pb::FeatureValue {
+        kind: Some(match derived.value {
+            FeatureValue::Int(number) => Kind::Integer(number),
+            FeatureValue::Bool(flag) => Kind::Flag(flag),
+            FeatureValue::Text(text) => Kind::Text(text),
+        }),
+        categories: derived.categories,
+        observed_at: Some(proto_time(derived.observed_at)),
+    }
+}
+
+fn score_message(score: Score) -> pb::Score {
+    pb::Score {
+        points: score.points,
+        grade: score.grade,
+        scorecard_version: score.scorecard_version,
+        reasons: score
+            .reasons
+            .into_iter()
+            .map(|reason| pb::ReasonCode {
+                feature: reason.feature,
+                text_zh: reason.text_zh,
+                points_lost: reason.points_lost,
+            })
+            .collect(),
+    }
+}
+
+/// A time as protobuf writes it.
+#[must_use]
+pub fn proto_time(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}

@@ -1,0 +1,8 @@
+//! The catalog from outside: a real client on the real server, with a database and a broker of its own for each test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod institutions;
+mod products;
+mod publishing;
+mod reference;
+mod support;

@@ -1,1 +1,65 @@
+//! Matching (智能匹配): the calculator, orders, the institutions' inboxes, loans.
+//!
+//! In: `profile.updated`, `institution.registered`, `product.published` / `retired`, `reference.published`, `product.scored`.
+//! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+use std::sync::Arc;
+
+use sqlx::migrate::Migrator;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use zhirong_proto::matching::v1::{
+    bank_order_service_server::BankOrderServiceServer, calculator_service_server::CalculatorServiceServer,
+    matching_report_service_server::MatchingReportServiceServer, order_service_server::OrderServiceServer,
+};
+use zhirong_runtime::{Error, Service, config::Settings};
+
+pub mod calculate;
+mod error;
+mod events;
+mod expire;
+mod grpc;
+pub mod loan;
+pub mod order;
+pub mod product;
+mod snapshot;
+mod store;
+
+/// The schema.
+pub static MIGRATIONS: Migrator = sqlx::migrate!();
+/// This service has no settings of its own.
+pub const DEFAULTS: &str = "";
+
+/// Runs the service until shutdown.
+///
+/// # Errors
+/// When the settings, the database, the broker or the listener can't be used.
+pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
+    let mut service = Service::start("matching", settings.common, &MIGRATIONS, shutdown).await?;
+    let snapshots = snapshot::Snapshots::new(service.pool());
+    snapshots.refresh().await.map_err(Error::other)?;
+
+    service.consume(events::PROFILES, events::ProfileHandler);
+    service.consume(events::CATALOG, events::CatalogHandler { snapshots: snapshots.clone() });
+    service.consume(events::SCORES, events::CatalogHandler { snapshots: snapshots.clone() });
+    service.background("catalog", snapshots.clone().follow(service.shutdown()));
+    let expire = expire::Expire { pool: service.pool(), clock: service.clock(), outbox: service.outbox() };
+    service.background("expire", expire.run(service.shutdown()));
+
+    let matching = grpc::Matching {
+        pool: service.pool(),
+        clock: service.clock(),
+        outbox: service.outbox(),
+        snapshots,
+        inbox: Arc::new(Notify::new()),
+        calculated: Arc::default(),
+        shutdown: service.shutdown(),
+    };
+    let routes = Routes::new(CalculatorServiceServer::new(matching.clone()))
+        .add_service(OrderServiceServer::new(matching.clone()))
+        .add_service(BankOrderServiceServer::new(matching.clone()))
+        .add_service(MatchingReportServiceServer::new(matching));
+    service.serve(routes).await
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! Starts matching.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zhirong_runtime::run_main("matching", matching::DEFAULTS, matching::serve)
+}

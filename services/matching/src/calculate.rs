@@ -1,0 +1,216 @@
+//! The calculator: one enterprise against one product, and the ranking of what comes of it. Pure and deterministic.
+
+use std::{cmp::Ordering, collections::BTreeSet};
+
+use zhirong_kernel::{
+    feature::FeatureValue,
+    rule::{Outcome, RuleContext},
+};
+
+use crate::product::CompiledProduct;
+
+/// Rates above this are a mistake in a formula.
+const HIGHEST_RATE_PPM: i64 = 360_000;
+const UNUSABLE_ZH: &str = "产品规则暂不可用";
+const BELOW_MINIMUM_ZH: &str = "测算额度低于产品起贷金额";
+
+/// What a product means for an enterprise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may have it.
+    Eligible {
+        /// Limit, fen.
+        limit_fen: i64,
+        /// Yearly rate, ppm.
+        rate_ppm: i64,
+    },
+    /// At least one condition fails.
+    Refused(Vec<Failed>),
+    /// No condition fails, but these features are not known.
+    Unknown(BTreeSet<String>),
+}
+
+/// A condition that fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// What it asks, in Chinese.
+    pub label_zh: String,
+    /// What the enterprise can do about it, in Chinese.
+    pub advice_zh: String,
+    /// The features it looks at.
+    pub features: Vec<String>,
+}
+
+impl Failed {
+    fn said(label_zh: &str) -> Self {
+        Self { label_zh: label_zh.to_owned(), advice_zh: String::new(), features: Vec::new() }
+    }
+}
+
+/// Computes one product. A condition that certainly fails outweighs what is not known. A rule that can't be computed for this
+/// enterprise (an overflow) refuses the product rather than guess.
+#[must_use]
+pub fn judge(product: &CompiledProduct, context: &RuleContext) -> Verdict {
+    let mut failed = Vec::new();
+    let mut missing = BTreeSet::new();
+    for condition in &product.conditions {
+        match condition.rule.evaluate(context) {
+            Outcome::Value(FeatureValue::Bool(true)) => {}
+            Outcome::Unknown { missing: names } => missing.extend(names),
+            Outcome::Failed(error) => {
+                tracing::warn!(product_id = %product.product.product_id, %error, "a condition can't be computed");
+                failed.push(Failed::said(UNUSABLE_ZH));
+            }
+            Outcome::Value(_) => failed.push(Failed {
+                label_zh: condition.label_zh.clone(),
+                advice_zh: condition.advice_zh.clone(),
+                features: condition.rule.features().to_vec(),
+            }),
+        }
+    }
+    if !failed.is_empty() {
+        return Verdict::Refused(failed);
+    }
+    let (limit, rate) = (product.limit.evaluate(context), product.rate.evaluate(context));
+    for outcome in [&limit, &rate] {
+        if let Outcome::Unknown { missing: names } = outcome {
+            missing.extend(names.iter().cloned());
+        }
+    }
+    if !missing.is_empty() {
+        return Verdict::Unknown(missing);
+    }
+    match (limit, rate) {
+        (Outcome::Value(FeatureValue::Int(limit)), Outcome::Value(FeatureValue::Int(rate_ppm)))
+            if (0..=HIGHEST_RATE_PPM).contains(&rate_ppm) =>
+        {
+            let limit_fen = limit.min(product.terms.max_amount_fen);
+            if limit_fen < product.terms.min_amount_fen {
+                return Verdict::Refused(vec![Failed {
+                    features: product.limit.features().to_vec(),
+                    ..Failed::said(BELOW_MINIMUM_ZH)
+                }]);
+            }
+            Verdict::Eligible { limit_fen, rate_ppm }
+        }
+        (limit, rate) => {
+            tracing::warn!(product_id = %product.product.product_id, ?limit, ?rate, "a formula can't be computed");
+            Verdict::Refused(vec![Failed::said(UNUSABLE_ZH)])
+        }
+    }
+}
+
+/// What the ranking looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing<'a> {
+    /// Yearly rate, ppm; less is better.
+    pub rate_ppm: i64,
+    /// Mean rating of the product, ppm; more is better, 0 when nobody has rated.
+    pub score_ppm: i64,
+    /// Limit, fen; more is better.
+    pub limit_fen: i64,
+    /// Breaks ties, so that the order is always the same.
+    pub product_id: &'a str,
+}
+
+/// Best first: what the enterprise pays, then how others rated, then the limit, then the id.
+#[must_use]
+pub fn rank(a: &Standing<'_>, b: &Standing<'_>) -> Ordering {
+    a.rate_ppm
+        .cmp(&b.rate_ppm)
+        .then(b.score_ppm.cmp(&a.score_ppm))
+        .then(b.limit_fen.cmp(&a.limit_fen))
+        .then(a.product_id.cmp(b.product_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use zhirong_kernel::{feature::Features, rule::Inputs};
+    use zhirong_proto::catalog::v1::{Condition, CreditTerms, Product, ProductSpec, product_spec::Terms};
+
+    use super::*;
+
+    fn product(change: impl FnOnce(&mut CreditTerms)) -> CompiledProduct {
+        let condition = |expression: &str, label: &str| Condition {
+            expression: expression.to_owned(),
+            label_zh: label.to_owned(),
+            advice_zh: String::new(),
+        };
+        let mut terms = CreditTerms {
+            conditions: vec![condition("patent_count >= 3", "专利"), condition("is_high_tech", "高企")],
+            limit_formula: "patent_count * 1000".to_owned(),
+            rate_formula: "lpr_1y_ppm + 5000".to_owned(),
+            min_amount_fen: 2000,
+            max_amount_fen: 4000,
+            ..CreditTerms::default()
+        };
+        change(&mut terms);
+        let spec = ProductSpec { terms: Some(Terms::Credit(terms)), ..ProductSpec::default() };
+        CompiledProduct::compile(Product { spec: Some(spec), ..Product::default() }).unwrap().unwrap()
+    }
+
+    fn verdict(product: &CompiledProduct, features: &[(&str, FeatureValue)]) -> Verdict {
+        let features: Features = features.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        judge(product, &RuleContext::new(&features, Inputs { requested_fen: 0, term_months: 12, lpr_1y_ppm: 30_000 }))
+    }
+
+    const HIGH_TECH: (&str, FeatureValue) = ("is_high_tech", FeatureValue::Bool(true));
+
+    #[test]
+    fn who_meets_everything_gets_limit_and_rate() {
+        let product = product(|_| {});
+        let eligible = |patents, limit_fen| {
+            let found = verdict(&product, &[("patent_count", FeatureValue::Int(patents)), HIGH_TECH]);
+            assert_eq!(found, Verdict::Eligible { limit_fen, rate_ppm: 35_000 });
+        };
+        eligible(3, 3000);
+        eligible(9, 4000);
+    }
+
+    #[test]
+    fn every_condition_that_fails_is_told() {
+        let found = verdict(&product(|_| {}), &[("patent_count", FeatureValue::Int(1)), ("is_high_tech", FeatureValue::Bool(false))]);
+        let Verdict::Refused(failed) = found else { panic!("{found:?}") };
+        assert_eq!(failed.iter().map(|failed| failed.label_zh.as_str()).collect::<Vec<_>>(), ["专利", "高企"]);
+        assert_eq!(failed[0].features, ["patent_count"]);
+    }
+
+    #[test]
+    fn a_certain_failure_outweighs_what_is_not_known() {
+        let product = product(|_| {});
+        assert!(matches!(verdict(&product, &[("patent_count", FeatureValue::Int(1))]), Verdict::Refused(_)));
+        let missing = BTreeSet::from(["is_high_tech".to_owned()]);
+        assert_eq!(verdict(&product, &[("patent_count", FeatureValue::Int(5))]), Verdict::Unknown(missing));
+    }
+
+    #[test]
+    fn a_limit_below_the_smallest_amount_is_a_refusal() {
+        let product = product(|terms| terms.min_amount_fen = 3500);
+        let found = verdict(&product, &[("patent_count", FeatureValue::Int(3)), HIGH_TECH]);
+        assert!(matches!(found, Verdict::Refused(failed) if failed[0].label_zh == BELOW_MINIMUM_ZH));
+    }
+
+    #[test]
+    fn a_formula_that_overflows_or_gives_a_senseless_rate_refuses_this_product_alone() {
+        let overflow = product(|terms| terms.limit_formula = "patent_count * 9223372036854775807".to_owned());
+        let senseless = product(|terms| terms.rate_formula = "lpr_1y_ppm - 40000".to_owned());
+        for product in [overflow, senseless] {
+            let found = verdict(&product, &[("patent_count", FeatureValue::Int(3)), HIGH_TECH]);
+            assert!(matches!(found, Verdict::Refused(failed) if failed[0].label_zh == UNUSABLE_ZH));
+        }
+    }
+
+    #[test]
+    fn ranks_by_rate_then_rating_then_limit_then_id() {
+        let standing = |rate_ppm, score_ppm, limit_fen, product_id| Standing { rate_ppm, score_ppm, limit_fen, product_id };
+        let mut all = [
+            standing(30_000, 0, 9, "d"),
+            standing(30_000, 4_000_000, 1, "c"),
+            standing(30_000, 0, 9, "b"),
+            standing(29_000, 0, 1, "a"),
+            standing(30_000, 0, 10, "e"),
+        ];
+        all.sort_by(rank);
+        assert_eq!(all.map(|standing| standing.product_id), ["a", "c", "e", "b", "d"]);
+    }
+}

@@ -1,0 +1,159 @@
+//! What can go wrong in matching, in its own words.
+
+use uuid::Uuid;
+use zhirong_kernel::{calendar, lpr};
+use zhirong_runtime::problem::Problem;
+
+use crate::{calculate::Failed, loan, order};
+
+/// Why a command or a query fails.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing is known of the enterprise.
+    #[error("there is no profile of this enterprise yet")]
+    ProfileNotFound,
+    /// Not a published credit product.
+    #[error("there is no published credit product {0}")]
+    ProductNotFound(String),
+    /// The enterprise does not meet the product's conditions.
+    #[error("the enterprise does not meet the product's conditions")]
+    NotEligible(Vec<Failed>),
+    /// Data are missing to compute the product.
+    #[error("data are missing to compute the product: {}", .0.join(", "))]
+    DataMissing(Vec<String>),
+    /// More than the calculator gives.
+    #[error("{asked} fen are above the limit of {limit} fen")]
+    AmountAboveLimit {
+        /// What is asked for.
+        asked: i64,
+        /// What the calculator gives.
+        limit: i64,
+    },
+    /// Less than the product lends.
+    #[error("{asked} fen are below the smallest amount of {least} fen")]
+    AmountBelowMinimum {
+        /// What is asked for.
+        asked: i64,
+        /// What the product lends at least.
+        least: i64,
+    },
+    /// Not a term of the product.
+    #[error("a term of {asked} months is not within the product's {shortest} to {longest} months")]
+    TermOutOfBounds {
+        /// What is asked for.
+        asked: i32,
+        /// The shortest.
+        shortest: i32,
+        /// The longest.
+        longest: i32,
+    },
+    /// No LPR table, or none for the day.
+    #[error("the LPR is not known: {0}; staff publish the table in the catalog")]
+    LprUnknown(String),
+    /// No calendar, or none for the year.
+    #[error("the working days are not known: {0}; staff publish the calendar in the catalog")]
+    CalendarUnknown(String),
+    /// Not an order of the caller.
+    #[error("there is no order {0}")]
+    OrderNotFound(Uuid),
+    /// The order does not take the answer.
+    #[error(transparent)]
+    Order(#[from] order::Refusal),
+    /// Not a loan of the caller.
+    #[error("there is no such loan")]
+    LoanNotFound,
+    /// The loan does not take the disbursement.
+    #[error(transparent)]
+    Loan(#[from] loan::Refusal),
+    /// More than the enterprise asked for.
+    #[error("{approved} fen are more than the {asked} fen the enterprise asked for")]
+    AmountAboveRequest {
+        /// What would be approved.
+        approved: i64,
+        /// What was asked for.
+        asked: i64,
+    },
+    /// The reference stands for another loan.
+    #[error("the reference `{0}` stands for another loan of this institution")]
+    BankReferenceUsed(String),
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// An event could not be written.
+    #[error("an event could not be written")]
+    Outbox(#[from] zhirong_runtime::Error),
+    /// A row holds what it can't hold.
+    #[error("a stored value is broken: {0}")]
+    Stored(String),
+}
+
+impl From<prost::DecodeError> for Error {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Stored(error.to_string())
+    }
+}
+
+impl From<lpr::Error> for Error {
+    fn from(error: lpr::Error) -> Self {
+        Self::LprUnknown(error.to_string())
+    }
+}
+
+impl From<calendar::Error> for Error {
+    fn from(error: calendar::Error) -> Self {
+        Self::CalendarUnknown(error.to_string())
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::ProfileNotFound => Self::not_found("PROFILE_NOT_FOUND", text).zh("尚无贵单位的信用画像，待数据归集后再试"),
+            Error::ProductNotFound(_) => Self::not_found("PRODUCT_NOT_FOUND", text).zh("产品不存在或已下架"),
+            Error::NotEligible(failed) => {
+                let reasons: Vec<&str> = failed.iter().map(|failed| failed.label_zh.as_str()).collect();
+                Self::failed_precondition("NOT_ELIGIBLE", text).zh(format!("暂不符合产品条件：{}", reasons.join("；")))
+            }
+            Error::DataMissing(names) => Self::failed_precondition("DATA_MISSING", text)
+                .meta("features", names.join(","))
+                .zh("缺少测算所需的数据，请补充后再试"),
+            Error::AmountAboveLimit { limit, .. } => Self::failed_precondition("AMOUNT_ABOVE_LIMIT", text)
+                .meta("limit_fen", limit)
+                .zh("申请金额超过测算额度"),
+            Error::AmountBelowMinimum { least, .. } => Self::failed_precondition("AMOUNT_BELOW_MINIMUM", text)
+                .meta("min_amount_fen", least)
+                .zh("申请金额低于产品起贷金额"),
+            Error::TermOutOfBounds { .. } => Self::invalid("TERM_OUT_OF_BOUNDS", text.clone())
+                .field("term_months", text)
+                .zh("期限不在产品允许的范围内"),
+            Error::LprUnknown(_) => Self::failed_precondition("LPR_UNKNOWN", text).zh("尚未发布贷款市场报价利率，请联系工作人员"),
+            Error::CalendarUnknown(_) => {
+                Self::failed_precondition("CALENDAR_UNKNOWN", text).zh("尚未发布该年度工作日历，请联系工作人员")
+            }
+            Error::OrderNotFound(_) => Self::not_found("ORDER_NOT_FOUND", text).zh("订单不存在"),
+            Error::Order(order::Refusal::Closed(_)) => {
+                Self::failed_precondition("ORDER_CLOSED", text).zh("订单已办结，不能重复答复")
+            }
+            Error::Order(order::Refusal::AlreadyAccepted) => {
+                Self::failed_precondition("ORDER_ALREADY_ACCEPTED", text).zh("订单已受理")
+            }
+            Error::LoanNotFound => Self::not_found("LOAN_NOT_FOUND", text).zh("贷款不存在"),
+            Error::Loan(loan::Refusal::AlreadyDisbursed(_)) => {
+                Self::failed_precondition("LOAN_ALREADY_DISBURSED", text).zh("贷款已放款")
+            }
+            Error::Loan(loan::Refusal::AboveApproved { .. }) => {
+                Self::failed_precondition("AMOUNT_ABOVE_APPROVED", text).zh("放款金额超过批准金额")
+            }
+            Error::Loan(loan::Refusal::Date { .. } | loan::Refusal::Maturity) => {
+                Self::invalid("DATE_OUT_OF_BOUNDS", text.clone()).field("disbursed_on", text).zh("放款日期有误")
+            }
+            Error::AmountAboveRequest { .. } => {
+                Self::failed_precondition("AMOUNT_ABOVE_REQUEST", text).zh("批准金额超过企业申请金额")
+            }
+            Error::BankReferenceUsed(_) => Self::already_exists("BANK_REFERENCE_USED", text).zh("该银行业务编号已使用"),
+            Error::Database(error) => error.into(),
+            other => Self::internal(other),
+        }
+    }
+}

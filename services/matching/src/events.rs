@@ -1,0 +1,104 @@
+//! What matching hears of, and what it keeps of it.
+
+use std::fmt::Display;
+
+use prost::Message as _;
+use sqlx::PgConnection;
+use uuid::Uuid;
+use zhirong_proto::{
+    Fact as _,
+    catalog::v1::{InstitutionRegistered, ProductPublished, ProductRetired, ReferencePublished, reference_published::Reference},
+    feedback::v1::ProductScored,
+    profile::v1::ProfileUpdated,
+};
+use zhirong_runtime::{
+    inbox::{Delivery, Handler, Rejection, Subscription},
+    streams,
+};
+
+use crate::{snapshot::Snapshots, store::read_model};
+
+/// Profiles.
+pub const PROFILES: Subscription = Subscription {
+    durable: "matching-profiles",
+    stream: streams::PROFILE,
+    subjects: &["zr.profile.v1.profile.updated.>"],
+};
+/// Institutions, products, reference data.
+pub const CATALOG: Subscription = Subscription {
+    durable: "matching-catalog",
+    stream: streams::CATALOG,
+    subjects: &["zr.catalog.v1.>"],
+};
+/// Ratings of products.
+pub const SCORES: Subscription = Subscription {
+    durable: "matching-scores",
+    stream: streams::FEEDBACK,
+    subjects: &["zr.feedback.v1.product.scored.>"],
+};
+
+/// Keeps profiles.
+pub struct ProfileHandler;
+
+impl Handler for ProfileHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        let profile = delivery.decode::<ProfileUpdated>()?.profile.ok_or_else(|| missing("profile"))?;
+        read_model::put_profile(conn, &profile).await?;
+        Ok(())
+    }
+}
+
+/// Keeps what the calculator computes from.
+pub struct CatalogHandler {
+    /// Refreshed after each batch.
+    pub snapshots: Snapshots,
+}
+
+impl Handler for CatalogHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        match delivery.ce_type.as_str() {
+            InstitutionRegistered::TYPE => {
+                let fact: InstitutionRegistered = delivery.decode()?;
+                read_model::put_institution(conn, &fact.institution.ok_or_else(|| missing("institution"))?).await?;
+            }
+            ProductPublished::TYPE => {
+                let fact: ProductPublished = delivery.decode()?;
+                let product = fact.product.ok_or_else(|| missing("product"))?;
+                read_model::put_product(conn, uuid(&product.product_id)?, fact.sequence, Some(&product)).await?;
+            }
+            ProductRetired::TYPE => {
+                let fact: ProductRetired = delivery.decode()?;
+                read_model::put_product(conn, uuid(&fact.product_id)?, fact.sequence, None).await?;
+            }
+            ReferencePublished::TYPE => {
+                let fact: ReferencePublished = delivery.decode()?;
+                let (name, content) = match fact.reference.ok_or_else(|| missing("reference"))? {
+                    Reference::Lpr(table) => ("lpr", table.encode_to_vec()),
+                    Reference::Calendar(calendar) => ("calendar", calendar.encode_to_vec()),
+                };
+                read_model::put_reference(conn, name, fact.version, &content).await?;
+            }
+            ProductScored::TYPE => {
+                let fact: ProductScored = delivery.decode()?;
+                read_model::put_score(conn, uuid(&fact.product_id)?, fact.version, fact.mean_level_ppm).await?;
+            }
+            other => return Err(Rejection::poison(format!("`{other}` is not a fact matching knows"))),
+        }
+        Ok(())
+    }
+
+    async fn committed(&self) {
+        if let Err(error) = self.snapshots.refresh().await {
+            // The follower tries again within a second.
+            tracing::warn!(%error, "the catalog could not be refreshed");
+        }
+    }
+}
+
+fn missing(field: impl Display) -> Rejection {
+    Rejection::poison(format!("`{field}` is missing"))
+}
+
+fn uuid(text: &str) -> Result<Uuid, Rejection> {
+    text.parse().map_err(|_| Rejection::poison("`product_id` is not a UUID"))
+}

@@ -1,0 +1,73 @@
+//! A credit product made ready for computing: every rule compiled once.
+
+use zhirong_kernel::{
+    feature::FeatureDictionary,
+    rule::{Expected, Rule, RuleError},
+};
+use zhirong_proto::catalog::v1::{CreditTerms, Product, product_spec::Terms};
+
+/// A condition that an enterprise must meet.
+#[derive(Debug)]
+pub struct Condition {
+    /// The rule.
+    pub rule: Rule,
+    /// What it asks, in Chinese.
+    pub label_zh: String,
+    /// What the enterprise can do about it, in Chinese.
+    pub advice_zh: String,
+}
+
+/// A published credit product, compiled.
+#[derive(Debug)]
+pub struct CompiledProduct {
+    /// The product as published.
+    pub product: Product,
+    /// Its credit terms.
+    pub terms: CreditTerms,
+    /// Who offers it.
+    pub institution_id: String,
+    /// Its Chinese name.
+    pub name_zh: String,
+    /// What must hold.
+    pub conditions: Vec<Condition>,
+    /// Limit in fen.
+    pub limit: Rule,
+    /// Rate in ppm.
+    pub rate: Rule,
+}
+
+impl CompiledProduct {
+    /// Compiles a product; nothing for a service, which is not computed.
+    ///
+    /// # Errors
+    /// When a rule does not compile. The catalog has compiled it before, so this is a difference between versions.
+    pub fn compile(product: Product) -> Result<Option<Self>, RuleError> {
+        let Some(spec) = product.spec.clone() else {
+            return Ok(None);
+        };
+        let Some(Terms::Credit(terms)) = spec.terms else {
+            return Ok(None);
+        };
+        let compile = |text: &str, expected| Rule::compile(text, FeatureDictionary::standard(), expected);
+        let conditions = terms
+            .conditions
+            .iter()
+            .map(|condition| {
+                Ok(Condition {
+                    rule: compile(&condition.expression, Expected::Bool)?,
+                    label_zh: condition.label_zh.clone(),
+                    advice_zh: condition.advice_zh.clone(),
+                })
+            })
+            .collect::<Result<_, RuleError>>()?;
+        Ok(Some(Self {
+            conditions,
+            limit: compile(&terms.limit_formula, Expected::Int)?,
+            rate: compile(&terms.rate_formula, Expected::Int)?,
+            institution_id: spec.institution_id,
+            name_zh: spec.name_zh,
+            terms,
+            product,
+        }))
+    }
+}

@@ -1,0 +1,177 @@
+//! Everything the calculator computes from, in memory: one consistent version of the catalog. Readers take it without waiting;
+//! a change replaces it as a whole.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use jiff::civil::Date;
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use zhirong_kernel::{
+    calendar::Calendar,
+    lpr::{Change, LprHistory},
+    rate::Ppm,
+};
+use zhirong_proto::catalog::v1::{LprTable, Product, WorkingDayCalendar};
+
+use crate::{error::Error, product::CompiledProduct, store::read_model};
+
+/// Looks for changes that another replica has taken in.
+const POLL: Duration = Duration::from_millis(500);
+
+/// One version of the catalog.
+#[derive(Default)]
+pub struct Catalog {
+    /// Its version.
+    pub version: i64,
+    /// Published credit products by id.
+    pub products: HashMap<String, Arc<CompiledProduct>>,
+    /// Chinese names of institutions by id.
+    pub institutions: HashMap<String, String>,
+    /// Mean ratings of products, ppm, by id.
+    pub scores: HashMap<String, i64>,
+    lpr: Option<LprHistory>,
+    calendar: Option<Calendar>,
+}
+
+impl Catalog {
+    /// The one-year LPR to price with: the latest that the district has loaded. Banks price on the latest published rate, so
+    /// that days past the table's end use its last row.
+    ///
+    /// # Errors
+    /// [`Error::LprUnknown`] when there is no table, or the day lies before it.
+    pub fn one_year_lpr(&self, day: Date) -> Result<Ppm, Error> {
+        let history = self.lpr.as_ref().ok_or_else(|| Error::LprUnknown("no table is published".to_owned()))?;
+        Ok(history.latest_known(day)?.one_year)
+    }
+
+    /// The last day of some working days from a day.
+    ///
+    /// # Errors
+    /// [`Error::CalendarUnknown`] when there is no calendar for the years concerned.
+    pub fn working_days_after(&self, day: Date, count: u32) -> Result<Date, Error> {
+        let calendar = self.calendar.as_ref().ok_or_else(|| Error::CalendarUnknown("no calendar is published".to_owned()))?;
+        Ok(calendar.add_working_days(day, count)?)
+    }
+
+    /// The Chinese name of an institution, or its id while its registration is still on its way.
+    #[must_use]
+    pub fn institution_name<'a>(&'a self, id: &'a str) -> &'a str {
+        self.institutions.get(id).map_or(id, String::as_str)
+    }
+}
+
+/// Keeps the newest version of the catalog.
+#[derive(Clone)]
+pub struct Snapshots {
+    current: Arc<ArcSwap<Catalog>>,
+    pool: PgPool,
+    // One refresh at a time; the second would only repeat the first.
+    refreshing: Arc<Mutex<()>>,
+}
+
+impl Snapshots {
+    /// Nothing yet; [`Snapshots::refresh`] fills it.
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        Self {
+            current: Arc::new(ArcSwap::from_pointee(Catalog::default())),
+            pool,
+            refreshing: Arc::new(Mutex::new(())),
+        }
+    }
+
+    /// The newest version.
+    #[must_use]
+    pub fn current(&self) -> Arc<Catalog> {
+        self.current.load_full()
+    }
+
+    /// Loads the newest version if it is not the current one. Products that have not changed are not compiled again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let _one = self.refreshing.lock().await;
+        let before = self.current();
+        let mut tx = self.pool.begin().await?;
+        if read_model::catalog_version(&mut tx).await? == before.version {
+            return Ok(());
+        }
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await.ok();
+        let loaded = read_model::load(&mut tx).await?;
+        tx.commit().await?;
+
+        let mut products = HashMap::new();
+        for product in loaded.products {
+            let id = product.product_id.clone();
+            match before.products.get(&id) {
+                Some(known) if known.product.version == product.version => {
+                    products.insert(id, Arc::clone(known));
+                }
+                _ => compile(&mut products, product),
+            }
+        }
+        self.current.store(Arc::new(Catalog {
+            version: loaded.version,
+            products,
+            institutions: loaded.institutions,
+            scores: loaded.scores,
+            lpr: loaded.lpr.as_ref().map(history).transpose()?,
+            calendar: loaded.calendar.as_ref().map(calendar).transpose()?,
+        }));
+        Ok(())
+    }
+
+    /// Follows changes until shutdown.
+    pub async fn follow(self, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            if let Err(error) = self.refresh().await {
+                tracing::error!(%error, source = ?std::error::Error::source(&error), "the catalog could not be refreshed");
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+}
+
+fn compile(products: &mut HashMap<String, Arc<CompiledProduct>>, product: Product) {
+    let id = product.product_id.clone();
+    match CompiledProduct::compile(product) {
+        Ok(Some(compiled)) => {
+            products.insert(id, Arc::new(compiled));
+        }
+        Ok(None) => {}
+        // The catalog has compiled it; a newer catalog may know features that this version does not.
+        Err(error) => tracing::error!(product_id = %id, %error, "a product does not compile and is left out"),
+    }
+}
+
+fn history(table: &LprTable) -> Result<LprHistory, Error> {
+    let broken = || Error::Stored("reference lpr".to_owned());
+    let changes = table
+        .changes
+        .iter()
+        .map(|change| {
+            Ok(Change {
+                published_on: change.published_on.parse().map_err(|_| broken())?,
+                one_year: Ppm::new(change.one_year_ppm),
+                five_year: Ppm::new(change.five_year_ppm),
+            })
+        })
+        .collect::<Result<_, Error>>()?;
+    LprHistory::try_new(changes, table.known_through.parse().map_err(|_| broken())?).map_err(|_| broken())
+}
+
+fn calendar(calendar: &WorkingDayCalendar) -> Result<Calendar, Error> {
+    let broken = || Error::Stored("reference calendar".to_owned());
+    let dates = |texts: &[String]| -> Result<Vec<Date>, Error> {
+        texts.iter().map(|text| text.parse().map_err(|_| broken())).collect()
+    };
+    let years: Vec<i16> =
+        calendar.years.iter().map(|year| i16::try_from(*year).map_err(|_| broken())).collect::<Result<_, _>>()?;
+    Calendar::try_new(years, dates(&calendar.holidays)?, dates(&calendar.working_weekend_days)?).map_err(|_| broken())
+}

@@ -1,0 +1,5 @@
+//! All SQL of matching.
+
+pub mod order;
+pub mod read_model;
+pub mod report;

@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -214,8 +213,8 @@ fn lpr_table(file: &Path) -> Result<Value> {
     let (rows, comments) = csv_rows(file)?;
     let known_through = comments
         .iter()
-        .find_map(|line| line.split_once("known_through").map(|(_, rest)| rest.trim_matches([' ', ':', '=', ','])))
-        .context("lpr.csv says in a comment `known_through: YYYY-MM-DD`")?;
+        .find_map(|line| line.strip_prefix("# known_through:").map(str::trim))
+        .context("lpr.csv says in a comment `# known_through: YYYY-MM-DD`")?;
     let changes: Vec<Value> = rows
         .iter()
         .map(|row| {
@@ -297,10 +296,4 @@ pub fn finish(progress: &ProgressBar) {
     let (name, count) = (progress.prefix(), progress.position());
     progress.finish_and_clear();
     println!("  {name:22} {count} loaded");
-}
-
-/// Encoded bytes of a message from JSON, for events.
-pub fn encode(pool: &DescriptorPool, message: &str, json: &Value) -> Result<Vec<u8>> {
-    let descriptor = pool.get_message_by_name(message).with_context(|| format!("there is no message {message}"))?;
-    Ok(client::from_json(descriptor, &json.to_string())?.encode_to_vec())
 }

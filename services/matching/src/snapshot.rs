@@ -95,11 +95,11 @@ impl Snapshots {
     pub async fn refresh(&self) -> Result<(), Error> {
         let _one = self.refreshing.lock().await;
         let before = self.current();
-        let mut tx = self.pool.begin().await?;
+        // One snapshot of the database, so that products, reference data and version belong together.
+        let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         if read_model::catalog_version(&mut tx).await? == before.version {
             return Ok(());
         }
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await.ok();
         let loaded = read_model::load(&mut tx).await?;
         tx.commit().await?;
 

@@ -142,10 +142,9 @@ pub struct Loaded {
     pub calendar: Option<WorkingDayCalendar>,
 }
 
-/// Loads everything the calculator computes from. The version is locked against a change meanwhile.
+/// Loads everything the calculator computes from; in a transaction that sees one snapshot.
 pub async fn load(conn: &mut PgConnection) -> Result<Loaded, Error> {
-    let version =
-        sqlx::query_scalar!("SELECT version FROM catalog_version FOR SHARE").fetch_one(&mut *conn).await?;
+    let version = catalog_version(&mut *conn).await?;
     let products = sqlx::query_scalar!(r#"SELECT content AS "content!" FROM product WHERE content IS NOT NULL"#)
         .fetch_all(&mut *conn)
         .await?

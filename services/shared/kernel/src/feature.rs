@@ -26,6 +26,9 @@ impl fmt::Display for FeatureType {
     }
 }
 
+/// The units of integers: money, shares and rates, time, numbers of things, electric energy, volume, areas, scores.
+pub const UNITS: [&str; 9] = ["fen", "ppm", "days", "count", "kwh", "m3", "m2", "mu", "points"];
+
 /// How several records become one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aggregate {
@@ -45,10 +48,10 @@ pub enum Aggregate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feature {
     /// Name in rules.
-    pub name: String,
+    pub name: FeatureName,
     /// Type of its values.
     pub kind: FeatureType,
-    /// `fen`, `days`, `count`, `kwh`, `m3` or `points`; empty for flags and texts.
+    /// One of [`UNITS`]; empty for flags and texts.
     pub unit: String,
     /// Name for people.
     pub label_zh: String,
@@ -82,13 +85,16 @@ impl FeatureValue {
     }
 }
 
+/// Name of a feature, as rules write it.
+pub type FeatureName = String;
+
 /// What is known of one enterprise. A feature that is missing is absent, never zero.
-pub type Features = BTreeMap<String, FeatureValue>;
+pub type Features = BTreeMap<FeatureName, FeatureValue>;
 
 /// All features there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeatureDictionary {
-    features: BTreeMap<String, Feature>,
+    features: BTreeMap<FeatureName, Feature>,
 }
 
 /// Why a dictionary can't be read.
@@ -102,8 +108,7 @@ pub struct Error {
 }
 
 static STANDARD: LazyLock<FeatureDictionary> = LazyLock::new(|| {
-    FeatureDictionary::from_csv(include_str!("../data/features.csv"))
-        .unwrap_or_else(|_| FeatureDictionary::empty())
+    FeatureDictionary::from_csv(include_str!("../data/features.csv")).unwrap_or_else(|_| FeatureDictionary::empty())
 });
 
 impl FeatureDictionary {
@@ -114,9 +119,7 @@ impl FeatureDictionary {
     }
 
     fn empty() -> Self {
-        Self {
-            features: BTreeMap::new(),
-        }
+        Self { features: BTreeMap::new() }
     }
 
     /// Reads `name,type,unit,label_zh,category,aggregate` rows with a head line.
@@ -125,16 +128,8 @@ impl FeatureDictionary {
     /// When a row can't be read or a name stands twice.
     pub fn from_csv(text: &str) -> Result<Self, Error> {
         let mut dictionary = Self::empty();
-        for (index, row) in text
-            .lines()
-            .enumerate()
-            .skip(1)
-            .filter(|(_, row)| !row.trim().is_empty())
-        {
-            let wrong = |why: String| Error {
-                line: index.saturating_add(1),
-                why,
-            };
+        for (index, row) in text.lines().enumerate().skip(1).filter(|(_, row)| !row.trim().is_empty()) {
+            let wrong = |why: String| Error { line: index.saturating_add(1), why };
             let cells: Vec<&str> = row.split(',').map(str::trim).collect();
             let [name, kind, unit, label_zh, category, aggregate] = cells.as_slice() else {
                 return Err(wrong("six columns were expected".to_owned()));
@@ -159,11 +154,20 @@ impl FeatureDictionary {
                     other => return Err(wrong(format!("there is no aggregate `{other}`"))),
                 },
             };
-            if dictionary
-                .features
-                .insert(feature.name.clone(), feature)
-                .is_some()
-            {
+            if !is_name(&feature.name) {
+                return Err(wrong(format!("`{name}` is no name: a-z, 0-9 and _, beginning with a letter")));
+            }
+            let fits = match feature.kind {
+                FeatureType::Int => UNITS.contains(unit),
+                FeatureType::Bool | FeatureType::Text => unit.is_empty(),
+            };
+            if !fits {
+                return Err(wrong(format!("`{unit}` is no unit of a feature of type {kind}")));
+            }
+            if feature.aggregate != Aggregate::Latest && feature.kind != FeatureType::Int {
+                return Err(wrong(format!("a {kind} has no {aggregate}, only a latest value")));
+            }
+            if dictionary.features.insert(feature.name.clone(), feature).is_some() {
                 return Err(wrong(format!("`{name}` stands twice")));
             }
         }
@@ -182,6 +186,15 @@ impl FeatureDictionary {
     }
 }
 
+/// Whether rules can use it as a name: neither a word of CEL nor a name that rules have already.
+fn is_name(name: &str) -> bool {
+    const TAKEN: [&str; 6] = ["in", "true", "false", "null", "min", "max"];
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && !TAKEN.contains(&name)
+        && !crate::rule::INPUTS.contains(&name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,11 +204,8 @@ mod tests {
         let dictionary = FeatureDictionary::from_csv(include_str!("../data/features.csv")).unwrap();
         assert_eq!(&dictionary, FeatureDictionary::standard());
         assert!(dictionary.iter().count() >= 60);
-        let categories: Vec<&str> = include_str!("../data/categories.csv")
-            .lines()
-            .skip(1)
-            .map(|row| row.split(',').next().unwrap())
-            .collect();
+        let categories: Vec<&str> =
+            include_str!("../data/categories.csv").lines().skip(1).map(|row| row.split(',').next().unwrap()).collect();
         assert_eq!(categories.len(), 32);
         for feature in dictionary.iter() {
             assert!(
@@ -203,30 +213,50 @@ mod tests {
                 "{}",
                 feature.name
             );
-            assert_eq!(
-                feature.unit.is_empty(),
-                feature.kind != FeatureType::Int,
-                "{}",
-                feature.name
-            );
+            assert_eq!(feature.unit.is_empty(), feature.kind != FeatureType::Int, "{}", feature.name);
         }
         for category in categories {
-            assert!(
-                dictionary
-                    .iter()
-                    .any(|feature| feature.category == category),
-                "{category} feeds no feature"
-            );
+            assert!(dictionary.iter().any(|feature| feature.category == category), "{category} feeds no feature");
         }
     }
 
     #[test]
     fn a_broken_row_is_named() {
-        let error = FeatureDictionary::from_csv(
-            "head\na,int,fen,甲,profile,latest\na,int,fen,乙,profile,latest",
-        )
-        .unwrap_err();
+        let error =
+            FeatureDictionary::from_csv("head\na,int,fen,甲,profile,latest\na,int,fen,乙,profile,latest").unwrap_err();
         assert_eq!(error.line, 3);
-        assert!(FeatureDictionary::from_csv("head\na,float,,甲,profile,latest").is_err());
+        for row in [
+            "a,float,,甲,profile,latest",
+            "a,int,yuan,甲,profile,latest",
+            "a,int,,甲,profile,latest",
+            "a,text,fen,甲,profile,latest",
+            "a,bool,,甲,profile,sum",
+            "a,int,fen,甲,profile,mean",
+            "a,int,fen,甲,profile",
+            "A,int,fen,甲,profile,latest",
+            "lpr_1y_ppm,int,ppm,甲,profile,latest",
+            "in,int,ppm,甲,profile,latest",
+        ] {
+            assert_eq!(
+                FeatureDictionary::from_csv(&format!("head\n{row}")).map_err(|error| error.line),
+                Err(2),
+                "{row}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_feature_can_be_used_in_a_rule() {
+        use crate::rule::{Expected, Rule};
+        let dictionary = FeatureDictionary::standard();
+        for feature in dictionary.iter() {
+            let text = match feature.kind {
+                FeatureType::Int => format!("{} > 0", feature.name),
+                FeatureType::Bool => feature.name.clone(),
+                FeatureType::Text => format!("{} == 'A'", feature.name),
+            };
+            let rule = Rule::compile(&text, dictionary, Expected::Bool).unwrap();
+            assert_eq!(rule.features(), std::slice::from_ref(&feature.name));
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! Typed ids, so that a loan is never taken for an order.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -12,9 +16,7 @@ pub enum Error {
     #[error("not a UUID")]
     Uuid,
     /// Not a slug.
-    #[error(
-        "an institution's id has 2 to 32 characters of a-z, 0-9 and -, and begins with a letter"
-    )]
+    #[error("an institution's id has 2 to 32 characters of a-z, 0-9 and -, and begins with a letter")]
     Slug,
 }
 
@@ -31,6 +33,18 @@ pub struct UuidV7;
 impl Ids for UuidV7 {
     fn next(&self) -> Uuid {
         Uuid::now_v7()
+    }
+}
+
+/// Ids in a row, the same in every run, for tests: `01980000-0000-7000-8000-000000000001` and on.
+#[derive(Debug, Default)]
+pub struct CountingIds(AtomicU64);
+
+impl Ids for CountingIds {
+    fn next(&self) -> Uuid {
+        let count = self.0.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        // The variant bits of RFC 9562 stand above the count, which never comes near them.
+        Uuid::from_u64_pair(0x0198_0000_0000_7000, 0x8000_0000_0000_0000 | count)
     }
 }
 
@@ -65,7 +79,7 @@ macro_rules! uuid_ids {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self, Error> {
-                // Only the usual form with hyphens, so that one id has one spelling.
+                // Only the usual form: the library alone would take braces, `urn:uuid:` and bare digits too.
                 if text.len() != 36 {
                     return Err(Error::Uuid);
                 }
@@ -102,6 +116,8 @@ uuid_ids! {
     ConsentId,
     /// An event.
     EventId,
+    /// One run of the calculator for one enterprise.
+    CalculationId,
 }
 
 /// An institution, by its slug.
@@ -122,15 +138,18 @@ impl FromStr for InstitutionId {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let begins_well = text
-            .bytes()
-            .next()
-            .is_some_and(|byte| byte.is_ascii_lowercase());
+        let begins_well = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
         if (2..=32).contains(&text.len()) && begins_well && text.bytes().all(allowed) {
             Ok(Self(text.to_owned()))
         } else {
             Err(Error::Slug)
         }
+    }
+}
+
+impl AsRef<str> for InstitutionId {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -159,25 +178,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_one_spelling() {
+    fn an_id_is_read_in_the_usual_form_only() {
         let text = "0198c0de-0000-7000-8000-000000000001";
         assert_eq!(text.parse::<OrderId>().unwrap().to_string(), text);
         assert_eq!(text.replace('-', "").parse::<OrderId>(), Err(Error::Uuid));
         assert_eq!("".parse::<LoanId>(), Err(Error::Uuid));
+        let unhyphenated = format!("{:>36}", text.replace('-', ""));
+        assert_eq!(unhyphenated.parse::<OrderId>(), Err(Error::Uuid));
+    }
+
+    #[test]
+    fn new_ids_differ_and_rise() {
+        for ids in [&UuidV7 as &dyn Ids, &CountingIds::default()] {
+            let made: Vec<Uuid> = (0..1000).map(|_| ids.next()).collect();
+            assert!(made.windows(2).all(|pair| pair[0] < pair[1]));
+            assert!(made.iter().all(|id| id.get_version_num() == 7 && id.get_variant() == uuid::Variant::RFC4122));
+        }
+    }
+
+    #[test]
+    fn counted_ids_are_the_same_in_every_run() {
+        let ids = CountingIds::default();
+        assert_eq!(ids.next().to_string(), "01980000-0000-7000-8000-000000000001");
+        assert_eq!(ids.next().to_string(), "01980000-0000-7000-8000-000000000002");
     }
 
     #[test]
     fn a_slug_is_small_and_plain() {
         assert!("sample-bank-01".parse::<InstitutionId>().is_ok());
-        for text in [
-            "",
-            "a",
-            "1bank",
-            "Bank",
-            "bank_1",
-            "银行",
-            "a-very-long-name-of-an-institution",
-        ] {
+        for text in ["", "a", "1bank", "Bank", "bank_1", "银行", "a-very-long-name-of-an-institution"] {
             assert_eq!(text.parse::<InstitutionId>(), Err(Error::Slug), "{text}");
         }
     }

@@ -12,6 +12,7 @@
         clippy::float_arithmetic
     )
 )]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod calendar;
 pub mod clock;
@@ -29,3 +30,6 @@ pub use id::InstitutionId;
 pub use money::Fen;
 pub use rate::Ppm;
 pub use uscc::Uscc;
+
+/// An enterprise (企业/市场主体) is known by its code.
+pub type EnterpriseId = Uscc;

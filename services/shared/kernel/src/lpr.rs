@@ -1,7 +1,7 @@
 //! The loan prime rate (LPR, 贷款市场报价利率), published by the National Interbank Funding Center on the 20th of a month or the
 //! next working day.
 
-use jiff::civil::{Date, date};
+use jiff::civil::Date;
 
 use crate::rate::Ppm;
 
@@ -51,38 +51,23 @@ impl LprHistory {
     /// When there are none, they are not in order, a rate is not between 0 and 24 %, or `known_through` lies before the last.
     pub fn try_new(changes: Vec<Change>, known_through: Date) -> Result<Self, Error> {
         let Some(last) = changes.last() else {
-            return Err(Error::Table(
-                "an LPR table needs at least one publication".to_owned(),
-            ));
+            return Err(Error::Table("an LPR table needs at least one publication".to_owned()));
         };
         if known_through < last.published_on {
-            return Err(Error::Table(format!(
-                "known_through {known_through} lies before {}",
-                last.published_on
-            )));
+            return Err(Error::Table(format!("known_through {known_through} lies before {}", last.published_on)));
         }
         for (earlier, later) in changes.iter().zip(changes.iter().skip(1)) {
             if later.published_on <= earlier.published_on {
-                return Err(Error::Table(format!(
-                    "{} must come after {}",
-                    later.published_on, earlier.published_on
-                )));
+                return Err(Error::Table(format!("{} must come after {}", later.published_on, earlier.published_on)));
             }
         }
         let believable = |rate: Ppm| (1..=240_000).contains(&rate.get());
-        if let Some(change) = changes
-            .iter()
-            .find(|change| !believable(change.one_year) || !believable(change.five_year))
+        if let Some(change) =
+            changes.iter().find(|change| !believable(change.one_year) || !believable(change.five_year))
         {
-            return Err(Error::Table(format!(
-                "the rates of {} are not between 0 and 24 %",
-                change.published_on
-            )));
+            return Err(Error::Table(format!("the rates of {} are not between 0 and 24 %", change.published_on)));
         }
-        Ok(Self {
-            changes,
-            known_through,
-        })
+        Ok(Self { changes, known_through })
     }
 
     /// Reads `published_on,one_year_ppm,five_year_ppm[,…]` rows with a comment `# known_through: YYYY-MM-DD`.
@@ -102,11 +87,7 @@ impl LprHistory {
             if row.is_empty() || row.starts_with("published_on") {
                 continue;
             }
-            let wrong = || {
-                Error::Table(format!(
-                    "`{row}` is not `published_on,one_year_ppm,five_year_ppm`"
-                ))
-            };
+            let wrong = || Error::Table(format!("`{row}` is not `published_on,one_year_ppm,five_year_ppm`"));
             let mut cells = row.split(',');
             let mut cell = || cells.next().ok_or_else(wrong);
             changes.push(Change {
@@ -115,9 +96,8 @@ impl LprHistory {
                 five_year: cell()?.parse().map_err(|_| wrong())?,
             });
         }
-        let known_through = known_through.ok_or_else(|| {
-            Error::Table("a comment `# known_through: YYYY-MM-DD` is missing".to_owned())
-        })?;
+        let known_through = known_through
+            .ok_or_else(|| Error::Table("a comment `# known_through: YYYY-MM-DD` is missing".to_owned()))?;
         Self::try_new(changes, known_through)
     }
 
@@ -139,21 +119,10 @@ impl LprHistory {
     /// [`Error::TooEarly`] or [`Error::Unknown`].
     pub fn in_force(&self, day: Date) -> Result<Change, Error> {
         if day > self.known_through {
-            return Err(Error::Unknown {
-                asked: day,
-                known_through: self.known_through,
-            });
+            return Err(Error::Unknown { asked: day, known_through: self.known_through });
         }
-        let first = self
-            .changes
-            .first()
-            .map_or(day, |change| change.published_on);
-        self.changes
-            .iter()
-            .rev()
-            .find(|change| change.published_on <= day)
-            .copied()
-            .ok_or(Error::TooEarly(day, first))
+        let first = self.changes.first().map_or(day, |change| change.published_on);
+        self.changes.iter().rev().find(|change| change.published_on <= day).copied().ok_or(Error::TooEarly(day, first))
     }
 
     /// The latest publication known on a day: as [`Self::in_force`], but past the end of the table the last one. For prices,
@@ -170,13 +139,15 @@ impl LprHistory {
     /// # Errors
     /// As [`Self::in_force`].
     pub fn one_year_at_end_of(&self, year: i16) -> Result<Ppm, Error> {
-        self.in_force(date(year, 12, 31))
-            .map(|change| change.one_year)
+        let last = Date::new(year, 12, 31).map_err(|_| Error::Table(format!("there is no year {year}")))?;
+        self.in_force(last).map(|change| change.one_year)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
+
     use super::*;
 
     fn history() -> LprHistory {
@@ -195,40 +166,50 @@ mod tests {
     #[test]
     fn a_publication_counts_from_its_day() {
         let history = history();
-        assert_eq!(
-            history.in_force(date(2021, 12, 19)).unwrap().one_year,
-            Ppm::new(38_500)
-        );
-        assert_eq!(
-            history.in_force(date(2021, 12, 20)).unwrap().one_year,
-            Ppm::new(38_000)
-        );
+        assert_eq!(history.in_force(date(2021, 12, 19)).unwrap().one_year, Ppm::new(38_500));
+        assert_eq!(history.in_force(date(2021, 12, 20)).unwrap().one_year, Ppm::new(38_000));
     }
 
     #[test]
     fn what_is_not_known_is_an_error() {
         let history = history();
-        assert!(matches!(
-            history.in_force(date(2019, 8, 19)),
-            Err(Error::TooEarly(..))
-        ));
-        assert!(matches!(
-            history.one_year_at_end_of(2026),
-            Err(Error::Unknown { .. })
-        ));
-        assert_eq!(
-            history.latest_known(date(2026, 11, 1)).unwrap().one_year,
-            Ppm::new(30_000)
-        );
+        assert!(matches!(history.in_force(date(2019, 8, 19)), Err(Error::TooEarly(..))));
+        assert!(matches!(history.one_year_at_end_of(2026), Err(Error::Unknown { .. })));
+        for day in [date(2019, 8, 20), date(2025, 12, 31)] {
+            assert!(history.in_force(day).is_ok(), "{day} is the edge of what is known");
+        }
+        assert!(matches!(history.in_force(date(2026, 1, 1)), Err(Error::Unknown { .. })));
+        assert!(matches!(history.one_year_at_end_of(2018), Err(Error::TooEarly(..))));
+        assert!(history.one_year_at_end_of(i16::MAX).is_err());
+        assert!(history.one_year_at_end_of(i16::MIN).is_err());
+        assert_eq!(history.latest_known(date(2026, 11, 1)).unwrap().one_year, Ppm::new(30_000));
     }
 
     #[test]
     fn a_table_out_of_order_is_refused() {
         let text = "# known_through: 2025-12-31\n2025-05-20,30000,35000\n2024-10-21,31000,36000";
         assert!(matches!(LprHistory::from_csv(text), Err(Error::Table(_))));
-        assert!(matches!(
-            LprHistory::from_csv("2025-05-20,30000,35000"),
-            Err(Error::Table(_))
-        ));
+        assert!(matches!(LprHistory::from_csv("2025-05-20,30000,35000"), Err(Error::Table(_))));
+    }
+
+    #[test]
+    fn the_seed_says_which_rates_were_checked() {
+        let text = include_str!("../../../../seeds/lpr.csv");
+        let checked: Vec<&str> =
+            text.lines().filter(|row| row.ends_with(",checked against the news of the day")).collect();
+        let days: Vec<&str> = checked.iter().map(|row| &row[..10]).collect();
+        assert_eq!(days, ["2021-12-20", "2023-08-21", "2024-10-21"], "in force at the ends of 2021, 2023 and 2024");
+        let rest = text.lines().filter(|row| row.starts_with("20") && row.ends_with(",general knowledge")).count();
+        assert_eq!(checked.len() + rest, history().changes().len());
+    }
+
+    #[test]
+    fn the_seed_publishes_on_the_20th_or_the_next_working_day() {
+        let calendar = crate::calendar::Calendar::from_csv(include_str!("../../../../seeds/calendar.csv")).unwrap();
+        for change in history().changes() {
+            let day = change.published_on;
+            let eve = date(day.year(), day.month(), 19);
+            assert_eq!(calendar.add_working_days(eve, 1), Ok(day));
+        }
     }
 }

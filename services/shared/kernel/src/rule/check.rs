@@ -1,6 +1,6 @@
 //! The type check of a rule: walks the parsed expression once.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use cel::{
     Program,
@@ -8,21 +8,20 @@ use cel::{
 };
 
 use super::{Expected, INPUTS, RuleError, type_word};
-use crate::feature::{FeatureDictionary, FeatureType};
+use crate::feature::{FeatureDictionary, FeatureName, FeatureType};
 
-/// Checks a program and gives the features it looks at.
+/// Deepest tree that is accepted. A rule runs on its caller's stack, up to 40 KiB a level in a debug build: this is at most
+/// 1 MiB, half of what a worker thread has.
+const DEEPEST_TREE: usize = 24;
+
+/// Checks a program and gives the features it looks at, with the types they must have.
 pub(super) fn check(
     program: &Program,
     text: &str,
     dictionary: &FeatureDictionary,
     expected: Expected,
-) -> Result<BTreeSet<String>, RuleError> {
-    let mut checker = Checker {
-        program,
-        text,
-        dictionary,
-        features: BTreeSet::new(),
-    };
+) -> Result<BTreeMap<FeatureName, FeatureType>, RuleError> {
+    let mut checker = Checker { program, text, dictionary, features: BTreeMap::new(), depth: 0 };
     let wanted = match expected {
         Expected::Bool => FeatureType::Bool,
         Expected::Int => FeatureType::Int,
@@ -35,7 +34,8 @@ struct Checker<'a> {
     program: &'a Program,
     text: &'a str,
     dictionary: &'a FeatureDictionary,
-    features: BTreeSet<String>,
+    features: BTreeMap<FeatureName, FeatureType>,
+    depth: usize,
 }
 
 impl Checker<'_> {
@@ -44,48 +44,42 @@ impl Checker<'_> {
         if found == wanted {
             return Ok(());
         }
-        Err(self.error(
-            expression,
-            format!(
-                "{} is needed here, this is {}",
-                type_word(wanted),
-                type_word(found)
-            ),
-        ))
+        Err(self.error(expression, format!("{} is needed here, this is {}", type_word(wanted), type_word(found))))
     }
 
     fn type_of(&mut self, expression: &IdedExpr) -> Result<FeatureType, RuleError> {
+        self.depth = self.depth.saturating_add(1);
+        if self.depth > DEEPEST_TREE {
+            let why = format!(
+                "the rule nests deeper than {DEEPEST_TREE} operators; split it, or group long sums with brackets"
+            );
+            return Err(self.error(expression, why));
+        }
+        let kind = self.type_here(expression)?;
+        self.depth = self.depth.saturating_sub(1);
+        Ok(kind)
+    }
+
+    fn type_here(&mut self, expression: &IdedExpr) -> Result<FeatureType, RuleError> {
         match &expression.expr {
             Expr::Literal(literal) => self.literal(expression, literal),
             Expr::Ident(name) => self.name(expression, name),
             Expr::Call(call) if call.target.is_none() => self.call(expression, call),
-            Expr::Call(call) => Err(self.error(
-                expression,
-                format!("there is no function `{}` in rules", call.func_name),
-            )),
-            Expr::List(_) => {
-                Err(self.error(expression, "a list stands only after `in`".to_owned()))
+            Expr::Call(call) => {
+                Err(self.error(expression, format!("there is no function `{}` in rules", call.func_name)))
             }
-            Expr::Comprehension(_) => Err(self.error(
-                expression,
-                "all, exists, map and filter are not for rules".to_owned(),
-            )),
-            Expr::Select(select) => Err(self.error(
-                expression,
-                format!("a feature has no part `{}`", select.field),
-            )),
-            Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => Err(self.error(
-                expression,
-                "maps and structures are not for rules".to_owned(),
-            )),
+            Expr::List(_) => Err(self.error(expression, "a list stands only after `in`".to_owned())),
+            Expr::Comprehension(_) => {
+                Err(self.error(expression, "all, exists, map and filter are not for rules".to_owned()))
+            }
+            Expr::Select(select) => Err(self.error(expression, format!("a feature has no part `{}`", select.field))),
+            Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => {
+                Err(self.error(expression, "maps and structures are not for rules".to_owned()))
+            }
         }
     }
 
-    fn literal(
-        &self,
-        expression: &IdedExpr,
-        literal: &LiteralValue,
-    ) -> Result<FeatureType, RuleError> {
+    fn literal(&self, expression: &IdedExpr, literal: &LiteralValue) -> Result<FeatureType, RuleError> {
         match literal {
             LiteralValue::Boolean(_) => Ok(FeatureType::Bool),
             LiteralValue::Int(_) => Ok(FeatureType::Int),
@@ -106,7 +100,7 @@ impl Checker<'_> {
         }
         match self.dictionary.get(name) {
             Some(feature) => {
-                self.features.insert(name.to_owned());
+                self.features.insert(name.to_owned(), feature.kind);
                 Ok(feature.kind)
             }
             None => Err(self.error(expression, format!("there is no feature `{name}`"))),
@@ -139,10 +133,7 @@ impl Checker<'_> {
                 Ok(Int)
             }
             (
-                operators::GREATER
-                | operators::GREATER_EQUALS
-                | operators::LESS
-                | operators::LESS_EQUALS,
+                operators::GREATER | operators::GREATER_EQUALS | operators::LESS | operators::LESS_EQUALS,
                 [left, right],
             ) => {
                 self.must_be(left, Int)?;
@@ -161,24 +152,15 @@ impl Checker<'_> {
                 self.must_be(no, kind)?;
                 Ok(kind)
             }
-            ("min" | "max", _) => Err(self.error(
-                expression,
-                format!("`{}` takes two numbers", call.func_name),
-            )),
-            (other, _) => Err(self.error(
-                expression,
-                format!("there is no function `{other}` in rules"),
-            )),
+            ("min" | "max", _) => Err(self.error(expression, format!("`{}` takes two numbers", call.func_name))),
+            (other, _) => Err(self.error(expression, format!("there is no function `{other}` in rules"))),
         }
     }
 
     fn member(&mut self, element: &IdedExpr, list: &IdedExpr) -> Result<FeatureType, RuleError> {
         let kind = self.type_of(element)?;
         let Expr::List(members) = &list.expr else {
-            return Err(self.error(
-                list,
-                "a list such as ['C35', 'C39'] is needed after `in`".to_owned(),
-            ));
+            return Err(self.error(list, "a list such as ['C35', 'C39'] is needed after `in`".to_owned()));
         };
         for member in &members.elements {
             self.must_be(member, kind)?;
@@ -187,27 +169,7 @@ impl Checker<'_> {
     }
 
     fn error(&self, expression: &IdedExpr, message: String) -> RuleError {
-        let start = self
-            .program
-            .source_info()
-            .offset_for(expression.id)
-            .map_or(0, |(start, _)| start);
-        let before: String = self
-            .text
-            .chars()
-            .take(usize::try_from(start).unwrap_or(0))
-            .collect();
-        let line = before.matches('\n').count().saturating_add(1);
-        let column = before
-            .chars()
-            .rev()
-            .take_while(|character| *character != '\n')
-            .count()
-            .saturating_add(1);
-        RuleError {
-            line,
-            column,
-            message,
-        }
+        let start = self.program.source_info().offset_for(expression.id).map_or(0, |(start, _)| start);
+        RuleError::at(self.text, usize::try_from(start).unwrap_or(0), message)
     }
 }

@@ -1,0 +1,122 @@
+//! What is refused before the parser sees it.
+//!
+//! The parser and the interpreter are recursive, and a stack overflow ends the whole process: nothing can catch it. So the
+//! brackets and signs of a text are counted first. The count is only worth something if this scanner and the parser's lexer
+//! agree on where texts and comments begin and end; whatever would make that hard (escapes, triple quotes, escaped names) no rule
+//! needs, and is refused.
+
+use super::RuleError;
+
+/// Longest rule, in bytes.
+pub const LONGEST: usize = 8192;
+/// Deepest nesting of brackets.
+const DEEPEST: usize = 32;
+/// Most signs: characters of operators, `in`, opening brackets. Each may be one more level of the parser's stack.
+const MOST_SIGNS: usize = 512;
+/// Most choices `?:`, which nest to the right without brackets.
+const MOST_CHOICES: usize = 32;
+
+/// Refuses what is too long, too deep, or uses characters that rules do without.
+pub(super) fn check(text: &str) -> Result<(), RuleError> {
+    if text.trim().is_empty() {
+        return Err(RuleError::at(text, 0, "the rule is empty"));
+    }
+    if text.len() > LONGEST {
+        return Err(RuleError::at(text, 0, format!("the rule is longer than {LONGEST} bytes")));
+    }
+    let mut counts = Counts::default();
+    let mut inside = Inside::Code;
+    let mut word_at: Option<usize> = None;
+    for (at, character) in text.char_indices() {
+        let refuse = |why: String| Err(RuleError::at(text, at, why));
+        match inside {
+            Inside::Comment if character == '\n' => inside = Inside::Code,
+            Inside::Text { quote, .. } if character == quote => inside = Inside::Code,
+            Inside::Text { .. } if matches!(character, '\\' | '\n' | '\r') => {
+                return refuse("a text in quotes has no backslash and ends on its line".to_owned());
+            }
+            Inside::Comment | Inside::Text { .. } => {}
+            Inside::Code => {
+                let rest = text.get(at..).unwrap_or_default();
+                if character.is_ascii_alphanumeric() || character == '_' {
+                    word_at = word_at.or(Some(at));
+                    continue;
+                }
+                if word_at.take().is_some_and(|start| ends_with_in(text.get(start..at).unwrap_or_default())) {
+                    counts.signs = counts.signs.saturating_add(1);
+                }
+                match character {
+                    '"' | '\'' if rest.starts_with("'''") || rest.starts_with("\"\"\"") => {
+                        return refuse("triple quotes are not for rules".to_owned());
+                    }
+                    '"' | '\'' => inside = Inside::Text { quote: character, at },
+                    '/' if rest.starts_with("//") => inside = Inside::Comment,
+                    '\\' | '`' => return refuse(format!("`{character}` is not for rules")),
+                    other if !other.is_ascii() => {
+                        return refuse(format!(
+                            "`{other}` stands outside quotes; use half-width signs and names of features"
+                        ));
+                    }
+                    other => counts.sign(other),
+                }
+                if let Some(why) = counts.too_much() {
+                    return refuse(why);
+                }
+            }
+        }
+    }
+    // A text that never ends is no text to the lexer: it drops the quote and reads on, uncounted here.
+    match inside {
+        Inside::Text { at, .. } => Err(RuleError::at(text, at, "the quote that opens here is never closed")),
+        Inside::Comment | Inside::Code => Ok(()),
+    }
+}
+
+/// Where the scanner is.
+#[derive(Clone, Copy)]
+enum Inside {
+    Code,
+    Comment,
+    Text { quote: char, at: usize },
+}
+
+#[derive(Default)]
+struct Counts {
+    depth: usize,
+    signs: usize,
+    choices: usize,
+}
+
+impl Counts {
+    fn sign(&mut self, character: char) {
+        match character {
+            '(' | '[' | '{' => self.depth = self.depth.saturating_add(1),
+            ')' | ']' | '}' => self.depth = self.depth.saturating_sub(1),
+            '?' => self.choices = self.choices.saturating_add(1),
+            _ => {}
+        }
+        if matches!(
+            character,
+            '(' | '[' | '{' | '+' | '-' | '*' | '/' | '%' | '!' | '<' | '>' | '=' | '&' | '|' | '?' | '.'
+        ) {
+            self.signs = self.signs.saturating_add(1);
+        }
+    }
+
+    fn too_much(&self) -> Option<String> {
+        if self.depth > DEEPEST {
+            Some(format!("the rule nests brackets deeper than {DEEPEST}"))
+        } else if self.choices > MOST_CHOICES {
+            Some(format!("the rule has more than {MOST_CHOICES} choices `?:`"))
+        } else if self.signs > MOST_SIGNS {
+            Some(format!("the rule has more than {MOST_SIGNS} operators and brackets; split it into conditions"))
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether a word is, or to the lexer ends in, the operator `in`: `1in` is a number and an `in`.
+fn ends_with_in(word: &str) -> bool {
+    word == "in" || (word.starts_with(|first: char| first.is_ascii_digit()) && word.ends_with("in"))
+}

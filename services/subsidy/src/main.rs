@@ -1,1 +1,7 @@
-fn main() {}
+//! Starts the subsidy service.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zhirong_runtime::run_main("subsidy", subsidy::DEFAULTS, subsidy::serve)
+}

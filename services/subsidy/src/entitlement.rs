@@ -1,0 +1,317 @@
+//! Which policies an approved loan fits, and what each would give.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, civil::Date};
+use zhirong_kernel::{
+    Fen, Ppm, Uscc,
+    clock::business_date,
+    id::{InstitutionId, LoanId, PolicyId, ProductId},
+    lpr::{self, LprHistory},
+};
+
+use crate::{
+    plan::{self, Basis, Plan},
+    policy::{Benefit, COPYRIGHT_PLEDGE, Published, REGISTERED_PLEDGES, Spec},
+};
+
+/// An approved loan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loan {
+    /// The loan.
+    pub loan_id: LoanId,
+    /// The borrower.
+    pub enterprise_id: Uscc,
+    /// The lender.
+    pub institution_id: InstitutionId,
+    /// The product.
+    pub product_id: ProductId,
+    /// Tags of the product.
+    pub product_tags: Vec<String>,
+    /// Class of the enterprise; empty when not known.
+    pub enterprise_class: String,
+    /// Approved amount.
+    pub amount: Fen,
+    /// Yearly rate.
+    pub rate: Ppm,
+    /// Term, months.
+    pub term_months: i32,
+    /// When it was approved.
+    pub approved_at: Timestamp,
+    /// Version of the loan.
+    pub version: i64,
+}
+
+impl Loan {
+    /// The day of the approval.
+    #[must_use]
+    pub fn approved_on(&self) -> Date {
+        business_date(self.approved_at)
+    }
+}
+
+/// What one policy would give a loan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate<'a> {
+    /// The policy version.
+    pub policy: &'a Published,
+    /// The one-year LPR that counts; none for a fixed rate.
+    pub lpr: Option<Ppm>,
+    /// The plan.
+    pub plan: Plan,
+}
+
+/// Why the entitlement can't be told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No LPR table has come yet.
+    #[error("no LPR table has been published yet; a policy that fits pays a share of the LPR")]
+    LprNotPublished,
+    /// The table does not tell the rate.
+    #[error("a policy that fits pays a share of the LPR at the end of the year before: {0}")]
+    Lpr(#[from] lpr::Error),
+    /// The amount can't be computed.
+    #[error(transparent)]
+    Plan(#[from] plan::Error),
+}
+
+impl Error {
+    /// Whether new reference data can cure it.
+    #[must_use]
+    pub const fn waits_for_data(&self) -> bool {
+        matches!(self, Self::LprNotPublished | Self::Lpr(_))
+    }
+}
+
+/// The policies that an approved loan fits and that give it anything, the best first: the one that gives most; at a tie the
+/// lower priority number, then the id.
+///
+/// # Errors
+/// [`Error`].
+pub fn candidates<'a>(
+    published: &'a [Published],
+    history: Option<&LprHistory>,
+    loan: &Loan,
+) -> Result<Vec<Candidate<'a>>, Error> {
+    let mut found = Vec::new();
+    for policy in in_force(published, loan.approved_at) {
+        if !fits(&policy.spec, loan) {
+            continue;
+        }
+        let lpr = match policy.spec.benefit {
+            Benefit::FixedRate(_) => None,
+            Benefit::LprShare(_) => {
+                let history = history.ok_or(Error::LprNotPublished)?;
+                Some(history.one_year_at_end_of(lpr_year(loan))?)
+            }
+        };
+        let rate = plan::subsidised_rate(policy.spec.benefit, lpr, loan.rate)?;
+        let basis = Basis { principal: loan.amount, from: loan.approved_on(), term_months: loan.term_months };
+        let plan = plan::plan(&policy.spec, rate, basis)?;
+        if plan.amount.is_positive() {
+            found.push(Candidate { policy, lpr, plan });
+        }
+    }
+    found.sort_by_key(|candidate| {
+        let policy = candidate.policy;
+        (std::cmp::Reverse(candidate.plan.amount), policy.spec.priority, policy.policy_id)
+    });
+    Ok(found)
+}
+
+/// The year at whose end the LPR counts: the one before the approval.
+#[must_use]
+pub fn lpr_year(loan: &Loan) -> i16 {
+    loan.approved_on().year().saturating_sub(1)
+}
+
+/// One version a policy: the one in force when the loan was approved, however late the news of it arrives.
+///
+/// A version takes over from the one before when it is published, but not before its first day, and what it takes over ends
+/// with it. A policy that was first published after the approval counts back to its first day.
+fn in_force(published: &[Published], approved_at: Timestamp) -> impl Iterator<Item = &Published> {
+    let day = business_date(approved_at);
+    let mut chosen: BTreeMap<PolicyId, &Published> = BTreeMap::new();
+    for candidate in published.iter().filter(|version| version.spec.effective_from <= day) {
+        let takes_over = |held: &&Published| {
+            let (new, old) = (candidate.published_at <= approved_at, held.published_at <= approved_at);
+            match (new, old) {
+                (true, true) => candidate.version > held.version,
+                (false, false) => candidate.version < held.version,
+                (new, _) => new,
+            }
+        };
+        if chosen.get(&candidate.policy_id).is_none_or(takes_over) {
+            chosen.insert(candidate.policy_id, candidate);
+        }
+    }
+    chosen.into_values().filter(move |version| day <= version.spec.effective_to)
+}
+
+fn fits(spec: &Spec, loan: &Loan) -> bool {
+    let has = |tag: &str| loan.product_tags.iter().any(|found| found == tag);
+    let tags_fit = spec.required_product_tags.iter().all(|tag| has(tag));
+    let class_fits = spec.enterprise_classes.is_empty() || spec.enterprise_classes.contains(&loan.enterprise_class);
+    // A share of the LPR is for patents and trademarks: a pledge of copyright alone gets none, also under a general tag.
+    let only_copyright = has(COPYRIGHT_PLEDGE) && !REGISTERED_PLEDGES.iter().any(|tag| has(tag));
+    let refused = matches!(spec.benefit, Benefit::LprShare(_)) && only_copyright;
+    tags_fit && class_fits && !refused
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+    use zhirong_kernel::lpr::Change;
+
+    use super::*;
+    use crate::policy::{Wish, tests::wish};
+
+    fn loan(tags: &[&str], approved_at: &str) -> Loan {
+        Loan {
+            loan_id: LoanId::new(Uuid::nil()),
+            enterprise_id: Uscc::with_check("91331102MA2E0EXAM").unwrap(),
+            institution_id: "sample-bank".parse().unwrap(),
+            product_id: ProductId::new(Uuid::nil()),
+            product_tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            enterprise_class: "micro".to_owned(),
+            amount: Fen::new(100_000_000),
+            rate: Ppm::new(43_500),
+            term_months: 12,
+            approved_at: approved_at.parse().unwrap(),
+            version: 1,
+        }
+    }
+
+    fn published(id: u128, version: i32, published_at: &str, change: impl FnOnce(&mut Wish)) -> Published {
+        let mut wish = wish();
+        change(&mut wish);
+        Published {
+            policy_id: PolicyId::new(Uuid::from_u128(id)),
+            version,
+            spec: Spec::try_from(wish).unwrap(),
+            published_at: published_at.parse().unwrap(),
+        }
+    }
+
+    fn history() -> LprHistory {
+        let change = |day: &str, ppm| Change {
+            published_on: day.parse().unwrap(),
+            one_year: Ppm::new(ppm),
+            five_year: Ppm::new(40_000),
+        };
+        LprHistory::try_new(
+            vec![change("2024-10-21", 31_000), change("2025-05-20", 30_000)],
+            "2025-12-31".parse().unwrap(),
+        )
+        .unwrap()
+    }
+
+    const JANUARY: &str = "2026-01-01T00:00:00Z";
+    const MARCH: &str = "2026-03-01T02:00:00Z";
+
+    fn chosen(policies: &[Published], loan: &Loan) -> Vec<(u128, i32)> {
+        let found = candidates(policies, Some(&history()), loan).unwrap();
+        found.iter().map(|found| (found.policy.policy_id.uuid().as_u128(), found.policy.version)).collect()
+    }
+
+    fn fixed(ppm: i64) -> impl FnOnce(&mut Wish) {
+        move |wish| {
+            wish.benefit = Some(Benefit::FixedRate(Ppm::new(ppm)));
+            wish.required_product_tags = vec![];
+        }
+    }
+
+    #[test]
+    fn tags_and_class_must_fit() {
+        let policies = [published(1, 1, JANUARY, |wish| wish.enterprise_classes = vec!["micro".to_owned()])];
+        assert_eq!(chosen(&policies, &loan(&["ip_pledge", "other"], MARCH)), [(1, 1)]);
+        assert!(chosen(&policies, &loan(&["other"], MARCH)).is_empty());
+        let mut large = loan(&["ip_pledge"], MARCH);
+        large.enterprise_class = "large".to_owned();
+        assert!(chosen(&policies, &large).is_empty());
+        large.enterprise_class = String::new();
+        assert!(chosen(&policies, &large).is_empty(), "an unknown class is none of the named ones");
+    }
+
+    #[test]
+    fn a_pledge_of_copyright_alone_gets_no_share() {
+        let policies = [published(1, 1, JANUARY, |_| {})];
+        assert!(chosen(&policies, &loan(&["ip_pledge", "copyright_pledge"], MARCH)).is_empty());
+        assert_eq!(chosen(&policies, &loan(&["ip_pledge", "copyright_pledge", "patent_pledge"], MARCH)), [(1, 1)]);
+    }
+
+    #[test]
+    fn the_best_comes_first_and_a_tie_goes_to_the_lower_priority_then_id() {
+        let policies = [
+            published(3, 1, JANUARY, fixed(10_000)),
+            published(4, 1, JANUARY, |wish| {
+                fixed(10_000)(wish);
+                wish.priority = 0;
+            }),
+            published(2, 1, JANUARY, fixed(10_000)),
+            published(9, 1, JANUARY, |_| {}),
+        ];
+        assert_eq!(chosen(&policies, &loan(&["ip_pledge"], MARCH)), [(9, 1), (4, 1), (2, 1), (3, 1)]);
+    }
+
+    #[test]
+    fn the_dates_include_both_ends_and_are_business_days() {
+        let policies = [published(1, 1, JANUARY, |_| {})];
+        let fits = |at| !chosen(&policies, &loan(&["ip_pledge"], at)).is_empty();
+        assert!(!fits("2025-12-31T15:59:59Z") && fits("2025-12-31T16:00:00Z"));
+        assert!(fits("2026-12-31T15:59:59Z") && !fits("2026-12-31T16:00:00Z"));
+    }
+
+    #[test]
+    fn the_lpr_is_that_of_the_end_of_the_year_before() {
+        let policies = [published(1, 1, JANUARY, |wish| wish.effective_from = Some("2025-01-01".parse().unwrap()))];
+        let lpr =
+            |at: &str| candidates(&policies, Some(&history()), &loan(&["ip_pledge"], at)).unwrap().first().unwrap().lpr;
+        assert_eq!(lpr("2025-06-30T00:00:00Z"), Some(Ppm::new(31_000)));
+        assert_eq!(lpr("2025-12-31T16:00:00Z"), Some(Ppm::new(30_000)));
+    }
+
+    #[test]
+    fn an_unknown_lpr_waits_and_matters_only_where_it_counts() {
+        let policies = [published(1, 1, JANUARY, |wish| wish.effective_to = Some("2027-12-31".parse().unwrap()))];
+        let later = loan(&["ip_pledge"], "2027-02-01T00:00:00Z");
+        let unknown = candidates(&policies, Some(&history()), &later).unwrap_err();
+        assert!(matches!(unknown, Error::Lpr(lpr::Error::Unknown { .. })) && unknown.waits_for_data());
+        assert!(candidates(&policies, None, &loan(&["ip_pledge"], MARCH)).unwrap_err().waits_for_data());
+        assert!(candidates(&policies, None, &loan(&["other"], MARCH)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_version_that_was_in_force_decides_also_when_the_news_comes_late() {
+        let policies = [
+            published(1, 1, JANUARY, |_| {}),
+            published(1, 2, "2026-06-01T00:00:00Z", |_| {}),
+            published(1, 3, "2026-07-01T00:00:00Z", |wish| wish.effective_from = Some("2026-10-01".parse().unwrap())),
+            published(1, 4, "2026-10-15T00:00:00Z", |wish| {
+                wish.effective_from = Some("2026-10-15".parse().unwrap());
+                wish.effective_to = Some("2026-10-31".parse().unwrap());
+            }),
+        ];
+        let at = |at| chosen(&policies, &loan(&["ip_pledge"], at));
+        assert_eq!(at("2026-05-31T00:00:00Z"), [(1, 1)]);
+        assert_eq!(at("2026-06-02T00:00:00Z"), [(1, 2)]);
+        assert_eq!(at("2026-08-01T00:00:00Z"), [(1, 2)], "the third is published but not yet in force");
+        assert_eq!(at("2026-10-02T00:00:00Z"), [(1, 3)]);
+        assert_eq!(at("2026-11-02T00:00:00Z"), [], "the fourth ended what it took over");
+    }
+
+    #[test]
+    fn a_first_publication_counts_back_to_its_first_day() {
+        let policies =
+            [published(1, 1, "2026-06-01T00:00:00Z", |_| {}), published(1, 2, "2026-07-01T00:00:00Z", |_| {})];
+        assert_eq!(chosen(&policies, &loan(&["ip_pledge"], MARCH)), [(1, 1)]);
+    }
+
+    #[test]
+    fn nothing_is_no_candidate() {
+        let policies = [published(1, 1, JANUARY, |_| {})];
+        let mut free = loan(&["ip_pledge"], MARCH);
+        free.rate = Ppm::new(0);
+        assert!(chosen(&policies, &free).is_empty());
+    }
+}

@@ -1,0 +1,219 @@
+//! Policies and their versions.
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use sqlx::PgConnection;
+use uuid::Uuid;
+use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount};
+
+use crate::{
+    error::Error,
+    policy::{Benefit, Published, Spec},
+};
+
+/// A version as it stands.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The policy.
+    pub policy_id: Uuid,
+    /// The version.
+    pub version: i32,
+    /// `draft`, `published` or `retired`.
+    pub state: String,
+    name_zh: String,
+    source_document_zh: String,
+    benefit: String,
+    benefit_ppm: i64,
+    required_product_tags: Vec<String>,
+    enterprise_classes: Vec<String>,
+    effective_from: jiff_sqlx::Date,
+    effective_to: jiff_sqlx::Date,
+    max_months: i32,
+    cap_per_loan_fen: i64,
+    principal_cap_fen: i64,
+    day_count: i32,
+    priority: i32,
+    /// Who wrote it.
+    pub drafted_by: String,
+    published_at: Option<jiff_sqlx::Timestamp>,
+}
+
+impl Row {
+    /// What it says.
+    ///
+    /// # Errors
+    /// [`Error::Stored`].
+    pub fn spec(&self) -> Result<Spec, Error> {
+        let ppm = Ppm::new(self.benefit_ppm);
+        Ok(Spec {
+            name_zh: self.name_zh.clone(),
+            source_document_zh: self.source_document_zh.clone(),
+            benefit: match self.benefit.as_str() {
+                "lpr_share" => Benefit::LprShare(ppm),
+                "fixed_rate" => Benefit::FixedRate(ppm),
+                _ => return Err(Error::Stored("policy_version.benefit")),
+            },
+            required_product_tags: self.required_product_tags.clone(),
+            enterprise_classes: self.enterprise_classes.clone(),
+            effective_from: self.effective_from.to_jiff(),
+            effective_to: self.effective_to.to_jiff(),
+            max_months: self.max_months,
+            cap_per_loan: Fen::new(self.cap_per_loan_fen),
+            principal_cap: Fen::new(self.principal_cap_fen),
+            day_count: match self.day_count {
+                360 => DayCount::Actual360,
+                365 => DayCount::Actual365,
+                _ => return Err(Error::Stored("policy_version.day_count")),
+            },
+            priority: self.priority,
+        })
+    }
+}
+
+macro_rules! versions {
+    ($tail:tt $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            Row,
+            r#"SELECT policy_id, version, state, name_zh, source_document_zh, benefit, benefit_ppm, required_product_tags,
+                      enterprise_classes, effective_from AS "effective_from: _", effective_to AS "effective_to: _", max_months,
+                      cap_per_loan_fen, principal_cap_fen, day_count, priority, drafted_by, published_at AS "published_at: _"
+               FROM policy_version "# + $tail
+            $(, $argument)*
+        )
+    };
+}
+
+/// Locks a policy; gives the published version, if there is one. None when there is no such policy.
+pub async fn lock(conn: &mut PgConnection, policy: PolicyId) -> Result<Option<Option<i32>>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT current_version FROM policy WHERE policy_id = $1 FOR UPDATE", policy.uuid())
+        .fetch_optional(conn)
+        .await
+}
+
+/// Counts the versions of a policy up by one, making the policy if it is new; locks it.
+pub async fn next_version(conn: &mut PgConnection, policy: PolicyId) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar!(
+        "INSERT INTO policy AS p (policy_id, last_version) VALUES ($1, 1)
+         ON CONFLICT (policy_id) DO UPDATE SET last_version = p.last_version + 1
+         RETURNING last_version",
+        policy.uuid()
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Keeps a draft.
+pub async fn insert_draft(
+    conn: &mut PgConnection,
+    policy: PolicyId,
+    version: i32,
+    spec: &Spec,
+    by: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let benefit = match spec.benefit {
+        Benefit::LprShare(_) => "lpr_share",
+        Benefit::FixedRate(_) => "fixed_rate",
+    };
+    let day_count = match spec.day_count {
+        DayCount::Actual360 => 360,
+        DayCount::Actual365 => 365,
+    };
+    sqlx::query!(
+        "INSERT INTO policy_version (policy_id, version, state, name_zh, source_document_zh, benefit, benefit_ppm,
+             required_product_tags, enterprise_classes, effective_from, effective_to, max_months, cap_per_loan_fen,
+             principal_cap_fen, day_count, priority, drafted_by, drafted_at)
+         VALUES ($1, $2, 'draft', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        policy.uuid(),
+        version,
+        spec.name_zh,
+        spec.source_document_zh,
+        benefit,
+        spec.benefit.ppm().get(),
+        &spec.required_product_tags,
+        &spec.enterprise_classes,
+        spec.effective_from.to_sqlx() as _,
+        spec.effective_to.to_sqlx() as _,
+        spec.max_months,
+        spec.cap_per_loan.get(),
+        spec.principal_cap.get(),
+        day_count,
+        spec.priority,
+        by,
+        now.to_sqlx() as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Retires the published version, if there is one, and publishes a draft, under the policy's lock.
+pub async fn publish(
+    conn: &mut PgConnection,
+    policy: PolicyId,
+    version: i32,
+    by: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE policy_version SET state = 'retired', retired_at = $2 WHERE policy_id = $1 AND state = 'published'",
+        policy.uuid(),
+        now.to_sqlx() as _
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE policy_version SET state = 'published', published_by = $3, published_at = $4 WHERE policy_id = $1 AND version = $2",
+        policy.uuid(),
+        version,
+        by,
+        now.to_sqlx() as _
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!("UPDATE policy SET current_version = $2 WHERE policy_id = $1", policy.uuid(), version)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// One version.
+pub async fn version(conn: &mut PgConnection, policy: PolicyId, version: i32) -> Result<Row, Error> {
+    versions!("WHERE policy_id = $1 AND version = $2", policy.uuid(), version)
+        .fetch_optional(conn)
+        .await?
+        .ok_or(Error::VersionNotFound(policy, version))
+}
+
+/// The published version of each policy, in order of id, after a cursor.
+pub async fn list_published(conn: &mut PgConnection, after: Option<Uuid>, most: i64) -> Result<Vec<Row>, sqlx::Error> {
+    versions!(
+        "WHERE state = 'published' AND ($1::uuid IS NULL OR policy_id > $1) ORDER BY policy_id LIMIT $2",
+        after,
+        most
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Every version that ever was published.
+pub async fn ever_published(conn: &mut PgConnection) -> Result<Vec<Published>, Error> {
+    let rows = versions!("WHERE published_at IS NOT NULL ORDER BY policy_id, version").fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Published {
+                policy_id: PolicyId::new(row.policy_id),
+                version: row.version,
+                spec: row.spec()?,
+                published_at: row.published_at.ok_or(Error::Stored("policy_version.published_at"))?.to_jiff(),
+            })
+        })
+        .collect()
+}
+
+/// Whether there is such a policy.
+pub async fn exists(conn: &mut PgConnection, policy: PolicyId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM policy WHERE policy_id = $1) AS "exists!""#, policy.uuid())
+        .fetch_one(conn)
+        .await
+}

@@ -1,0 +1,77 @@
+//! Who sees which grants, and the figures of a period.
+
+use tonic::Code;
+use zhirong_proto::{
+    matching::v1::Loan,
+    subsidy::v1::{GetSubsidyOutcomeRequest, GetSubsidyOutcomeResponse, ListGrantsRequest},
+};
+
+use crate::support::{
+    GENERAL_FEN, IP_FEN, World, call, enterprise, general_policy, ip_policy, loan, refusal, staff, uscc,
+};
+
+fn list(enterprise_id: &str, page_size: i32, page_token: &str) -> ListGrantsRequest {
+    ListGrantsRequest { page_size, page_token: page_token.to_owned(), enterprise_id: enterprise_id.to_owned() }
+}
+
+#[tokio::test]
+async fn an_enterprise_sees_its_own_and_staff_see_all_in_pages() {
+    let world = World::with_lpr(1).await;
+    let policy = world.policy(ip_policy()).await;
+    world.appropriate(&policy, 2026, 1_000_000_000).await;
+    let (own, other) = (uscc(1), uscc(2));
+    for (number, whose) in [(1, &own), (2, &other), (3, &own)] {
+        world.approve(&Loan { enterprise_id: whose.clone(), ..loan(number) }).await;
+        world.handled().await;
+    }
+    let mine = world.grants().list_grants(enterprise(&own, list("", 0, ""))).await.unwrap().into_inner().grants;
+    assert_eq!(mine.len(), 2);
+    assert!(mine.iter().all(|grant| grant.enterprise_id == own));
+    let foreign = refusal(world.grants().list_grants(enterprise(&own, list(&other, 0, ""))).await);
+    assert_eq!((foreign.code, foreign.reason.as_str()), (Code::PermissionDenied, "NOT_YOURS"));
+
+    let first = world.grants().list_grants(staff("zhao", list("", 2, ""))).await.unwrap().into_inner();
+    let rest =
+        world.grants().list_grants(staff("zhao", list("", 2, &first.next_page_token))).await.unwrap().into_inner();
+    assert_eq!((first.grants.len(), rest.grants.len(), rest.next_page_token.as_str()), (2, 1, ""));
+    let of_other = world.grants().list_grants(staff("zhao", list(&other, 0, ""))).await.unwrap().into_inner().grants;
+    assert_eq!(of_other, [first.grants[1].clone()], "in order of creation");
+
+    assert_eq!(refusal(world.grants().list_grants(staff("zhao", list("9133", 0, ""))).await).reason, "USCC_INVALID");
+    assert_eq!(refusal(world.grants().list_grants(staff("zhao", list("", -1, ""))).await).reason, "PAGE_SIZE_INVALID");
+    let bank = [("zr-role", "bank"), ("zr-subject", "core"), ("zr-institution", "sample-bank")];
+    assert_eq!(refusal(world.grants().list_grants(call(list("", 0, ""), &bank)).await).code, Code::PermissionDenied);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_report_counts_grants_enterprises_and_amounts_apart_from_who_waits() {
+    let world = World::with_lpr(1).await;
+    let (ip, general) = (world.policy(ip_policy()).await, world.policy(general_policy()).await);
+    world.appropriate(&ip, 2026, 2 * IP_FEN).await;
+    world.appropriate(&general, 2026, GENERAL_FEN).await;
+    let same = uscc(7);
+    for number in 0..4 {
+        world.approve(&Loan { enterprise_id: same.clone(), ..loan(number) }).await;
+        world.handled().await;
+    }
+    let report = |from: &str, to: &str| {
+        let (mut reports, request) =
+            (world.reports(), GetSubsidyOutcomeRequest { from: from.to_owned(), to: to.to_owned() });
+        async move { reports.get_subsidy_outcome(staff("zhao", request)).await }
+    };
+    let outcome = report("2020-01-01", "2100-12-31").await.unwrap().into_inner();
+    assert_eq!((outcome.grants, outcome.enterprises, outcome.planned_fen), (3, 1, 2 * IP_FEN + GENERAL_FEN));
+    assert_eq!((outcome.waiting, outcome.waiting_fen), (1, IP_FEN));
+    let mut expected = [(ip.policy_id, 2, 2 * IP_FEN), (general.policy_id, 1, GENERAL_FEN)];
+    expected.sort();
+    let found: Vec<_> =
+        outcome.policies.iter().map(|line| (line.policy_id.clone(), line.grants, line.planned_fen)).collect();
+    assert_eq!(found, expected);
+    let before = report("2020-01-01", "2020-12-31").await.unwrap().into_inner();
+    assert_eq!(before, GetSubsidyOutcomeResponse::default());
+
+    assert_eq!(refusal(report("x", "2026-13-01").await).fields, ["from", "to"]);
+    assert_eq!(refusal(report("2026-02-02", "2026-02-01").await).fields, ["to"]);
+    world.stop().await;
+}

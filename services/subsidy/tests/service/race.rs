@@ -1,0 +1,151 @@
+//! Many at once on one small budget: never exceeded, fully used.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use subsidy::{entitlement::Loan as Approved, flow::approval};
+use uuid::Uuid;
+use zhirong_kernel::{Fen, Ppm, id::UuidV7};
+use zhirong_proto::subsidy::v1::{BudgetExhausted, GrantQueued, GrantReserved, GrantState};
+use zhirong_testkit::eventually;
+
+use crate::support::{GENERAL_FEN, IP_FEN, PATIENCE, World, general_policy, ip_policy, loan, uscc};
+
+fn approved(number: usize) -> Approved {
+    Approved {
+        loan_id: Uuid::now_v7().into(),
+        enterprise_id: uscc(number).parse().unwrap(),
+        institution_id: "sample-bank".parse().unwrap(),
+        product_id: Uuid::now_v7().into(),
+        product_tags: vec!["ip_pledge".to_owned()],
+        enterprise_class: "micro".to_owned(),
+        amount: Fen::new(100_000_000),
+        rate: Ppm::new(43_500),
+        term_months: 12,
+        approved_at: "2026-03-01T02:00:00Z".parse().unwrap(),
+        version: 1,
+    }
+}
+
+/// 64 transactions at once over the pools of three replicas; each as the consumer would run it, again after a conflict.
+async fn approve_64_at_once(world: &World) {
+    let mut pools = Vec::new();
+    for _ in 0..3 {
+        pools.push(
+            sqlx::postgres::PgPoolOptions::new().max_connections(22).connect(world.database.url()).await.unwrap(),
+        );
+    }
+    let start = Arc::new(tokio::sync::Barrier::new(64));
+    let all = (0..64_usize).map(|number| {
+        let (pool, start, loan) = (pools[number % 3].clone(), Arc::clone(&start), approved(number));
+        tokio::spawn(async move {
+            start.wait().await;
+            loop {
+                let mut tx = pool.begin().await.unwrap();
+                match approval::approve(&mut tx, &UuidV7, &loan, Timestamp::now()).await {
+                    Ok(()) => break tx.commit().await.unwrap(),
+                    Err(subsidy::error::Error::Database(error)) if error.as_database_error().is_some() => {
+                        let code = error.as_database_error().unwrap().code().unwrap_or_default().into_owned();
+                        assert_eq!(code, "40P01", "only a deadlock is worth another try");
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+    });
+    for done in join_all(all).await {
+        done.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn sixty_four_approvals_at_once_use_a_small_budget_fully_and_no_more() {
+    let world = World::with_lpr(1).await;
+    let policy = world.policy(ip_policy()).await;
+    world.appropriate(&policy, 2026, 20 * IP_FEN + IP_FEN / 2).await;
+    approve_64_at_once(&world).await;
+
+    let budget = world.budget(&policy).await;
+    assert_eq!((budget.reserved_fen, budget.available_fen), (20 * IP_FEN, IP_FEN / 2));
+    let grants = world.all_grants().await;
+    assert_eq!(grants.iter().filter(|grant| grant.state() == GrantState::Reserved).count(), 20);
+    assert_eq!(grants.iter().filter(|grant| grant.state() == GrantState::Waiting).count(), 44);
+    assert_eq!(world.announced::<GrantReserved>().await.len(), 20);
+    assert_eq!(world.announced::<GrantQueued>().await.len(), 44);
+    let mut versions: Vec<_> = world.announced::<BudgetExhausted>().await.iter().map(|fact| fact.version).collect();
+    versions.sort_unstable();
+    assert_eq!(versions, (1..=44).collect::<Vec<_>>());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn approvals_and_money_that_come_at_once_leave_nobody_waiting_who_could_be_served() {
+    let world = World::with_lpr(1).await;
+    let (ip, general) = (world.policy(ip_policy()).await, world.policy(general_policy()).await);
+    world.appropriate(&ip, 2026, 10 * IP_FEN).await;
+    world.appropriate(&general, 2026, 10 * GENERAL_FEN).await;
+    let money = async {
+        for _ in 0..10 {
+            world.appropriate(&ip, 2026, IP_FEN).await;
+            world.appropriate(&general, 2026, GENERAL_FEN).await;
+        }
+    };
+    tokio::join!(approve_64_at_once(&world), money);
+    let (ip, general) = (world.budget(&ip).await, world.budget(&general).await);
+    assert_eq!((ip.reserved_fen, ip.available_fen), (20 * IP_FEN, 0));
+    assert_eq!(general.reserved_fen + general.available_fen, 20 * GENERAL_FEN);
+    let served = 20 + usize::try_from(general.reserved_fen / GENERAL_FEN).unwrap();
+    let grants = world.all_grants().await;
+    assert_eq!(grants.len(), 64, "one grant a loan");
+    assert_eq!(grants.iter().filter(|grant| grant.state() == GrantState::Reserved).count(), served);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn three_replicas_on_one_broker_share_a_small_budget() {
+    let world = World::with_lpr(3).await;
+    let policy = world.policy(ip_policy()).await;
+    world.appropriate(&policy, 2026, 20 * IP_FEN).await;
+    let loans: Vec<_> = (0..64).map(loan).collect();
+    join_all(loans.iter().flat_map(|loan| [world.approve(loan), world.approve(loan)])).await;
+    world.handled().await;
+    let budget = world.budget(&policy).await;
+    assert_eq!((budget.reserved_fen, budget.available_fen), (20 * IP_FEN, 0));
+    assert_eq!(world.all_grants().await.len(), 64);
+    assert!(world.dead_letters().await.is_empty());
+    // Half of every loan that has money is paid out: what comes back serves ten more.
+    let reserved: Vec<_> =
+        world.all_grants().await.into_iter().filter(|grant| grant.state() == GrantState::Reserved).collect();
+    let of = |id: &str| loans.iter().find(|loan| loan.loan_id == id).unwrap();
+    join_all(reserved.iter().map(|grant| world.disburse(of(&grant.loan_id), 50_000_000, "2026-03-02"))).await;
+    world.handled().await;
+    let states = |state: GrantState| {
+        let grants = world.all_grants();
+        async move { grants.await.into_iter().filter(|grant| grant.state() == state).count() }
+    };
+    assert_eq!((states(GrantState::Active).await, states(GrantState::Reserved).await), (20, 10));
+    assert_eq!(world.budget(&policy).await.available_fen, 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn more_waiting_grants_than_one_transaction_serves_are_served_by_the_background() {
+    let world = World::with_lpr(1).await;
+    let policy = world.policy(ip_policy()).await;
+    let pool = &world.pool;
+    let mut tx = pool.begin().await.unwrap();
+    for number in 0..230 {
+        approval::approve(&mut tx, &UuidV7, &approved(number), Timestamp::now()).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let budget = world.appropriate(&policy, 2026, 220 * IP_FEN).await;
+    assert_eq!(budget.reserved_fen, 100 * IP_FEN, "the first hundred at once");
+    eventually(PATIENCE, "the money is used", || async {
+        Ok((world.budget(&policy).await.available_fen == 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(world.count("SELECT count(*) FROM subsidy_grant WHERE state = 'waiting'").await, 10);
+    world.stop().await;
+}

@@ -1,0 +1,357 @@
+//! Running replicas of subsidy, callers of each role, and the facts of other services.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, jetstream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+use zhirong_kernel::Uscc;
+use zhirong_proto::{
+    Fact,
+    catalog::v1::{LprChange, LprTable, ReferencePublished, reference_published::Reference},
+    matching::v1::{Loan, LoanApproved, LoanDisbursed, LoanState},
+    subsidy::v1::{
+        AppropriateBudgetRequest, Budget, DayCount, DraftPolicyRequest, FixedRate, Grant, ListBudgetsRequest,
+        ListGrantsRequest, LprShare, Policy, PolicySpec, PublishPolicyRequest,
+        grant_service_client::GrantServiceClient, policy_service_client::PolicyServiceClient, policy_spec::Benefit,
+        subsidy_report_service_client::SubsidyReportServiceClient,
+    },
+};
+use zhirong_runtime::{
+    Error,
+    config::{self, Nothing, Settings},
+    streams,
+};
+use zhirong_testkit::{TestBroker, TestDatabase, eventually};
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One replica.
+struct Replica {
+    stop: CancellationToken,
+    served: JoinHandle<Result<(), Error>>,
+}
+
+/// Replicas of subsidy on one database and one broker.
+pub struct World {
+    pub pool: sqlx::PgPool,
+    pub database: TestDatabase,
+    channel: Channel,
+    jetstream: jetstream::Context,
+    replicas: Vec<Replica>,
+    _broker: TestBroker,
+}
+
+impl World {
+    /// Starts so many replicas with nothing in them.
+    pub async fn start(replicas: usize) -> Self {
+        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = Vec::new();
+        let mut address_file = folder.path().join("none");
+        for number in 0..replicas {
+            address_file = folder.path().join(format!("grpc-{number}"));
+            let mut common = config::defaults().unwrap();
+            common.database.url = database.url().to_owned().into();
+            common.nats.url = broker.url();
+            common.grpc.address_file = address_file.display().to_string();
+            common.outbox.poll_max_ms = 50;
+            common.inbox.retry_ms = vec![50];
+            // small batches, so that every replica gets some
+            common.inbox.batch = 5;
+            let stop = CancellationToken::new();
+            let settings = Settings { common, own: Nothing {} };
+            let served = tokio::spawn(subsidy::serve(settings, stop.clone()));
+            running.push(Replica { stop, served });
+        }
+        let address = eventually(PATIENCE, "subsidy listens", || async {
+            Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
+        })
+        .await
+        .unwrap();
+        let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
+        let jetstream = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+        let pool = database.pool().await.unwrap();
+        Self { pool, database, channel, jetstream, replicas: running, _broker: broker }
+    }
+
+    /// One replica that knows the LPR: 3.10 % at the end of 2024, 3.00 % at the end of 2025.
+    pub async fn with_lpr(replicas: usize) -> Self {
+        let world = Self::start(replicas).await;
+        world.publish_lpr(1, &[("2024-10-21", 31_000), ("2025-05-20", 30_000)], "2025-12-31").await;
+        eventually(PATIENCE, "the LPR arrives", || async {
+            Ok((world.count("SELECT count(*) FROM lpr_table").await == 1).then_some(()))
+        })
+        .await
+        .unwrap();
+        world
+    }
+
+    /// Stops all; each must end well, and the ledger must balance.
+    pub async fn stop(self) {
+        self.assert_ledger_balances().await;
+        for replica in self.replicas {
+            replica.stop.cancel();
+            replica.served.await.unwrap().unwrap();
+        }
+    }
+
+    pub fn policies(&self) -> PolicyServiceClient<Channel> {
+        PolicyServiceClient::new(self.channel.clone())
+    }
+
+    pub fn grants(&self) -> GrantServiceClient<Channel> {
+        GrantServiceClient::new(self.channel.clone())
+    }
+
+    pub fn reports(&self) -> SubsidyReportServiceClient<Channel> {
+        SubsidyReportServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
+    }
+
+    pub async fn assert_ledger_balances(&self) {
+        assert_eq!(self.count("SELECT count(*) FROM ledger_difference").await, 0);
+        let unbalanced =
+            "SELECT count(*) FROM (SELECT FROM ledger_posting GROUP BY transaction_id HAVING sum(amount_fen) <> 0) u";
+        assert_eq!(self.count(unbalanced).await, 0);
+    }
+
+    /// A policy in force, written by `zhao` and published by `qian`.
+    pub async fn policy(&self, spec: PolicySpec) -> Policy {
+        let drafted =
+            self.policies().draft_policy(staff("zhao", draft("", spec))).await.unwrap().into_inner().policy.unwrap();
+        let request =
+            PublishPolicyRequest { request_id: new_id(), policy_id: drafted.policy_id, version: drafted.version };
+        self.policies().publish_policy(staff("qian", request)).await.unwrap().into_inner().policy.unwrap()
+    }
+
+    pub async fn appropriate(&self, policy: &Policy, year: i32, amount_fen: i64) -> Budget {
+        let request = appropriation(&policy.policy_id, year, amount_fen);
+        self.policies().appropriate_budget(staff("zhao", request)).await.unwrap().into_inner().budget.unwrap()
+    }
+
+    pub async fn budget(&self, policy: &Policy) -> Budget {
+        let request = ListBudgetsRequest { page_size: 500, page_token: String::new() };
+        let budgets = self.policies().list_budgets(staff("zhao", request)).await.unwrap().into_inner().budgets;
+        budgets.into_iter().find(|budget| budget.policy_id == policy.policy_id).unwrap()
+    }
+
+    pub async fn all_grants(&self) -> Vec<Grant> {
+        let request = ListGrantsRequest { page_size: 500, page_token: String::new(), enterprise_id: String::new() };
+        self.grants().list_grants(staff("zhao", request)).await.unwrap().into_inner().grants
+    }
+
+    pub async fn grant_of(&self, loan: &Loan) -> Grant {
+        self.all_grants().await.into_iter().find(|grant| grant.loan_id == loan.loan_id).expect("a grant")
+    }
+
+    /// What was announced of this kind, in order of its writing.
+    pub async fn announced<F: Fact>(&self) -> Vec<F> {
+        let payloads: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT payload FROM runtime.outbox WHERE event_type = $1 ORDER BY occurred_at, event_id",
+        )
+        .bind(F::TYPE)
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        payloads.iter().map(|payload| F::decode(payload.as_slice()).unwrap()).collect()
+    }
+
+    /// Publishes a fact as another service's relay would, without the broker's own de-duplication.
+    pub async fn publish<F: Fact>(&self, event_id: &str, key: &str, fact: &F) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("ce-specversion", "1.0"),
+            ("ce-id", event_id),
+            ("ce-type", F::TYPE),
+            ("ce-source", "/test"),
+            ("content-type", "application/protobuf"),
+        ] {
+            headers.insert(name, value);
+        }
+        let subject = format!("{}.{key}", F::SUBJECT);
+        let ack = self.jetstream.publish_with_headers(subject, headers, fact.encode_to_vec().into()).await.unwrap();
+        ack.await.unwrap();
+    }
+
+    pub async fn publish_lpr(&self, version: i64, changes: &[(&str, i64)], known_through: &str) {
+        let changes = changes
+            .iter()
+            .map(|(day, ppm)| LprChange {
+                published_on: (*day).to_owned(),
+                one_year_ppm: *ppm,
+                five_year_ppm: ppm + 5_000,
+            })
+            .collect();
+        let table = LprTable { changes, known_through: known_through.to_owned() };
+        let fact = ReferencePublished { version, reference: Some(Reference::Lpr(table)) };
+        self.publish(&new_id(), "lpr", &fact).await;
+    }
+
+    pub async fn approve(&self, loan: &Loan) {
+        let fact = LoanApproved { loan: Some(loan.clone()) };
+        self.publish(&format!("approved-{}", loan.loan_id), &loan.loan_id, &fact).await;
+    }
+
+    pub async fn disburse(&self, loan: &Loan, amount_fen: i64, on: &str) {
+        let fact = LoanDisbursed { loan: Some(disbursed(loan, amount_fen, on)) };
+        self.publish(&format!("disbursed-{}", loan.loan_id), &loan.loan_id, &fact).await;
+    }
+
+    /// Waits until every fact about loans was handled.
+    pub async fn handled(&self) {
+        self.drained(streams::MATCHING, "subsidy-loans").await;
+    }
+
+    pub async fn drained(&self, stream: &str, durable: &str) {
+        eventually(PATIENCE, "every fact is acknowledged", || async {
+            let info = self.jetstream.get_stream(stream).await?.consumer_info(durable).await?;
+            Ok((info.num_pending == 0 && info.num_ack_pending == 0).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+
+    pub async fn dead_letters(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT reason FROM runtime.dead_letter ORDER BY stream_sequence")
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
+    }
+}
+
+/// A request with the metadata that the gateway sets.
+pub fn call<T>(message: T, metadata: &[(&'static str, &str)]) -> Request<T> {
+    let mut request = Request::new(message);
+    for (name, value) in metadata {
+        request.metadata_mut().insert(*name, value.parse().unwrap());
+    }
+    request
+}
+
+/// A request of a member of the staff.
+pub fn staff<T>(person: &str, message: T) -> Request<T> {
+    call(message, &[("zr-role", "staff"), ("zr-subject", person)])
+}
+
+/// A request of an enterprise.
+pub fn enterprise<T>(uscc: &str, message: T) -> Request<T> {
+    call(message, &[("zr-role", "enterprise"), ("zr-subject", "boss"), ("zr-enterprise", uscc)])
+}
+
+pub fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+pub fn uscc(number: usize) -> String {
+    Uscc::with_check(&format!("91331102MA{number:07}")).unwrap().to_string()
+}
+
+/// 60 % of the LPR on IP pledges in 2026, whoever borrows.
+pub fn ip_policy() -> PolicySpec {
+    PolicySpec {
+        name_zh: "知识产权质押贷款贴息".to_owned(),
+        source_document_zh: "示例文件〔2026〕1号".to_owned(),
+        benefit: Some(Benefit::LprShare(LprShare { share_ppm: 600_000 })),
+        required_product_tags: vec!["ip_pledge".to_owned()],
+        enterprise_classes: vec![],
+        effective_from: "2026-01-01".to_owned(),
+        effective_to: "2026-12-31".to_owned(),
+        max_months: 12,
+        cap_per_loan_fen: 20_000_000,
+        principal_cap_fen: 1_000_000_000,
+        day_count: DayCount::Actual360.into(),
+        priority: 10,
+    }
+}
+
+/// 1 % for micro and small enterprises in 2026.
+pub fn general_policy() -> PolicySpec {
+    PolicySpec {
+        name_zh: "小微企业贷款贴息".to_owned(),
+        benefit: Some(Benefit::FixedRate(FixedRate { rate_ppm: 10_000 })),
+        required_product_tags: vec![],
+        enterprise_classes: vec!["micro".to_owned(), "small".to_owned()],
+        priority: 20,
+        ..ip_policy()
+    }
+}
+
+pub fn draft(policy_id: &str, spec: PolicySpec) -> DraftPolicyRequest {
+    DraftPolicyRequest { request_id: new_id(), policy_id: policy_id.to_owned(), spec: Some(spec) }
+}
+
+pub fn appropriation(policy_id: &str, year: i32, amount_fen: i64) -> AppropriateBudgetRequest {
+    let document_zh = "示例拨款〔2026〕1号".to_owned();
+    AppropriateBudgetRequest { request_id: new_id(), policy_id: policy_id.to_owned(), year, amount_fen, document_zh }
+}
+
+/// The subsidy of [`loan`] under [`ip_policy`]: 1 000 000 CNY × 1.8 % × 365 / 360.
+pub const IP_FEN: i64 = 1_825_000;
+/// The subsidy of [`loan`] under [`general_policy`]: 1 000 000 CNY × 1 % × 365 / 360.
+pub const GENERAL_FEN: i64 = 1_013_889;
+
+/// A loan of 1 000 000 CNY for a year on a patent, approved on 1 March 2026 and so many seconds.
+pub fn loan(number: usize) -> Loan {
+    Loan {
+        loan_id: new_id(),
+        order_id: new_id(),
+        enterprise_id: uscc(number),
+        institution_id: "sample-bank".to_owned(),
+        institution_name_zh: "示例银行".to_owned(),
+        product_id: new_id(),
+        product_version: 1,
+        product_name_zh: "示例产品".to_owned(),
+        product_tags: vec!["ip_pledge".to_owned()],
+        enterprise_class: "micro".to_owned(),
+        amount_fen: 100_000_000,
+        rate_ppm: 43_500,
+        term_months: 12,
+        bank_reference: format!("REF-{number}"),
+        state: LoanState::Approved.into(),
+        version: 1,
+        approved_at: Some(prost_types::Timestamp { seconds: 1_772_330_400 + i64::try_from(number).unwrap(), nanos: 0 }),
+        ..Loan::default()
+    }
+}
+
+/// The loan after it was paid out.
+pub fn disbursed(loan: &Loan, amount_fen: i64, on: &str) -> Loan {
+    Loan {
+        state: LoanState::Disbursed.into(),
+        version: loan.version + 1,
+        disbursed_fen: amount_fen,
+        disbursed_on: on.to_owned(),
+        ..loan.clone()
+    }
+}
+
+/// A refusal as a program reads it.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: Code,
+    pub reason: String,
+    pub fields: Vec<String>,
+}
+
+/// Reads a refusal; each must have a reason and a Chinese sentence.
+pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> Refusal {
+    let status = answer.unwrap_err();
+    let details = status.get_error_details();
+    assert!(!details.localized_message().unwrap().message.is_empty(), "{status:?}");
+    let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+    Refusal {
+        code: status.code(),
+        reason: details.error_info().unwrap().reason.clone(),
+        fields: violations.into_iter().map(|violation| violation.field).collect(),
+    }
+}

@@ -89,13 +89,7 @@ impl District {
         let text = |name: &str| state[name].as_str().map(ToOwned::to_owned).context("a text in sandbox.json");
         let (gateway, nats) = (text("gateway")?, text("nats")?);
         let channel = Endpoint::from_shared(gateway.clone())?.connect().await?;
-        Ok(Self {
-            folder,
-            sandbox,
-            channel,
-            gateway,
-            nats,
-        })
+        Ok(Self { folder, sandbox, channel, gateway, nats })
     }
 
     /// The gateway's address.
@@ -125,12 +119,9 @@ impl District {
 
     /// Signs a token as `zhirong token issue` does.
     pub async fn token(&self, role: &[&str], subject: &str) -> Result<String> {
-        let key = self.folder.path().join("keys/signing-key.pem");
-        let mut arguments =
-            vec!["token".to_owned(), "issue".to_owned(), "--key".to_owned(), key.display().to_string(), "--subject".to_owned()];
-        arguments.push(subject.to_owned());
-        arguments.extend(role.iter().map(|word| (*word).to_owned()));
-        Ok(self.zhirong(&arguments).await?.trim().to_owned())
+        let key = self.folder.path().join("keys/signing-key.pem").display().to_string();
+        let arguments = ["token", "issue", "--key", &key, "--subject", subject];
+        Ok(self.zhirong(&[arguments.as_slice(), role].concat()).await?.trim().to_owned())
     }
 
     /// Calls as an enterprise.
@@ -154,7 +145,7 @@ impl District {
     }
 
     /// Runs `zhirong` and gives what it printed.
-    pub async fn zhirong(&self, arguments: &[String]) -> Result<String> {
+    pub async fn zhirong(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(program("zhirong")).args(arguments).output().await?;
         if !output.status.success() {
             bail!("zhirong {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));

@@ -11,12 +11,12 @@ use uuid::Uuid;
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
     feedback::v1::{
-        ListSmsRequest, RatingLevel, SetContactRequest, Sms, SubmitRatingRequest, contact_service_client::ContactServiceClient,
-        rating_service_client::RatingServiceClient,
+        ListSmsRequest, RatingLevel, SetContactRequest, Sms, SubmitRatingRequest,
+        contact_service_client::ContactServiceClient, rating_service_client::RatingServiceClient,
     },
     matching::v1::{
-        CalculateRequest, CalculateResponse, CalculateView, Consent, DataScope, ListOrdersRequest, Offer, Order, OrderState,
-        PlaceOrderRequest, calculator_service_client::CalculatorServiceClient, offer::Outcome,
+        CalculateRequest, CalculateResponse, CalculateView, Consent, DataScope, ListOrdersRequest, Offer, Order,
+        OrderState, PlaceOrderRequest, calculator_service_client::CalculatorServiceClient, offer::Outcome,
         order_service_client::OrderServiceClient,
     },
     profile::v1::{
@@ -35,6 +35,8 @@ pub struct Part {
     pub uscc: Uscc,
     /// Its sample phone number.
     pub phone: String,
+    /// The product it wants; the best that fits when it names none.
+    pub product_id: Option<String>,
     /// What it asks for, fen.
     pub amount_fen: Option<i64>,
     /// For how many months.
@@ -69,8 +71,7 @@ pub fn parts() -> Result<Vec<Part>> {
 /// Publishes the records of all enterprises and waits until the profiles hold them all. Says how many there were.
 pub async fn data_arrive(district: &District) -> Result<usize> {
     let file = seeds().join("demo/records.ndjson");
-    let arguments = ["records", "--nats", district.nats()].map(ToOwned::to_owned);
-    district.zhirong(&[arguments.as_slice(), &[file.display().to_string()]].concat()).await?;
+    district.zhirong(&["records", "--nats", district.nats(), &file.display().to_string()]).await?;
     let records = fs::read_to_string(file)?.lines().filter(|line| !line.trim().is_empty()).count();
     records_kept(district, records).await?;
     Ok(records)
@@ -133,8 +134,14 @@ pub fn best_offer(response: &CalculateResponse, part: &Part) -> Result<Offer> {
     let fits = |offer: &&Offer| {
         matches!(&offer.outcome, Some(Outcome::Eligible(eligible))
             if eligible.limit_fen >= amount && eligible.max_term_months >= part.term_months)
+            && part.product_id.as_ref().is_none_or(|wanted| *wanted == offer.product_id)
     };
-    response.offers.iter().find(fits).cloned().with_context(|| format!("no offer reaches {amount} fen for {}", part.uscc))
+    response
+        .offers
+        .iter()
+        .find(fits)
+        .cloned()
+        .with_context(|| format!("no offer reaches {amount} fen for {}", part.uscc))
 }
 
 /// A valid order for an offer.
@@ -161,6 +168,17 @@ pub async fn order(district: &District, part: &Part) -> Result<Order> {
     let request = order_request(part, &best_offer(&offers, part)?);
     let response = OrderServiceClient::new(district.as_enterprise(&part.uscc).await?).place_order(request).await?;
     response.into_inner().order.context("an order")
+}
+
+/// As [`order`], but the gateway may be away for a moment: the same request is sent again.
+pub async fn order_patiently(district: &District, part: &Part) -> Result<Order> {
+    let offers = calculate(district, part, CalculateView::Eligible).await?;
+    let request = order_request(part, &best_offer(&offers, part)?);
+    let client = OrderServiceClient::new(district.as_enterprise(&part.uscc).await?);
+    eventually(&format!("{} has ordered", part.uscc), || async {
+        Ok(Some(client.clone().place_order(request.clone()).await?.into_inner().order.context("an order")?))
+    })
+    .await
 }
 
 /// Starts the core system of each institution that has an order.
@@ -226,21 +244,24 @@ pub async fn messages(district: &District) -> Result<Vec<Sms>> {
     Ok(RatingServiceClient::new(district.as_staff().await?).list_sms(request).await?.into_inner().messages)
 }
 
-/// What `zhirong report` prints for today, as JSON.
+/// What `zhirong report` prints, as JSON.
 pub async fn report(district: &District) -> Result<Value> {
+    Ok(serde_json::from_str(&run_report(district, &["--json"]).await?)?)
+}
+
+/// What `zhirong report` prints for people.
+pub async fn report_text(district: &District) -> Result<String> {
+    run_report(district, &[]).await
+}
+
+async fn run_report(district: &District, more: &[&str]) -> Result<String> {
     let token = district.folder().join("tokens/story-staff");
     fs::write(&token, district.token(&["staff"], "story-staff").await?)?;
     // A story that runs over midnight still counts both days.
-    let (from, to) = (today().yesterday()?, today().tomorrow()?);
-    let arguments = ["report", "--json", "--gateway", district.gateway(), "--token-file"].map(ToOwned::to_owned);
-    let rest = [
-        token.display().to_string(),
-        "--from".to_owned(),
-        from.to_string(),
-        "--to".to_owned(),
-        to.to_string(),
-    ];
-    Ok(serde_json::from_str(&district.zhirong(&[arguments.as_slice(), rest.as_slice()].concat()).await?)?)
+    let (from, to) = (today().yesterday()?.to_string(), today().tomorrow()?.to_string());
+    let token = token.display().to_string();
+    let arguments = ["report", "--gateway", district.gateway(), "--token-file", &token, "--from", &from, "--to", &to];
+    district.zhirong(&[arguments.as_slice(), more].concat()).await
 }
 
 /// Today in Asia/Shanghai.

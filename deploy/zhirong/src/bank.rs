@@ -9,8 +9,8 @@ use tonic::{Code, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::clock::{Clock, SystemClock, business_date};
 use zhirong_proto::matching::v1::{
-    AcceptOrderRequest, ApproveLoanRequest, InboxEntry, Order, OrderState, RecordDisbursementRequest, RejectOrderRequest,
-    StreamInboxRequest, bank_order_service_client::BankOrderServiceClient,
+    AcceptOrderRequest, ApproveLoanRequest, InboxEntry, Order, OrderState, RecordDisbursementRequest,
+    RejectOrderRequest, StreamInboxRequest, bank_order_service_client::BankOrderServiceClient,
 };
 
 use crate::client::Authorised;
@@ -103,10 +103,7 @@ async fn answer(client: &Client, order: &Order, answers: &Answers) -> Result<boo
 }
 
 async fn approve(client: &Client, order: &Order) -> Result<()> {
-    let accept = AcceptOrderRequest {
-        request_id: request_id(order, "accept")?,
-        order_id: order.order_id.clone(),
-    };
+    let accept = AcceptOrderRequest { request_id: request_id(order, "accept")?, order_id: order.order_id.clone() };
     patiently(async || client.clone().accept_order(accept.clone()).await).await.context("accepting an order")?;
 
     let quote = order.quote.context("an order without a quote")?;
@@ -151,7 +148,12 @@ pub async fn patiently<T>(call: impl AsyncFn() -> Result<Response<T>, Status>) -
 fn comes_back(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::ResourceExhausted | Code::Cancelled | Code::Unknown
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::ResourceExhausted
+            | Code::Cancelled
+            | Code::Unknown
     )
 }
 

@@ -92,9 +92,7 @@ pub async fn call(
     let mut grpc = Grpc::new(channel);
     grpc.ready().await?;
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name()).parse()?;
-    let codec = DynamicCodec {
-        answer: method.output(),
-    };
+    let codec = DynamicCodec { answer: method.output() };
     if method.is_server_streaming() {
         let mut answers = grpc.server_streaming(request, path, codec).await?.into_inner();
         while let Some(answer) = answers.message().await? {
@@ -117,15 +115,11 @@ impl Codec for DynamicCodec {
     type Encoder = Self;
 
     fn encoder(&mut self) -> Self::Encoder {
-        Self {
-            answer: self.answer.clone(),
-        }
+        Self { answer: self.answer.clone() }
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        Self {
-            answer: self.answer.clone(),
-        }
+        Self { answer: self.answer.clone() }
     }
 }
 
@@ -143,7 +137,9 @@ impl Decoder for DynamicCodec {
     type Item = DynamicMessage;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        DynamicMessage::decode(self.answer.clone(), buffer).map(Some).map_err(|error| Status::internal(error.to_string()))
+        DynamicMessage::decode(self.answer.clone(), buffer)
+            .map(Some)
+            .map_err(|error| Status::internal(error.to_string()))
     }
 }
 

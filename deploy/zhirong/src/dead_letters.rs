@@ -29,11 +29,7 @@ pub async fn list(channel: &Authorised, service: Option<&str>, all_states: bool)
         let mut client = DeadLetterServiceClient::new(channel.clone());
         let mut page_token = String::new();
         loop {
-            let request = ListDeadLettersRequest {
-                page_size: 200,
-                page_token,
-                state: state.into(),
-            };
+            let request = ListDeadLettersRequest { page_size: 200, page_token, state: state.into() };
             let page = client.list_dead_letters(addressed(service, request)?).await?.into_inner();
             for letter in page.dead_letters {
                 found = found.saturating_add(1);
@@ -61,9 +57,7 @@ pub async fn list(channel: &Authorised, service: Option<&str>, all_states: bool)
 
 /// Prints one dead letter with headers and payload.
 pub async fn show(channel: &Authorised, service: &str, id: Uuid) -> Result<()> {
-    let request = GetDeadLetterRequest {
-        dead_letter_id: id.to_string(),
-    };
+    let request = GetDeadLetterRequest { dead_letter_id: id.to_string() };
     let letter = DeadLetterServiceClient::new(channel.clone())
         .get_dead_letter(addressed(service, request)?)
         .await?
@@ -88,10 +82,7 @@ pub async fn show(channel: &Authorised, service: &str, id: Uuid) -> Result<()> {
 
 /// Asks for a dead letter to be handled again.
 pub async fn replay(channel: &Authorised, service: &str, id: Uuid) -> Result<()> {
-    let request = ReplayDeadLetterRequest {
-        request_id: Uuid::now_v7().to_string(),
-        dead_letter_id: id.to_string(),
-    };
+    let request = ReplayDeadLetterRequest { request_id: Uuid::now_v7().to_string(), dead_letter_id: id.to_string() };
     let letter = DeadLetterServiceClient::new(channel.clone())
         .replay_dead_letter(addressed(service, request)?)
         .await?

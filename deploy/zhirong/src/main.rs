@@ -8,7 +8,11 @@ use clap::{Parser, Subcommand};
 use jiff::civil::Date;
 use tonic::{Request, metadata::AsciiMetadataValue};
 use uuid::Uuid;
-use zhirong_kernel::{clock::{Clock as _, SystemClock}, id::InstitutionId, uscc::Uscc};
+use zhirong_kernel::{
+    clock::{Clock as _, SystemClock},
+    id::InstitutionId,
+    uscc::Uscc,
+};
 
 mod bank;
 mod client;
@@ -234,7 +238,9 @@ async fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Call { at, service, method, request } => call(&at, service.as_deref(), &method, &request).await,
-        Command::SampleBank { at, answers, count } => bank::run(at.connect().await?, &bank::answers(&answers)?, count).await,
+        Command::SampleBank { at, answers, count } => {
+            bank::run(at.connect().await?, &bank::answers(&answers)?, count).await
+        }
     }
 }
 

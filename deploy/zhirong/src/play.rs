@@ -7,18 +7,25 @@ use anyhow::{Context as _, Result, bail};
 use jiff::ToSpan as _;
 use serde::Deserialize;
 use serde_json::json;
-use zhirong_kernel::{clock::{Clock as _, SystemClock, business_date}, id::InstitutionId, uscc::Uscc};
+use zhirong_kernel::{
+    clock::{Clock as _, SystemClock, business_date},
+    id::InstitutionId,
+    uscc::Uscc,
+};
 use zhirong_proto::{
     feedback::v1::{
-        ListRatingsRequest, RatingLevel, SetContactRequest, SubmitRatingRequest, contact_service_client::ContactServiceClient,
-        rating_service_client::RatingServiceClient,
+        ListRatingsRequest, RatingLevel, SetContactRequest, SubmitRatingRequest,
+        contact_service_client::ContactServiceClient, rating_service_client::RatingServiceClient,
     },
     matching::v1::{
-        CalculateRequest, CalculateView, Consent, DataScope, ListOrdersRequest, Offer, Order, OrderState, PlaceOrderRequest,
-        calculator_service_client::CalculatorServiceClient, offer::Outcome, order_service_client::OrderServiceClient,
+        CalculateRequest, CalculateView, Consent, DataScope, ListOrdersRequest, Offer, Order, OrderState,
+        PlaceOrderRequest, calculator_service_client::CalculatorServiceClient, offer::Outcome,
+        order_service_client::OrderServiceClient,
     },
-    profile::v1::{ListCategoriesRequest, ListProfilesRequest, category_service_client::CategoryServiceClient,
-        profile_service_client::ProfileServiceClient},
+    profile::v1::{
+        ListCategoriesRequest, ListProfilesRequest, category_service_client::CategoryServiceClient,
+        profile_service_client::ProfileServiceClient,
+    },
 };
 
 use crate::{
@@ -40,6 +47,8 @@ pub struct Part {
     pub uscc: Uscc,
     /// A sample phone number.
     pub phone: String,
+    /// The product it wants; the best that fits when it names none.
+    pub product_id: Option<String>,
     /// What it asks for, fen; nothing when it only computes.
     pub amount_fen: Option<i64>,
     /// For how many months.
@@ -114,7 +123,9 @@ pub async fn profiles_formed(stage: &Stage<'_>, enterprises: usize, records: usi
             return Ok(());
         }
         if tokio::time::Instant::now() > deadline {
-            bail!("{profiles} of {enterprises} profiles and {kept} of {records} records after {PATIENCE:?}; see `zhirong dead-letters list`");
+            bail!(
+                "{profiles} of {enterprises} profiles and {kept} of {records} records after {PATIENCE:?}; see `zhirong dead-letters list`"
+            );
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -171,14 +182,8 @@ async fn order(stage: &Stage<'_>, parts: &[Part]) -> Result<Vec<Order>> {
     let mut orders = Vec::new();
     for part in wishes {
         let client = OrderServiceClient::new(stage.enterprise(&part.uscc)?);
-        let placed = client
-            .clone()
-            .list_orders(ListOrdersRequest::default())
-            .await?
-            .into_inner()
-            .orders
-            .into_iter()
-            .next();
+        let placed =
+            client.clone().list_orders(ListOrdersRequest::default()).await?.into_inner().orders.into_iter().next();
         let order = match placed {
             Some(order) => order,
             None => place(stage, &client, part).await?,
@@ -192,7 +197,12 @@ async fn order(stage: &Stage<'_>, parts: &[Part]) -> Result<Vec<Order>> {
 
 async fn place(stage: &Stage<'_>, client: &OrderServiceClient<Authorised>, part: &Part) -> Result<Order> {
     let amount = part.amount_fen.context("an amount")?;
-    let fits = |offer: &&Offer| matches!(&offer.outcome, Some(Outcome::Eligible(eligible)) if eligible.limit_fen >= amount && eligible.max_term_months >= part.term_months);
+    let fits = |offer: &&Offer| {
+        let wanted = part.product_id.as_ref().is_none_or(|wanted| *wanted == offer.product_id);
+        wanted
+            && matches!(&offer.outcome, Some(Outcome::Eligible(eligible))
+                if eligible.limit_fen >= amount && eligible.max_term_months >= part.term_months)
+    };
     let offers = offers(stage, part).await?;
     let best = offers
         .iter()
@@ -212,7 +222,8 @@ async fn place(stage: &Stage<'_>, client: &OrderServiceClient<Authorised>, part:
             expires_on: today.checked_add(30.days())?.to_string(),
         }),
     };
-    let response = patiently(async || client.clone().place_order(request.clone()).await).await.context("placing an order")?;
+    let response =
+        patiently(async || client.clone().place_order(request.clone()).await).await.context("placing an order")?;
     response.order.context("no order in the answer")
 }
 
@@ -285,7 +296,6 @@ async fn loan_of(channel: Authorised) -> Result<String> {
 fn step_id(uscc: &Uscc, step: &str) -> String {
     derived_id(&[b"play", uscc.as_str().as_bytes(), step.as_bytes()]).to_string()
 }
-
 
 /// A line for people who want to try the calculator themselves.
 #[must_use]

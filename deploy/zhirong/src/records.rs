@@ -27,12 +27,13 @@ pub async fn publish(nats: &str, file: &Path) -> Result<usize> {
     let progress = bar("records", lines.len());
     let mut pending = Vec::new();
     for (number, line) in lines.iter().enumerate() {
-        let record: Value =
-            serde_json::from_str(line).with_context(|| format!("{} line {}", file.display(), number.saturating_add(1)))?;
+        let record: Value = serde_json::from_str(line)
+            .with_context(|| format!("{} line {}", file.display(), number.saturating_add(1)))?;
         let text = |name: &str| {
-            record.get(name).and_then(Value::as_str).with_context(|| {
-                format!("{} line {}: `{name}` is missing", file.display(), number.saturating_add(1))
-            })
+            record
+                .get(name)
+                .and_then(Value::as_str)
+                .with_context(|| format!("{} line {}: `{name}` is missing", file.display(), number.saturating_add(1)))
         };
         let category = text("category")?;
         let id = derived_id(&[line.as_bytes()]).to_string();

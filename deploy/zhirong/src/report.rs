@@ -8,10 +8,12 @@ use serde::Serialize;
 use zhirong_kernel::money::Fen;
 use zhirong_proto::{
     feedback::v1::{
-        GetFeedbackOutcomeRequest, GetFeedbackOutcomeResponse, feedback_report_service_client::FeedbackReportServiceClient,
+        GetFeedbackOutcomeRequest, GetFeedbackOutcomeResponse,
+        feedback_report_service_client::FeedbackReportServiceClient,
     },
     matching::v1::{
-        GetMatchingOutcomeRequest, GetMatchingOutcomeResponse, matching_report_service_client::MatchingReportServiceClient,
+        GetMatchingOutcomeRequest, GetMatchingOutcomeResponse,
+        matching_report_service_client::MatchingReportServiceClient,
     },
     subsidy::v1::{
         GetSubsidyOutcomeRequest, GetSubsidyOutcomeResponse, subsidy_report_service_client::SubsidyReportServiceClient,
@@ -78,26 +80,17 @@ pub struct PolicyLine {
 pub async fn gather(channel: Authorised, from: Date, to: Date) -> Result<Report> {
     let (first, last) = (from.to_string(), to.to_string());
     let matching: GetMatchingOutcomeResponse = MatchingReportServiceClient::new(channel.clone())
-        .get_matching_outcome(GetMatchingOutcomeRequest {
-            from: first.clone(),
-            to: last.clone(),
-        })
+        .get_matching_outcome(GetMatchingOutcomeRequest { from: first.clone(), to: last.clone() })
         .await
         .context("asking matching")?
         .into_inner();
     let subsidy: GetSubsidyOutcomeResponse = SubsidyReportServiceClient::new(channel.clone())
-        .get_subsidy_outcome(GetSubsidyOutcomeRequest {
-            from: first.clone(),
-            to: last.clone(),
-        })
+        .get_subsidy_outcome(GetSubsidyOutcomeRequest { from: first.clone(), to: last.clone() })
         .await
         .context("asking subsidy")?
         .into_inner();
     let feedback: GetFeedbackOutcomeResponse = FeedbackReportServiceClient::new(channel)
-        .get_feedback_outcome(GetFeedbackOutcomeRequest {
-            from: first,
-            to: last,
-        })
+        .get_feedback_outcome(GetFeedbackOutcomeRequest { from: first, to: last })
         .await
         .context("asking feedback")?
         .into_inner();

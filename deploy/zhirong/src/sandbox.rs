@@ -121,12 +121,7 @@ async fn prepare(
 ) -> Result<()> {
     stack.ready().await?;
     let gateway = Gateway::connect(&stack.gateway()).await?;
-    let stage = Stage {
-        gateway,
-        nats: &nats.url(),
-        keys,
-        seeds: &options.seeds,
-    };
+    let stage = Stage { gateway, nats: &nats.url(), keys, seeds: &options.seeds };
     once(dir, "seeded", &options.seeds, async || {
         println!("loading the seeds");
         let staff = Staff {
@@ -216,7 +211,8 @@ fn tokens(dir: &Path, keys: &Path, seeds: &Path) -> Result<Tokens> {
 
 fn welcome(addresses: &Addresses) {
     let Addresses { gateway, nats, postgres, tokens, .. } = addresses;
-    let program = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_else(|_| "zhirong".to_owned());
+    let program =
+        std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_else(|_| "zhirong".to_owned());
     let today = zhirong_kernel::clock::business_date(SystemClock.now());
     println!("\nZhirong 智融 is running.");
     println!("  gateway     {gateway}   (gRPC, gRPC-Web, health, reflection)");
@@ -239,7 +235,10 @@ fn welcome(addresses: &Addresses) {
         gateway.trim_start_matches("http://")
     );
     println!("  3. what has the district achieved today?");
-    println!("     {program} report --gateway {gateway} --token-file {} --from {today} --to {today}\n", tokens.staff.display());
+    println!(
+        "     {program} report --gateway {gateway} --token-file {} --from {today} --to {today}\n",
+        tokens.staff.display()
+    );
 }
 
 /// One sandbox a folder: two would run one database.

@@ -29,11 +29,7 @@ pub struct Staff {
 
 /// Loads everything below a seeds folder.
 pub async fn load(staff: &Staff, dir: &Path) -> Result<()> {
-    let loader = Loader {
-        pool: client::descriptors()?,
-        staff,
-        dir,
-    };
+    let loader = Loader { pool: client::descriptors()?, staff, dir };
     loader.reference().await?;
     loader.categories().await?;
     loader.institutions().await?;
@@ -251,7 +247,10 @@ fn csv_rows(file: &Path) -> Result<(Rows, Vec<String>)> {
     for record in reader.records() {
         let record = record.with_context(|| format!("in {}", file.display()))?;
         rows.push(
-            head.iter().zip(record.iter()).map(|(name, value)| (name.to_owned(), Value::String(value.to_owned()))).collect(),
+            head.iter()
+                .zip(record.iter())
+                .map(|(name, value)| (name.to_owned(), Value::String(value.to_owned())))
+                .collect(),
         );
     }
     Ok((rows, comments))

@@ -87,9 +87,8 @@ pub fn ensure_keys(dir: &Path) -> Result<bool> {
 }
 
 fn signing_key(file: &Path) -> Result<EncodingKey> {
-    let pem = fs::read(file).with_context(|| {
-        format!("reading the signing key {}; `zhirong token keys` makes one", file.display())
-    })?;
+    let pem = fs::read(file)
+        .with_context(|| format!("reading the signing key {}; `zhirong token keys` makes one", file.display()))?;
     EncodingKey::from_ed_pem(&pem).with_context(|| format!("{} is not an Ed25519 private key in PEM", file.display()))
 }
 

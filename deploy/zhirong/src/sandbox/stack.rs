@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::{sys::signal::{Signal, kill}, unistd::Pid};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tokio::process::{Child, Command};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Endpoint;
@@ -98,12 +101,7 @@ impl Stack {
             tasks.spawn(program.supervise(first, stop.clone()));
         }
         tasks.close();
-        Ok(Self {
-            tasks,
-            gateway,
-            addresses,
-            logs,
-        })
+        Ok(Self { tasks, gateway, addresses, logs })
     }
 
     /// The gateway's address.
@@ -117,7 +115,10 @@ impl Stack {
             let deadline = tokio::time::Instant::now() + PATIENCE;
             while !serves(*address).await {
                 if tokio::time::Instant::now() > deadline {
-                    bail!("{name} does not serve after {PATIENCE:?}; see {}", self.logs.join(format!("{name}.log")).display());
+                    bail!(
+                        "{name} does not serve after {PATIENCE:?}; see {}",
+                        self.logs.join(format!("{name}.log")).display()
+                    );
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

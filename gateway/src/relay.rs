@@ -1,11 +1,18 @@
 //! The relay: reads who is calling and which method, checks, and passes the bytes on. It never decodes a message; status,
 //! rich errors and trailers come back as the service sent them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tonic::transport::Channel;
 use tower::ServiceExt as _;
@@ -53,13 +60,7 @@ impl Relay {
         limits: Limits,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self {
-            access,
-            verifier,
-            upstreams,
-            limits,
-            clock,
-        }
+        Self { access, verifier, upstreams, limits, clock }
     }
 
     /// Answers one call. Never fails: a refusal is a gRPC status.
@@ -114,14 +115,14 @@ impl Relay {
             tracing::warn!(upstream = upstream.name(), %error, call_id, "service unreachable");
             unavailable(upstream)
         })?;
-        Ok(response.map(axum::body::Body::new))
+        Ok(response.map(|body| axum::body::Body::new(Answer { body, upstream, ended: false })))
     }
 
     fn identify(&self, headers: &HeaderMap) -> Result<Identity, Problem> {
         let authorization = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        self.verifier
-            .identify(authorization, self.clock.now())
-            .map_err(|error| Problem::unauthenticated(error.reason(), error.to_string()).zh("身份令牌无效或已过期，请重新获取"))
+        self.verifier.identify(authorization, self.clock.now()).map_err(|error| {
+            Problem::unauthenticated(error.reason(), error.to_string()).zh("身份令牌无效或已过期，请重新获取")
+        })
     }
 
     /// The whole request message, so that a slow or oversized caller never reaches a service.
@@ -138,11 +139,49 @@ impl Relay {
                 format!("the request message is larger than {largest} bytes; split it"),
             )
             .zh("请求报文过大，请拆分后重试")),
-            Err(error) => Err(Problem::cancelled(
-                "REQUEST_BROKEN",
-                format!("the request did not arrive whole: {error}"),
-            )),
+            Err(error) => {
+                Err(Problem::cancelled("REQUEST_BROKEN", format!("the request did not arrive whole: {error}")))
+            }
         }
+    }
+}
+
+/// The bytes of an answer. When the service dies in the middle, the caller gets a status that says so, where it would else see a
+/// broken connection.
+struct Answer {
+    body: tonic::body::Body,
+    upstream: Upstream,
+    ended: bool,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            None => Poll::Ready(None),
+            Some(Err(error)) => {
+                self.ended = true;
+                tracing::warn!(upstream = self.upstream.name(), %error, "service broke off its answer");
+                let status = tonic::Status::from(unavailable(self.upstream));
+                let mut trailers = HeaderMap::new();
+                // A status that can't be written leaves the trailers empty, which a client takes for an unknown failure.
+                let _ = status.add_header(&mut trailers);
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
     }
 }
 
@@ -178,7 +217,10 @@ fn destination(method: &Method, headers: &HeaderMap) -> Result<Upstream, Problem
                 let names: Vec<&str> = Upstream::ALL.into_iter().map(Upstream::name).collect();
                 Problem::invalid(
                     "SERVICE_NOT_NAMED",
-                    format!("every service offers this method; name one in the metadata `{SERVICE_KEY}`: {}", names.join(", ")),
+                    format!(
+                        "every service offers this method; name one in the metadata `{SERVICE_KEY}`: {}",
+                        names.join(", ")
+                    ),
                 )
             })
         }
@@ -188,7 +230,10 @@ fn destination(method: &Method, headers: &HeaderMap) -> Result<Upstream, Problem
 fn unavailable(upstream: Upstream) -> Problem {
     Problem::unavailable(
         "SERVICE_UNAVAILABLE",
-        format!("the {} service can't be reached at the moment; repeat the call with the same request_id", upstream.name()),
+        format!(
+            "the {} service can't be reached at the moment; repeat the call with the same request_id",
+            upstream.name()
+        ),
     )
     .zh("服务暂不可用，请用同一 request_id 重试")
 }
@@ -225,6 +270,8 @@ fn call_id(headers: &HeaderMap) -> String {
     headers
         .get(REQUEST_ID)
         .and_then(|value| value.to_str().ok())
-        .filter(|id| (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+        .filter(|id| {
+            (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        })
         .map_or_else(|| uuid::Uuid::now_v7().to_string(), ToOwned::to_owned)
 }

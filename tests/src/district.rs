@@ -39,29 +39,44 @@ impl Interceptor for Token {
     }
 }
 
+/// A channel to something else than a gateway, which needs no token.
+pub fn without_token(channel: Channel) -> Authorised {
+    InterceptedService::new(channel, Token(None))
+}
+
 /// A running district.
 pub struct District {
-    folder: tempfile::TempDir,
+    // Kept when the story does not end well, so that its logs can be read.
+    folder: Option<tempfile::TempDir>,
+    path: PathBuf,
     sandbox: Child,
     channel: Channel,
     gateway: String,
     nats: String,
+    postgres: String,
 }
 
 impl District {
-    /// Starts one with the seeds loaded and nothing played.
+    /// Starts one with the seeds loaded and nothing played, which forgets its last moments in a power cut.
     pub async fn start() -> Result<Self> {
-        Self::start_as(&program("zhirong")).await
+        Self::start_with(&["--no-fsync"]).await
     }
 
-    /// Starts one with this build of the program.
-    pub async fn start_as(zhirong: &Path) -> Result<Self> {
+    /// Starts one that keeps everything, as in production; for measuring.
+    pub async fn start_durable() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(more: &[&str]) -> Result<Self> {
+        let zhirong = program("zhirong");
         let folder = tempfile::Builder::new().prefix("zhirong-district-").tempdir()?;
         // The database's user is another one when this runs as root.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         let log = fs::File::create(folder.path().join("sandbox.log"))?;
-        let mut sandbox = Command::new(zhirong)
-            .args(["sandbox", "--no-play", "--no-fsync", "--listen", "127.0.0.1:0", "--dir"])
+        let mut sandbox = Command::new(&zhirong)
+            .args(["sandbox", "--no-play", "--listen", "127.0.0.1:0"])
+            .args(more)
+            .arg("--dir")
             .arg(folder.path())
             .arg("--seeds")
             .arg(seeds())
@@ -89,7 +104,15 @@ impl District {
         let text = |name: &str| state[name].as_str().map(ToOwned::to_owned).context("a text in sandbox.json");
         let (gateway, nats) = (text("gateway")?, text("nats")?);
         let channel = Endpoint::from_shared(gateway.clone())?.connect().await?;
-        Ok(Self { folder, sandbox, channel, gateway, nats })
+        Ok(Self {
+            path: folder.path().to_path_buf(),
+            folder: Some(folder),
+            sandbox,
+            channel,
+            gateway,
+            nats,
+            postgres: text("postgres")?,
+        })
     }
 
     /// The gateway's address.
@@ -102,9 +125,15 @@ impl District {
         &self.nats
     }
 
+    /// The URL of one of its databases, for looking.
+    pub fn postgres(&self, database: &str) -> String {
+        let server = self.postgres.strip_suffix("/postgres").unwrap_or(&self.postgres);
+        format!("{server}/{database}")
+    }
+
     /// The folder with logs, keys and tokens.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.path
     }
 
     /// Calls without a token.
@@ -119,9 +148,22 @@ impl District {
 
     /// Signs a token as `zhirong token issue` does.
     pub async fn token(&self, role: &[&str], subject: &str) -> Result<String> {
-        let key = self.folder.path().join("keys/signing-key.pem").display().to_string();
+        let key = self.path.join("keys/signing-key.pem").display().to_string();
         let arguments = ["token", "issue", "--key", &key, "--subject", subject];
         Ok(self.zhirong(&[arguments.as_slice(), role].concat()).await?.trim().to_owned())
+    }
+
+    /// A token of a bank whose time was over a minute after the year began; signed here, because `zhirong` signs none.
+    pub async fn expired_bank_token(&self) -> Result<String> {
+        use jsonwebtoken::{Algorithm, EncodingKey, Header, decode_header, encode};
+        let key = EncodingKey::from_ed_pem(&fs::read(self.path.join("keys/signing-key.pem"))?)?;
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = decode_header(self.token(&["staff"], "story").await?)?.kid;
+        let claims = serde_json::json!({
+            "iss": "zhirong", "aud": "zhirong", "sub": "story", "role": "bank", "institution": "sample-puhui-bank",
+            "iat": 1_767_196_800, "exp": 1_767_196_860,
+        });
+        Ok(encode(&header, &claims, &key)?)
     }
 
     /// Calls as an enterprise.
@@ -155,9 +197,9 @@ impl District {
 
     /// A bank's core system as a process of its own, following its inbox and answering by a list.
     pub async fn sample_bank(&self, institution: &InstitutionId, answers: &Path) -> Result<Child> {
-        let token = self.folder.path().join(format!("tokens/bank-{institution}"));
+        let token = self.path.join(format!("tokens/bank-{institution}"));
         fs::write(&token, self.token(&["bank", institution.as_str()], "sample-bank").await?)?;
-        let log = fs::File::create(self.folder.path().join(format!("log/bank-{institution}.log")))?;
+        let log = fs::File::create(self.path.join(format!("log/bank-{institution}.log")))?;
         Ok(Command::new(program("zhirong"))
             .args(["sample-bank", "--gateway", &self.gateway, "--token-file"])
             .arg(token)
@@ -172,7 +214,7 @@ impl District {
 
     /// Kills a process of the district at once (SIGKILL); the sandbox starts it again.
     pub async fn kill(&self, name: &str) -> Result<()> {
-        let file = self.folder.path().join(format!("run/{name}.pid"));
+        let file = self.path.join(format!("run/{name}.pid"));
         let before = fs::read_to_string(&file)?;
         Command::new("kill").args(["-9", before.trim()]).status().await?;
         eventually(&format!("{name} runs again"), || async {
@@ -188,9 +230,18 @@ impl District {
         }
         let status = tokio::time::timeout(Duration::from_secs(60), self.sandbox.wait()).await??;
         if !status.success() {
-            bail!("the sandbox ended with {status}:\n{}", fs::read_to_string(self.folder.path().join("sandbox.log"))?);
+            bail!("the sandbox ended with {status}:\n{}", fs::read_to_string(self.path.join("sandbox.log"))?);
         }
+        drop(self.folder.take());
         Ok(())
+    }
+}
+
+impl Drop for District {
+    fn drop(&mut self) {
+        if let Some(folder) = self.folder.take() {
+            println!("the story did not end well; its logs are in {}", folder.keep().display());
+        }
     }
 }
 

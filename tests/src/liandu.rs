@@ -70,10 +70,15 @@ pub fn parts() -> Result<Vec<Part>> {
 
 /// Publishes the records of all enterprises and waits until the profiles hold them all. Says how many there were.
 pub async fn data_arrive(district: &District) -> Result<usize> {
+    data_arrive_beside(district, 0).await
+}
+
+/// As [`data_arrive`], where this many other records are live already, of one category.
+pub async fn data_arrive_beside(district: &District, others: usize) -> Result<usize> {
     let file = seeds().join("demo/records.ndjson");
     district.zhirong(&["records", "--nats", district.nats(), &file.display().to_string()]).await?;
     let records = fs::read_to_string(file)?.lines().filter(|line| !line.trim().is_empty()).count();
-    records_kept(district, records).await?;
+    records_kept(district, records + others).await?;
     Ok(records)
 }
 

@@ -6,8 +6,10 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::print_stdout,
+    clippy::float_arithmetic,
     reason = "support of tests"
 )]
 
+pub mod bench;
 pub mod district;
 pub mod liandu;

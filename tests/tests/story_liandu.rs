@@ -109,9 +109,6 @@ async fn act(district: &District, parts: &[Part], kill: bool) -> Result<Vec<Orde
         }
     }
     let orders = liandu::answered(district, parts).await?;
-    for bank in &mut banks {
-        bank.kill().await?;
-    }
     eventually("every loan is paid out, subsidised and told", || async {
         let report = liandu::report(district).await?;
         if report["loans_disbursed"] != LOANS || report["sms_sent"] != LOANS {
@@ -123,6 +120,9 @@ async fn act(district: &District, parts: &[Part], kill: bool) -> Result<Vec<Orde
         Ok((active == expected).then_some(()))
     })
     .await?;
+    for bank in &mut banks {
+        bank.kill().await?;
+    }
     liandu::rate(district, parts, &orders).await?;
     Ok(orders)
 }

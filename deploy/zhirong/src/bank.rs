@@ -145,16 +145,14 @@ pub async fn patiently<T>(call: impl AsyncFn() -> Result<Response<T>, Status>) -
     }
 }
 
+/// Whether a call may succeed when it is repeated: the platform said so, or the connection broke (then the status was made
+/// here, from another error).
 fn comes_back(status: &Status) -> bool {
-    matches!(
+    let said = matches!(
         status.code(),
-        Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Aborted
-            | Code::ResourceExhausted
-            | Code::Cancelled
-            | Code::Unknown
-    )
+        Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::ResourceExhausted | Code::Cancelled
+    );
+    said || std::error::Error::source(status).is_some()
 }
 
 /// The same step for the same order always has the same id.

@@ -6,9 +6,7 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 use anyhow::{Context as _, Result};
 use prost_reflect::{DescriptorPool, Value};
 
-const PACKAGES: [&str; 9] = [
-    "access", "event", "gov", "profile", "catalog", "matching", "subsidy", "feedback", "ops",
-];
+const PACKAGES: [&str; 9] = ["access", "event", "gov", "profile", "catalog", "matching", "subsidy", "feedback", "ops"];
 
 fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=zhirong");
@@ -18,10 +16,7 @@ fn main() -> Result<()> {
     for package in PACKAGES {
         for entry in fs::read_dir(format!("zhirong/{package}/v1"))? {
             let path = entry?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "proto")
-            {
+            if path.extension().is_some_and(|extension| extension == "proto") {
                 files.push(path);
             }
         }
@@ -35,9 +30,7 @@ fn main() -> Result<()> {
     let annotated = compiler.encode_file_descriptor_set();
     fs::write(out.join("zhirong.binpb"), &annotated)?;
 
-    tonic_prost_build::configure()
-        .btree_map(".")
-        .compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure().btree_map(".").compile_fds(compiler.file_descriptor_set())?;
 
     let pool = DescriptorPool::decode(annotated.as_slice())?;
     fs::write(out.join("facts.rs"), facts(&pool)?)?;
@@ -46,9 +39,7 @@ fn main() -> Result<()> {
 
 /// Rust source with one `impl Fact` for each message that carries the event annotation.
 fn facts(pool: &DescriptorPool) -> Result<String> {
-    let fact = pool
-        .get_extension_by_name("zhirong.event.v1.fact")
-        .context("the event annotation")?;
+    let fact = pool.get_extension_by_name("zhirong.event.v1.fact").context("the event annotation")?;
     let mut source = String::new();
     for message in pool.all_messages() {
         let options = message.options();
@@ -63,10 +54,7 @@ fn facts(pool: &DescriptorPool) -> Result<String> {
             let value = names.get_field_by_name(name).context("a field of Fact")?;
             Ok(value.as_str().context("a text")?.to_owned())
         };
-        let package = message
-            .package_name()
-            .replace("zhirong.", "")
-            .replace('.', "::");
+        let package = message.package_name().replace("zhirong.", "").replace('.', "::");
         writeln!(
             source,
             "impl Fact for crate::{package}::{} {{ const TYPE: &'static str = {:?}; const SUBJECT: &'static str = {:?}; const STREAM: &'static str = {:?}; }}",

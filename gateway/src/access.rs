@@ -143,10 +143,7 @@ impl AccessTable {
 }
 
 fn decode_rule(method: &MethodDescriptor, message: &DynamicMessage) -> Result<Rule, Error> {
-    message.transcode_to().map_err(|source| Error::Annotation {
-        method: method.full_name().to_owned(),
-        source,
-    })
+    message.transcode_to().map_err(|source| Error::Annotation { method: method.full_name().to_owned(), source })
 }
 
 /// `zhirong.matching.v1` is answered by matching, `zhirong.ops.v1` by the service that the caller names.

@@ -231,26 +231,27 @@ fn instant(seconds: i64) -> Result<Timestamp, Error> {
 }
 
 fn identity(claims: &Claims) -> Result<Identity, Error> {
-    let visible = |text: &str| !text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let visible =
+        |text: &str| !text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic());
     if !visible(&claims.sub) {
         return Err(Error::Malformed("`sub` must be 1 to 128 visible ASCII characters".to_owned()));
     }
     let tenant = match claims.role.as_str() {
         "enterprise" => {
-            let uscc = claims.uscc.as_deref().ok_or_else(|| Error::Role("an enterprise needs the claim `uscc`".to_owned()))?;
+            let uscc =
+                claims.uscc.as_deref().ok_or_else(|| Error::Role("an enterprise needs the claim `uscc`".to_owned()))?;
             Tenant::Enterprise(uscc.parse().map_err(|error| Error::Role(format!("`uscc`: {error}")))?)
         }
         "bank" => {
-            let slug =
-                claims.institution.as_deref().ok_or_else(|| Error::Role("a bank needs the claim `institution`".to_owned()))?;
+            let slug = claims
+                .institution
+                .as_deref()
+                .ok_or_else(|| Error::Role("a bank needs the claim `institution`".to_owned()))?;
             Tenant::Bank(slug.parse().map_err(|error| Error::Role(format!("`institution`: {error}")))?)
         }
         "staff" => Tenant::Staff,
         "operator" => Tenant::Operator,
         other => return Err(Error::Role(format!("there is no role `{}`", other.escape_default()))),
     };
-    Ok(Identity {
-        subject: claims.sub.clone(),
-        tenant,
-    })
+    Ok(Identity { subject: claims.sub.clone(), tenant })
 }

@@ -11,10 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     service::Routes,
-    transport::{
-        Channel, Endpoint, Server,
-        server::TcpIncoming,
-    },
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
@@ -109,7 +106,8 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
         readiness.withdraw();
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     };
-    let server = server(&common, &own)?.add_routes(routes).serve_with_incoming_shutdown(TcpIncoming::from(listener), stop);
+    let server =
+        server(&common, &own)?.add_routes(routes).serve_with_incoming_shutdown(TcpIncoming::from(listener), stop);
     let deadline = async {
         shutdown.cancelled().await;
         tokio::time::sleep(Duration::from_millis(common.shutdown.drain_ms)).await;
@@ -186,21 +184,25 @@ fn routes(
     Ok(Routes::from(relayed))
 }
 
-type WebServer = Server<tower::layer::util::Stack<GrpcWebLayer, tower::layer::util::Stack<CorsLayer, tower::layer::util::Identity>>>;
+type WebServer =
+    Server<tower::layer::util::Stack<GrpcWebLayer, tower::layer::util::Stack<CorsLayer, tower::layer::util::Identity>>>;
 
 fn server(common: &Common, own: &Own) -> Result<WebServer, Error> {
     let origins = own
         .web
         .origins
         .iter()
-        .map(|origin| HeaderValue::from_str(origin).map_err(|error| Error::Config(format!("web.origins: {origin}: {error}"))))
+        .map(|origin| {
+            HeaderValue::from_str(origin).map_err(|error| Error::Config(format!("web.origins: {origin}: {error}")))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([http::Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(ExposeHeaders::list(
-            ["grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id"].map(http::HeaderName::from_static),
+            ["grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id"]
+                .map(http::HeaderName::from_static),
         ));
     let grpc = &common.grpc;
     Ok(Server::builder()

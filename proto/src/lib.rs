@@ -5,6 +5,7 @@
 #![allow(
     missing_docs,
     clippy::all,
+    clippy::as_conversions,
     reason = "generated code; the words are in the proto files"
 )]
 
@@ -18,9 +19,7 @@ macro_rules! packages {
     )* };
 }
 
-packages!(
-    access, event, gov, profile, catalog, matching, subsidy, feedback, ops
-);
+packages!(access, event, gov, profile, catalog, matching, subsidy, feedback, ops);
 
 /// Every proto file, with annotations and comments, as an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zhirong.binpb"));

@@ -30,10 +30,10 @@ impl Handler for RecordHandler {
         let message: Record = delivery.message("zhirong.gov.v1.Record")?;
         let now = self.clock.now();
         let envelope = record::envelope(&message, delivery.key(), now).map_err(Rejection::Poison)?;
-        let (category, _) = store::category(conn, &envelope.category)
-            .await
-            .map_err(Rejection::retry)?
-            .ok_or_else(|| Rejection::poison(format!("there is no category `{}`", envelope.category.escape_default())))?;
+        let (category, _) =
+            store::category(conn, &envelope.category).await.map_err(Rejection::retry)?.ok_or_else(|| {
+                Rejection::poison(format!("there is no category `{}`", envelope.category.escape_default()))
+            })?;
         let data = record::data(&message, &category, envelope.withdrawn).map_err(Rejection::Poison)?;
         store::put_record(conn, &envelope, &data, business_date(now)).await?;
         Ok(())

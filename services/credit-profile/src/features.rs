@@ -39,7 +39,9 @@ pub fn derive(
 ) -> BTreeMap<String, Derived> {
     let mut ordered: Vec<&LiveRecord> = records.iter().collect();
     // The text of the data decides between observations of one instant.
-    ordered.sort_by_cached_key(|record| (record.observed_at, record.category.clone(), Value::Object(record.data.clone()).to_string()));
+    ordered.sort_by_cached_key(|record| {
+        (record.observed_at, record.category.clone(), Value::Object(record.data.clone()).to_string())
+    });
     let mut features: BTreeMap<String, Derived> = BTreeMap::new();
     for record in ordered {
         let Some(category) = categories.get(&record.category) else {
@@ -49,17 +51,15 @@ pub fn derive(
             let Some(feature) = FeatureDictionary::standard().get(&field.feature) else {
                 continue;
             };
-            let Some(value) = record.data.get(&field.name).and_then(|value| value_of(field.r#type(), value, today)) else {
+            let Some(value) = record.data.get(&field.name).and_then(|value| value_of(field.r#type(), value, today))
+            else {
                 continue;
             };
             let value = if feature.aggregate == Aggregate::Count { FeatureValue::Int(1) } else { value };
             match features.get_mut(&field.feature) {
                 None => {
-                    let derived = Derived {
-                        value,
-                        categories: vec![record.category.clone()],
-                        observed_at: record.observed_at,
-                    };
+                    let derived =
+                        Derived { value, categories: vec![record.category.clone()], observed_at: record.observed_at };
                     features.insert(field.feature.clone(), derived);
                 }
                 Some(derived) => {
@@ -78,7 +78,9 @@ pub fn derive(
 /// `later` was observed later than what is there.
 fn combine(aggregate: Aggregate, so_far: &FeatureValue, later: FeatureValue) -> FeatureValue {
     match (aggregate, so_far, &later) {
-        (Aggregate::Sum | Aggregate::Count, FeatureValue::Int(a), FeatureValue::Int(b)) => FeatureValue::Int(a.saturating_add(*b)),
+        (Aggregate::Sum | Aggregate::Count, FeatureValue::Int(a), FeatureValue::Int(b)) => {
+            FeatureValue::Int(a.saturating_add(*b))
+        }
         (Aggregate::Max, FeatureValue::Int(a), FeatureValue::Int(b)) => FeatureValue::Int(*a.max(b)),
         (Aggregate::Min, FeatureValue::Int(a), FeatureValue::Int(b)) => FeatureValue::Int(*a.min(b)),
         _ => later,

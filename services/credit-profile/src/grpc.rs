@@ -32,7 +32,10 @@ pub struct Profiles {
 
 #[tonic::async_trait]
 impl ProfileService for Profiles {
-    async fn get_profile(&self, request: Request<pb::GetProfileRequest>) -> Result<Response<pb::GetProfileResponse>, Status> {
+    async fn get_profile(
+        &self,
+        request: Request<pb::GetProfileRequest>,
+    ) -> Result<Response<pb::GetProfileResponse>, Status> {
         let caller = Caller::from_request(&request)?;
         Ok(Response::new(self.get_profile(&caller, request.into_inner()).await?))
     }
@@ -64,7 +67,11 @@ impl CategoryService for Profiles {
 }
 
 impl Profiles {
-    async fn get_profile(&self, caller: &Caller, request: pb::GetProfileRequest) -> Result<pb::GetProfileResponse, Problem> {
+    async fn get_profile(
+        &self,
+        caller: &Caller,
+        request: pb::GetProfileRequest,
+    ) -> Result<pb::GetProfileResponse, Problem> {
         let enterprise = whose(caller, &request.enterprise_id)?;
         let mut conn = self.pool.acquire().await?;
         let profile = store::profile(&mut conn, enterprise.as_str()).await?.ok_or(Error::ProfileNotFound)?;
@@ -90,7 +97,8 @@ impl Profiles {
         let category = request.category.clone().unwrap_or_default();
         let violations = schema::violations(&category);
         if !violations.is_empty() {
-            let problem = Problem::invalid("SCHEMA_INVALID", "the category's schema can't be used; see the fields").zh("类别定义有误，请逐项核对");
+            let problem = Problem::invalid("SCHEMA_INVALID", "the category's schema can't be used; see the fields")
+                .zh("类别定义有误，请逐项核对");
             return Err(violations.into_iter().fold(problem, |problem, (field, why)| problem.field(field, why)));
         }
         let now = self.clock.now();
@@ -142,7 +150,9 @@ fn whose(caller: &Caller, named: &str) -> Result<Uscc, Problem> {
         return Ok(own.clone());
     }
     named.parse().map_err(|error: zhirong_kernel::uscc::Error| {
-        Problem::invalid("USCC_INVALID", error.to_string()).field("enterprise_id", error.to_string()).zh("统一社会信用代码有误")
+        Problem::invalid("USCC_INVALID", error.to_string())
+            .field("enterprise_id", error.to_string())
+            .zh("统一社会信用代码有误")
     })
 }
 

@@ -38,10 +38,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
     let mut service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
     let stale = Arc::new(Notify::new());
 
-    service.consume(
-        events::SUBSCRIPTION,
-        events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale) },
-    );
+    service.consume(events::SUBSCRIPTION, events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale) });
     let recompute = recompute::Recompute {
         pool: service.pool(),
         clock: service.clock(),
@@ -51,6 +48,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
     service.background("recompute", recompute.run(service.shutdown()));
 
     let profiles = grpc::Profiles { pool: service.pool(), clock: service.clock(), stale };
-    let routes = Routes::new(ProfileServiceServer::new(profiles.clone())).add_service(CategoryServiceServer::new(profiles));
+    let routes =
+        Routes::new(ProfileServiceServer::new(profiles.clone())).add_service(CategoryServiceServer::new(profiles));
     service.serve(routes).await
 }

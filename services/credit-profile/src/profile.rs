@@ -32,7 +32,8 @@ pub fn assemble(
     let mut features: BTreeMap<String, pb::FeatureValue> =
         derived.into_iter().map(|(name, derived)| (name, feature(derived))).collect();
     if let Some(score) = &score {
-        let computed = |kind| pb::FeatureValue { kind: Some(kind), categories: vec!["profile".to_owned()], observed_at: None };
+        let computed =
+            |kind| pb::FeatureValue { kind: Some(kind), categories: vec!["profile".to_owned()], observed_at: None };
         features.insert(SCORE.to_owned(), computed(pb::feature_value::Kind::Integer(i64::from(score.points))));
         features.insert(GRADE.to_owned(), computed(pb::feature_value::Kind::Text(score.grade.clone())));
     }

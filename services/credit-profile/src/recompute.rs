@@ -11,7 +11,12 @@ use zhirong_kernel::clock::{Clock, business_date};
 use zhirong_proto::profile::v1::{Profile, ProfileUpdated};
 use zhirong_runtime::outbox::{self, Aggregate, OutboxWake};
 
-use crate::{error::Error, profile::{assemble, proto_time}, scorecard::Scorecard, store};
+use crate::{
+    error::Error,
+    profile::{assemble, proto_time},
+    scorecard::Scorecard,
+    store,
+};
 
 /// Looks for what other replicas left, and for a new day.
 const POLL: Duration = Duration::from_secs(1);

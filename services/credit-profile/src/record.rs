@@ -3,7 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use zhirong_kernel::uscc::Uscc;
-use zhirong_proto::{gov::v1::{Operation, Record}, profile::v1::Category};
+use zhirong_proto::{
+    gov::v1::{Operation, Record},
+    profile::v1::Category,
+};
 
 use crate::schema;
 
@@ -48,7 +51,8 @@ pub fn envelope(record: &Record, subject_category: &str, now: Timestamp) -> Resu
     }
     let uscc: Uscc = record.uscc.parse().map_err(|error| format!("`uscc`: {error}"))?;
     let observed_at = record.observed_at.ok_or("`observed_at` is missing")?;
-    let observed_at = Timestamp::new(observed_at.seconds, observed_at.nanos).map_err(|_| "`observed_at` is out of range")?;
+    let observed_at =
+        Timestamp::new(observed_at.seconds, observed_at.nanos).map_err(|_| "`observed_at` is out of range")?;
     if observed_at > now + AHEAD {
         return Err(format!("`observed_at` {observed_at} lies in the future"));
     }
@@ -109,7 +113,10 @@ mod tests {
         assert!(refusal(|record| record.record_id = String::new()).contains("`record_id`"));
         assert!(refusal(|record| record.uscc = "91350100M000100Y44".to_owned()).contains("check character"));
         assert!(refusal(|record| record.observed_at = None).contains("missing"));
-        assert!(refusal(|record| record.observed_at = Some(prost_types::Timestamp { seconds: 1601, nanos: 0 })).contains("future"));
+        assert!(
+            refusal(|record| record.observed_at = Some(prost_types::Timestamp { seconds: 1601, nanos: 0 }))
+                .contains("future")
+        );
         assert!(refusal(|record| record.operation = 9).contains("`operation`"));
     }
 }

@@ -21,7 +21,11 @@ pub fn violations(category: &Category) -> Vec<(String, String)> {
             found.push((field, why.to_owned()));
         }
     };
-    check(slug(&category.category, 63), "category.category".to_owned(), "must be 2 to 63 of a-z, 0-9 and _, beginning with a letter");
+    check(
+        slug(&category.category, 63),
+        "category.category".to_owned(),
+        "must be 2 to 63 of a-z, 0-9 and _, beginning with a letter",
+    );
     check(fits(&category.label_zh, 1, 64), "category.label_zh".to_owned(), "must have 1 to 64 characters");
     check(fits(&category.department_zh, 0, 64), "category.department_zh".to_owned(), "must have at most 64 characters");
     check((1..=64).contains(&category.fields.len()), "category.fields".to_owned(), "must be 1 to 64");
@@ -33,10 +37,18 @@ pub fn violations(category: &Category) -> Vec<(String, String)> {
         check(fits(&field.label_zh, 1, 64), path("label_zh"), "must have 1 to 64 characters");
         check(field.r#type() != FieldType::Unspecified, path("type"), "must be a known type");
         let integer = field.r#type() == FieldType::Integer;
-        check(integer || (field.minimum.is_none() && field.maximum.is_none()), path("minimum"), "bounds are for integers");
+        check(
+            integer || (field.minimum.is_none() && field.maximum.is_none()),
+            path("minimum"),
+            "bounds are for integers",
+        );
         let ordered = field.minimum.zip(field.maximum).is_none_or(|(low, high)| low <= high);
         check(ordered, path("maximum"), "must not be below minimum");
-        check(field.r#type() == FieldType::Text || field.allowed_values.is_empty(), path("allowed_values"), "are for text");
+        check(
+            field.r#type() == FieldType::Text || field.allowed_values.is_empty(),
+            path("allowed_values"),
+            "are for text",
+        );
         check(feeds(field), path("feature"), "must be a feature of the dictionary with a type that fits");
     }
     found
@@ -187,7 +199,10 @@ mod tests {
     }
 
     fn data(entries: &[(&str, Kind)]) -> BTreeMap<String, prost_types::Value> {
-        entries.iter().map(|(name, kind)| ((*name).to_owned(), prost_types::Value { kind: Some(kind.clone()) })).collect()
+        entries
+            .iter()
+            .map(|(name, kind)| ((*name).to_owned(), prost_types::Value { kind: Some(kind.clone()) }))
+            .collect()
     }
 
     fn with(name: &str, kind: Kind) -> Result<Map<String, Value>, String> {

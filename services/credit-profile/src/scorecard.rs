@@ -118,7 +118,9 @@ impl Scorecard {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let card: Self = serde_norway::from_str(text)?;
         for characteristic in &card.characteristics {
-            characteristic.check().map_err(|why| Error::Characteristic { feature: characteristic.feature.clone(), why })?;
+            characteristic
+                .check()
+                .map_err(|why| Error::Characteristic { feature: characteristic.feature.clone(), why })?;
         }
         Ok(card)
     }
@@ -129,7 +131,9 @@ impl Scorecard {
         let known: Vec<(&Characteristic, i32)> = self
             .characteristics
             .iter()
-            .filter_map(|characteristic| Some((characteristic, characteristic.points(features.get(&characteristic.feature)?)?)))
+            .filter_map(|characteristic| {
+                Some((characteristic, characteristic.points(features.get(&characteristic.feature)?)?))
+            })
             .collect();
         if known.len() < self.minimum_known {
             return None;
@@ -147,7 +151,11 @@ impl Scorecard {
             .collect();
         reasons.sort_by(|a, b| b.points_lost.cmp(&a.points_lost).then_with(|| a.feature.cmp(&b.feature)));
         reasons.truncate(REASONS);
-        let grade = self.grades.iter().find(|grade| points >= grade.from).map_or_else(|| "D".to_owned(), |grade| grade.grade.clone());
+        let grade = self
+            .grades
+            .iter()
+            .find(|grade| points >= grade.from)
+            .map_or_else(|| "D".to_owned(), |grade| grade.grade.clone());
         Some(Score { points, grade, scorecard_version: self.version, reasons })
     }
 }
@@ -155,11 +163,9 @@ impl Scorecard {
 impl Characteristic {
     fn points(&self, value: &FeatureValue) -> Option<i32> {
         match value {
-            FeatureValue::Int(number) => self
-                .bands
-                .iter()
-                .find(|band| band.below.is_none_or(|below| *number < below))
-                .map(|band| band.points),
+            FeatureValue::Int(number) => {
+                self.bands.iter().find(|band| band.below.is_none_or(|below| *number < below)).map(|band| band.points)
+            }
             FeatureValue::Bool(true) => self.flag.as_ref().map(|flag| flag.yes),
             FeatureValue::Bool(false) => self.flag.as_ref().map(|flag| flag.no),
             FeatureValue::Text(text) => Some(self.values.get(text).copied().unwrap_or(self.otherwise)),
@@ -183,7 +189,11 @@ impl Characteristic {
                     (Some(_), None) => true,
                     (None, _) => false,
                 });
-                if last_open && rising { Ok(()) } else { Err("bands must rise, and the last one must be open".to_owned()) }
+                if last_open && rising {
+                    Ok(())
+                } else {
+                    Err("bands must rise, and the last one must be open".to_owned())
+                }
             }
             FeatureType::Bool if self.flag.is_none() => Err("a flag needs points for yes and no".to_owned()),
             FeatureType::Text if self.values.is_empty() => Err("a text needs points for its values".to_owned()),

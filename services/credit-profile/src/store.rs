@@ -13,7 +13,8 @@ use crate::{error::Error, features::LiveRecord, record::Envelope};
 
 /// A category in force with its version.
 pub async fn category(conn: &mut PgConnection, name: &str) -> Result<Option<(Category, i64)>, Error> {
-    let row = sqlx::query!("SELECT content, version FROM category WHERE category = $1", name).fetch_optional(conn).await?;
+    let row =
+        sqlx::query!("SELECT content, version FROM category WHERE category = $1", name).fetch_optional(conn).await?;
     row.map(|row| Ok((Category::decode(row.content.as_slice())?, row.version))).transpose()
 }
 
@@ -220,11 +221,7 @@ pub async fn profile(conn: &mut PgConnection, enterprise_id: &str) -> Result<Opt
 }
 
 /// Profiles in order of USCC, after a cursor.
-pub async fn list_profiles(
-    conn: &mut PgConnection,
-    after: Option<&str>,
-    most: i64,
-) -> Result<Vec<Profile>, Error> {
+pub async fn list_profiles(conn: &mut PgConnection, after: Option<&str>, most: i64) -> Result<Vec<Profile>, Error> {
     let rows = sqlx::query_scalar!(
         "SELECT content FROM profile WHERE version > 0 AND ($1::text IS NULL OR enterprise_id > $1)
          ORDER BY enterprise_id LIMIT $2",

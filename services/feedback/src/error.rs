@@ -28,7 +28,9 @@ impl From<Error> for Problem {
         let text = error.to_string();
         match error {
             Error::LoanNotFound(_) => Self::not_found("LOAN_NOT_FOUND", text).zh("未找到贵单位的这笔贷款"),
-            Error::AlreadyRated(_) => Self::already_exists("ALREADY_RATED", text).zh("这笔贷款已评价过，每笔只能评价一次"),
+            Error::AlreadyRated(_) => {
+                Self::already_exists("ALREADY_RATED", text).zh("这笔贷款已评价过，每笔只能评价一次")
+            }
             Error::Database(error) => error.into(),
             other => Self::internal(other),
         }

@@ -48,10 +48,7 @@ impl Handler for LoanHandler {
         let now = self.clock.now();
         let sms_id = SmsId::new(uuid::Uuid::now_v7());
         store::insert_sms(conn, sms_id, &loan, &text::rating_request(&institution_name), now).await?;
-        let fact = SmsQueued {
-            sms_id: sms_id.to_string(),
-            loan_id: loan.loan_id.to_string(),
-        };
+        let fact = SmsQueued { sms_id: sms_id.to_string(), loan_id: loan.loan_id.to_string() };
         let id = sms_id.to_string();
         outbox::append(conn, Aggregate { kind: "sms", id: &id, version: 1 }, &id, &fact, now)
             .await

@@ -52,7 +52,10 @@ type Cursor = (Timestamp, Uuid);
 
 #[tonic::async_trait]
 impl ContactService for Feedback {
-    async fn set_contact(&self, request: Request<pb::SetContactRequest>) -> Result<Response<pb::SetContactResponse>, Status> {
+    async fn set_contact(
+        &self,
+        request: Request<pb::SetContactRequest>,
+    ) -> Result<Response<pb::SetContactResponse>, Status> {
         let caller = Caller::from_request(&request)?;
         Ok(Response::new(self.set_contact(&caller, request.into_inner()).await?))
     }
@@ -92,10 +95,16 @@ impl FeedbackReportService for Feedback {
 }
 
 impl Feedback {
-    async fn set_contact(&self, caller: &Caller, request: pb::SetContactRequest) -> Result<pb::SetContactResponse, Problem> {
+    async fn set_contact(
+        &self,
+        caller: &Caller,
+        request: pb::SetContactRequest,
+    ) -> Result<pb::SetContactResponse, Problem> {
         let enterprise = whose(caller, &request.enterprise_id)?;
         let phone = Phone::parse(&request.phone).map_err(|error| {
-            Problem::invalid("PHONE_INVALID", error.to_string()).field("phone", error.to_string()).zh("请填写11位大陆手机号码")
+            Problem::invalid("PHONE_INVALID", error.to_string())
+                .field("phone", error.to_string())
+                .zh("请填写11位大陆手机号码")
         })?;
         let now = self.clock.now();
         let mut tx = self.pool.begin().await?;
@@ -106,9 +115,7 @@ impl Feedback {
         };
         store::lock_contact(&mut tx, &enterprise).await?;
         store::set_phone(&mut tx, &enterprise, &phone, now).await?;
-        let response = pb::SetContactResponse {
-            phone_masked: phone.masked(),
-        };
+        let response = pb::SetContactResponse { phone_masked: phone.masked() };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;
         self.sender.notify_one();
@@ -142,9 +149,7 @@ impl Feedback {
             comment_zh: request.comment_zh.clone(),
             received_at: Some(proto_time(now)),
         };
-        let received = pb::RatingReceived {
-            rating: Some(rating.clone()),
-        };
+        let received = pb::RatingReceived { rating: Some(rating.clone()) };
         let key = rating.rating_id.as_str();
         let aggregate = Aggregate { kind: "rating", id: key, version: 1 };
         outbox::append(&mut tx, aggregate, key, &received, now).await.map_err(Error::from)?;
@@ -218,17 +223,21 @@ fn whose(caller: &Caller, named: &str) -> Result<Uscc, Problem> {
     if caller.role == Role::Enterprise {
         let own = caller.enterprise()?;
         if !named.is_empty() && named != own.as_str() {
-            return Err(Problem::permission_denied("NOT_YOURS", "an enterprise sets its own contact only").zh("只能设置本企业的联系方式"));
+            return Err(Problem::permission_denied("NOT_YOURS", "an enterprise sets its own contact only")
+                .zh("只能设置本企业的联系方式"));
         }
         return Ok(own.clone());
     }
     named.parse().map_err(|error: zhirong_kernel::uscc::Error| {
-        Problem::invalid("USCC_INVALID", error.to_string()).field("enterprise_id", error.to_string()).zh("统一社会信用代码有误")
+        Problem::invalid("USCC_INVALID", error.to_string())
+            .field("enterprise_id", error.to_string())
+            .zh("统一社会信用代码有误")
     })
 }
 
 fn parse_rating(request: &pb::SubmitRatingRequest) -> Result<(LoanId, Level), Problem> {
-    let mut problem = Problem::invalid("RATING_INVALID", "the rating can't be taken; see the fields").zh("评价内容有误，请核对");
+    let mut problem =
+        Problem::invalid("RATING_INVALID", "the rating can't be taken; see the fields").zh("评价内容有误，请核对");
     let loan_id: Option<LoanId> = request.loan_id.parse().ok();
     if loan_id.is_none() {
         problem = problem.field("loan_id", "must be a UUID");
@@ -304,7 +313,11 @@ fn sms(row: SmsRow) -> Result<pb::Sms, Problem> {
         sms_id: row.sms_id.to_string(),
         loan_id: row.loan_id.to_string(),
         enterprise_id: row.enterprise_id,
-        phone_masked: row.phone.and_then(|phone| Phone::parse(&phone).ok()).map(|phone| phone.masked()).unwrap_or_default(),
+        phone_masked: row
+            .phone
+            .and_then(|phone| Phone::parse(&phone).ok())
+            .map(|phone| phone.masked())
+            .unwrap_or_default(),
         text_zh: row.text_zh,
         state: state.into(),
         attempts: row.attempts,
@@ -316,8 +329,5 @@ fn sms(row: SmsRow) -> Result<pb::Sms, Problem> {
 }
 
 fn proto_time(at: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: at.as_second(),
-        nanos: at.subsec_nanosecond(),
-    }
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }

@@ -1,7 +1,10 @@
 //! Feedback (服务评价): the rating SMS and the five-level rating.
 //!
 //! In: `loan.approved`. Out: `sms.queued`, `sms.delivered`, `sms.failed`, `rating.received`, `product.scored`.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
+)]
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,7 +18,10 @@ use zhirong_proto::feedback::v1::{
     contact_service_server::ContactServiceServer, feedback_report_service_server::FeedbackReportServiceServer,
     rating_service_server::RatingServiceServer,
 };
-use zhirong_runtime::{Error, Service, config::{Settings, read_secret}};
+use zhirong_runtime::{
+    Error, Service,
+    config::{Settings, read_secret},
+};
 
 pub mod channel;
 mod error;
@@ -76,13 +82,7 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
     let mut service = Service::start("feedback", settings.common, &MIGRATIONS, shutdown).await?;
     let wake = Arc::new(Notify::new());
 
-    service.consume(
-        events::SUBSCRIPTION,
-        events::LoanHandler {
-            clock: service.clock(),
-            sender: Arc::clone(&wake),
-        },
-    );
+    service.consume(events::SUBSCRIPTION, events::LoanHandler { clock: service.clock(), sender: Arc::clone(&wake) });
     let sender = sender::Sender {
         pool: service.pool(),
         clock: service.clock(),
@@ -92,12 +92,8 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
     };
     service.background("sms sender", sender.run(service.shutdown()));
 
-    let feedback = grpc::Feedback {
-        pool: service.pool(),
-        clock: service.clock(),
-        outbox: service.outbox(),
-        sender: wake,
-    };
+    let feedback =
+        grpc::Feedback { pool: service.pool(), clock: service.clock(), outbox: service.outbox(), sender: wake };
     let routes = Routes::new(ContactServiceServer::new(feedback.clone()))
         .add_service(RatingServiceServer::new(feedback.clone()))
         .add_service(FeedbackReportServiceServer::new(feedback));

@@ -9,9 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zhirong_kernel::clock::Clock;
 use zhirong_proto::feedback::v1::{SmsDelivered, SmsFailed};
-use zhirong_runtime::{
-    outbox::{self, Aggregate, OutboxWake},
-};
+use zhirong_runtime::outbox::{self, Aggregate, OutboxWake};
 
 use crate::{
     channel::{Outgoing, SmsChannel},
@@ -95,11 +93,8 @@ impl<C: SmsChannel> Sender<C> {
                 outbox::append(&mut tx, aggregate, &sms_id, &fact, now).await?;
             }
             State::Failed => {
-                let fact = SmsFailed {
-                    sms_id: sms_id.clone(),
-                    loan_id,
-                    reason: step.error.clone().unwrap_or_default(),
-                };
+                let fact =
+                    SmsFailed { sms_id: sms_id.clone(), loan_id, reason: step.error.clone().unwrap_or_default() };
                 outbox::append(&mut tx, aggregate, &sms_id, &fact, now).await?;
             }
             _ => {}
@@ -121,11 +116,7 @@ impl<C: SmsChannel> Sender<C> {
         let phone = store::phone(&mut conn, &claimed.enterprise_id).await?;
         drop(conn);
         let phone = phone.ok_or_else(|| Error::Stored("a queued sms without a contact".to_owned()))?;
-        let message = Outgoing {
-            sms_id: claimed.sms_id.uuid(),
-            phone,
-            text_zh: claimed.text_zh.clone(),
-        };
+        let message = Outgoing { sms_id: claimed.sms_id.uuid(), phone, text_zh: claimed.text_zh.clone() };
         Ok(sms::after_sending(self.channel.send(&message).await, claimed.attempts))
     }
 }

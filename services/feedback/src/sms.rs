@@ -96,32 +96,19 @@ pub fn after_sending(outcome: SendOutcome, attempts: i32) -> Step {
 pub fn after_asking(outcome: QueryOutcome, attempts: i32) -> Step {
     match outcome {
         QueryOutcome::Has(id) => done(State::Sent, Some(id), None),
-        QueryOutcome::HasNot => Step {
-            state: State::Queued,
-            wait: SignedDuration::ZERO,
-            provider_message_id: None,
-            error: None,
-        },
+        QueryOutcome::HasNot => {
+            Step { state: State::Queued, wait: SignedDuration::ZERO, provider_message_id: None, error: None }
+        }
         QueryOutcome::Unknown(reason) => later(State::Unknown, attempts, reason),
     }
 }
 
 fn done(state: State, provider_message_id: Option<String>, error: Option<String>) -> Step {
-    Step {
-        state,
-        wait: SignedDuration::ZERO,
-        provider_message_id,
-        error,
-    }
+    Step { state, wait: SignedDuration::ZERO, provider_message_id, error }
 }
 
 fn later(state: State, attempts: i32, reason: String) -> Step {
-    Step {
-        state,
-        wait: back_off(attempts),
-        provider_message_id: None,
-        error: Some(reason),
-    }
+    Step { state, wait: back_off(attempts), provider_message_id: None, error: Some(reason) }
 }
 
 /// 1 s, 5 s, 30 s, 2 min, then every 10 min.

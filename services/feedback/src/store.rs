@@ -310,7 +310,11 @@ pub async fn insert_rating(
 }
 
 /// Adds a rating to a product's score, under the score's lock. Gives the new score and its version.
-pub async fn add_to_score(conn: &mut PgConnection, product: ProductId, level: Level) -> Result<(Score, i64), sqlx::Error> {
+pub async fn add_to_score(
+    conn: &mut PgConnection,
+    product: ProductId,
+    level: Level,
+) -> Result<(Score, i64), sqlx::Error> {
     let first = Score::default().with(level);
     let row = sqlx::query!(
         "INSERT INTO product_score AS score (product_id, level_sum, rating_count, version) VALUES ($1, $2, $3, 1)
@@ -323,10 +327,7 @@ pub async fn add_to_score(conn: &mut PgConnection, product: ProductId, level: Le
     )
     .fetch_one(conn)
     .await?;
-    let score = Score {
-        level_sum: row.level_sum,
-        rating_count: row.rating_count,
-    };
+    let score = Score { level_sum: row.level_sum, rating_count: row.rating_count };
     Ok((score, row.version))
 }
 

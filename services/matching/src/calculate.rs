@@ -169,7 +169,10 @@ mod tests {
 
     #[test]
     fn every_condition_that_fails_is_told() {
-        let found = verdict(&product(|_| {}), &[("patent_count", FeatureValue::Int(1)), ("is_high_tech", FeatureValue::Bool(false))]);
+        let found = verdict(
+            &product(|_| {}),
+            &[("patent_count", FeatureValue::Int(1)), ("is_high_tech", FeatureValue::Bool(false))],
+        );
         let Verdict::Refused(failed) = found else { panic!("{found:?}") };
         assert_eq!(failed.iter().map(|failed| failed.label_zh.as_str()).collect::<Vec<_>>(), ["专利", "高企"]);
         assert_eq!(failed[0].features, ["patent_count"]);
@@ -202,7 +205,8 @@ mod tests {
 
     #[test]
     fn ranks_by_rate_then_rating_then_limit_then_id() {
-        let standing = |rate_ppm, score_ppm, limit_fen, product_id| Standing { rate_ppm, score_ppm, limit_fen, product_id };
+        let standing =
+            |rate_ppm, score_ppm, limit_fen, product_id| Standing { rate_ppm, score_ppm, limit_fen, product_id };
         let mut all = [
             standing(30_000, 0, 9, "d"),
             standing(30_000, 4_000_000, 1, "c"),

@@ -109,7 +109,9 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::ProfileNotFound => Self::not_found("PROFILE_NOT_FOUND", text).zh("尚无贵单位的信用画像，待数据归集后再试"),
+            Error::ProfileNotFound => {
+                Self::not_found("PROFILE_NOT_FOUND", text).zh("尚无贵单位的信用画像，待数据归集后再试")
+            }
             Error::ProductNotFound(_) => Self::not_found("PRODUCT_NOT_FOUND", text).zh("产品不存在或已下架"),
             Error::NotEligible(failed) => {
                 let reasons: Vec<&str> = failed.iter().map(|failed| failed.label_zh.as_str()).collect();
@@ -127,7 +129,9 @@ impl From<Error> for Problem {
             Error::TermOutOfBounds { .. } => Self::invalid("TERM_OUT_OF_BOUNDS", text.clone())
                 .field("term_months", text)
                 .zh("期限不在产品允许的范围内"),
-            Error::LprUnknown(_) => Self::failed_precondition("LPR_UNKNOWN", text).zh("尚未发布贷款市场报价利率，请联系工作人员"),
+            Error::LprUnknown(_) => {
+                Self::failed_precondition("LPR_UNKNOWN", text).zh("尚未发布贷款市场报价利率，请联系工作人员")
+            }
             Error::CalendarUnknown(_) => {
                 Self::failed_precondition("CALENDAR_UNKNOWN", text).zh("尚未发布该年度工作日历，请联系工作人员")
             }

@@ -7,7 +7,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::{
     Fact as _,
-    catalog::v1::{InstitutionRegistered, ProductPublished, ProductRetired, ReferencePublished, reference_published::Reference},
+    catalog::v1::{
+        InstitutionRegistered, ProductPublished, ProductRetired, ReferencePublished, reference_published::Reference,
+    },
     feedback::v1::ProductScored,
     profile::v1::ProfileUpdated,
 };
@@ -25,11 +27,8 @@ pub const PROFILES: Subscription = Subscription {
     subjects: &["zr.profile.v1.profile.updated.>"],
 };
 /// Institutions, products, reference data.
-pub const CATALOG: Subscription = Subscription {
-    durable: "matching-catalog",
-    stream: streams::CATALOG,
-    subjects: &["zr.catalog.v1.>"],
-};
+pub const CATALOG: Subscription =
+    Subscription { durable: "matching-catalog", stream: streams::CATALOG, subjects: &["zr.catalog.v1.>"] };
 /// Ratings of products.
 pub const SCORES: Subscription = Subscription {
     durable: "matching-scores",

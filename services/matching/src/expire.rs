@@ -8,7 +8,11 @@ use zhirong_kernel::clock::{Clock, business_date};
 use zhirong_proto::matching::v1::OrderExpired;
 use zhirong_runtime::outbox::{self, Aggregate, OutboxWake};
 
-use crate::{error::Error, order::{Command, decide}, store};
+use crate::{
+    error::Error,
+    order::{Command, decide},
+    store,
+};
 
 /// The deadline is a day, so that a look a minute is often enough.
 const POLL: Duration = Duration::from_secs(60);

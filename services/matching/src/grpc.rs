@@ -87,7 +87,9 @@ fn proto_time(at: Timestamp) -> prost_types::Timestamp {
 /// An id out of a request.
 fn id<T: std::str::FromStr>(text: &str, field: &'static str) -> Result<T, Problem> {
     text.parse().map_err(|_| {
-        Problem::invalid("ID_INVALID", format!("`{field}` is not a UUID")).field(field, "must be a UUID").zh("编号格式有误")
+        Problem::invalid("ID_INVALID", format!("`{field}` is not a UUID"))
+            .field(field, "must be a UUID")
+            .zh("编号格式有误")
     })
 }
 

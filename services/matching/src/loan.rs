@@ -73,7 +73,10 @@ mod tests {
         let (approved, today) = (date(2026, 1, 30), date(2026, 2, 2));
         let paid = disburse(&loan(), 80, date(2026, 1, 31), approved, today).unwrap();
         assert_eq!((paid.disbursed_fen, paid.version, paid.matures_on.as_str()), (80, 2, "2027-01-31"));
-        assert_eq!(disburse(&paid, 80, today, approved, today), Err(Refusal::AlreadyDisbursed("2026-01-31".to_owned())));
+        assert_eq!(
+            disburse(&paid, 80, today, approved, today),
+            Err(Refusal::AlreadyDisbursed("2026-01-31".to_owned()))
+        );
         assert!(matches!(disburse(&loan(), 101, today, approved, today), Err(Refusal::AboveApproved { .. })));
         assert!(matches!(disburse(&loan(), 80, date(2026, 1, 29), approved, today), Err(Refusal::Date { .. })));
         assert!(matches!(disburse(&loan(), 80, date(2026, 2, 3), approved, today), Err(Refusal::Date { .. })));

@@ -69,7 +69,8 @@ pub fn word(state: OrderState) -> &'static str {
 mod tests {
     use super::*;
 
-    const COMMANDS: [Command; 5] = [Command::Accept, Command::Approve, Command::Reject, Command::Withdraw, Command::Expire];
+    const COMMANDS: [Command; 5] =
+        [Command::Accept, Command::Approve, Command::Reject, Command::Withdraw, Command::Expire];
 
     #[test]
     fn an_open_order_takes_any_answer() {

@@ -51,7 +51,8 @@ impl Catalog {
     /// # Errors
     /// [`Error::CalendarUnknown`] when there is no calendar for the years concerned.
     pub fn working_days_after(&self, day: Date, count: u32) -> Result<Date, Error> {
-        let calendar = self.calendar.as_ref().ok_or_else(|| Error::CalendarUnknown("no calendar is published".to_owned()))?;
+        let calendar =
+            self.calendar.as_ref().ok_or_else(|| Error::CalendarUnknown("no calendar is published".to_owned()))?;
         Ok(calendar.add_working_days(day, count)?)
     }
 

@@ -32,11 +32,7 @@ impl FileChannel {
     }
 
     async fn append(&self, message: &Outgoing) -> std::io::Result<()> {
-        let line = Line {
-            sms_id: message.sms_id,
-            phone: message.phone.masked(),
-            text: message.text_zh.clone(),
-        };
+        let line = Line { sms_id: message.sms_id, phone: message.phone.masked(), text: message.text_zh.clone() };
         let mut text = serde_json::to_string(&line)?;
         text.push('\n');
         let mut file = OpenOptions::new().create(true).append(true).open(&self.file).await?;
@@ -60,7 +56,8 @@ impl SmsChannel for FileChannel {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return QueryOutcome::HasNot,
             Err(error) => return QueryOutcome::Unknown(error.to_string()),
         };
-        let written = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()).any(|line| line.sms_id == sms_id);
+        let written =
+            text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()).any(|line| line.sms_id == sms_id);
         if written { QueryOutcome::Has(sms_id.to_string()) } else { QueryOutcome::HasNot }
     }
 }

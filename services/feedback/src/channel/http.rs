@@ -34,11 +34,7 @@ impl HttpChannel {
     /// When the HTTP client can't be made.
     pub fn try_new(url: &str, token: SecretString, timeout: Duration) -> Result<Self, reqwest::Error> {
         let client = Client::builder().timeout(timeout).connect_timeout(timeout).no_proxy().build()?;
-        Ok(Self {
-            client,
-            url: url.trim_end_matches('/').to_owned(),
-            token,
-        })
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), token })
     }
 
     fn authorised(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
@@ -52,8 +48,10 @@ impl HttpChannel {
 impl SmsChannel for HttpChannel {
     async fn send(&self, message: &Outgoing) -> SendOutcome {
         let body = json!({ "id": message.sms_id, "phone": message.phone.reveal(), "text": message.text_zh });
-        let request =
-            self.authorised(self.client.post(&self.url)).header("idempotency-key", message.sms_id.to_string()).json(&body);
+        let request = self
+            .authorised(self.client.post(&self.url))
+            .header("idempotency-key", message.sms_id.to_string())
+            .json(&body);
         match request.send().await {
             Ok(response) => sent(response).await,
             // A connection that never stood can't have carried the message.

@@ -67,17 +67,26 @@ impl BankOrderService for Matching {
         Ok(Response::new(self.list_inbox(&institution, &request.into_inner()).await?))
     }
 
-    async fn accept_order(&self, request: Request<AcceptOrderRequest>) -> Result<Response<AcceptOrderResponse>, Status> {
+    async fn accept_order(
+        &self,
+        request: Request<AcceptOrderRequest>,
+    ) -> Result<Response<AcceptOrderResponse>, Status> {
         let caller = Caller::from_request(&request)?;
         Ok(Response::new(self.accept_order(&caller, request.into_inner()).await?))
     }
 
-    async fn reject_order(&self, request: Request<RejectOrderRequest>) -> Result<Response<RejectOrderResponse>, Status> {
+    async fn reject_order(
+        &self,
+        request: Request<RejectOrderRequest>,
+    ) -> Result<Response<RejectOrderResponse>, Status> {
         let caller = Caller::from_request(&request)?;
         Ok(Response::new(self.reject_order(&caller, request.into_inner()).await?))
     }
 
-    async fn approve_loan(&self, request: Request<ApproveLoanRequest>) -> Result<Response<ApproveLoanResponse>, Status> {
+    async fn approve_loan(
+        &self,
+        request: Request<ApproveLoanRequest>,
+    ) -> Result<Response<ApproveLoanResponse>, Status> {
         let caller = Caller::from_request(&request)?;
         Ok(Response::new(self.approve_loan(&caller, request.into_inner()).await?))
     }
@@ -180,7 +189,9 @@ impl Matching {
         let order_id: OrderId = id(&request.order_id, "order_id")?;
         if !(1..=LONGEST_TEXT).contains(&request.reason_zh.trim().chars().count()) {
             let why = format!("must have 1 to {LONGEST_TEXT} characters");
-            return Err(Problem::invalid("REASON_INVALID", "a rejection says why").field("reason_zh", why).zh("请填写拒绝原因"));
+            return Err(Problem::invalid("REASON_INVALID", "a rejection says why")
+                .field("reason_zh", why)
+                .zh("请填写拒绝原因"));
         }
         let now = self.clock.now();
         let mut tx = self.pool.begin().await?;
@@ -218,10 +229,7 @@ impl Matching {
         row.order.set_state(decide(row.order.state(), Command::Approve).map_err(Error::from)?);
         let loan_id = LoanId::new(Uuid::now_v7());
         let institution_name = self.snapshots.current().institution_name(institution.as_str()).to_owned();
-        let loan = Loan {
-            approved_at: Some(proto_time(now)),
-            ..loan_of(loan_id, &row, &request, institution_name)?
-        };
+        let loan = Loan { approved_at: Some(proto_time(now)), ..loan_of(loan_id, &row, &request, institution_name)? };
         row.order.version = row.order.version.saturating_add(1);
         row.order.loan_id = loan_id.to_string();
         orders::insert_loan(&mut tx, loan_id, order_id, &loan, now).await?;
@@ -340,8 +348,8 @@ fn check_approval(request: &ApproveLoanRequest) -> Result<OrderId, Problem> {
 }
 
 fn check_disbursement(request: &RecordDisbursementRequest) -> Result<(LoanId, Date), Problem> {
-    let problem =
-        Problem::invalid("DISBURSEMENT_INVALID", "the disbursement can't be taken; see the fields").zh("放款内容有误，请逐项核对");
+    let problem = Problem::invalid("DISBURSEMENT_INVALID", "the disbursement can't be taken; see the fields")
+        .zh("放款内容有误，请逐项核对");
     let loan_id = request.loan_id.parse::<LoanId>();
     let date = request.disbursed_on.parse::<Date>();
     if let (Ok(loan_id), Ok(date), 1..) = (&loan_id, &date, request.amount_fen) {

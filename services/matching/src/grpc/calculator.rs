@@ -74,7 +74,8 @@ impl Matching {
         let mut conn = self.pool.acquire().await?;
         let profile = read_model::profile(&mut conn, enterprise.as_str()).await?;
         if self.calculated.is_first(enterprise.as_str(), today) {
-            read_model::note_calculation(&mut conn, enterprise.as_str(), today, catalog.version, profile.version).await?;
+            read_model::note_calculation(&mut conn, enterprise.as_str(), today, catalog.version, profile.version)
+                .await?;
             self.calculated.note(enterprise.as_str(), today);
         }
         drop(conn);
@@ -101,7 +102,8 @@ fn check(request: &CalculateRequest) -> Result<(), Problem> {
     if violations.is_empty() {
         return Ok(());
     }
-    let problem = Problem::invalid("REQUEST_INVALID", "the wish can't be computed; see the fields").zh("测算条件有误，请核对");
+    let problem =
+        Problem::invalid("REQUEST_INVALID", "the wish can't be computed; see the fields").zh("测算条件有误，请核对");
     Err(violations.into_iter().fold(problem, |problem, (field, why)| problem.field(field, why)))
 }
 
@@ -115,7 +117,9 @@ fn whose(caller: &Caller, named: &str) -> Result<Uscc, Problem> {
         return Ok(own.clone());
     }
     named.parse().map_err(|error: zhirong_kernel::uscc::Error| {
-        Problem::invalid("USCC_INVALID", error.to_string()).field("enterprise_id", error.to_string()).zh("统一社会信用代码有误")
+        Problem::invalid("USCC_INVALID", error.to_string())
+            .field("enterprise_id", error.to_string())
+            .zh("统一社会信用代码有误")
     })
 }
 

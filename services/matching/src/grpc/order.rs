@@ -215,8 +215,8 @@ fn check(request: &PlaceOrderRequest, today: Date) -> Result<Consent, Problem> {
         }
     }
     if !violations.is_empty() {
-        let problem =
-            Problem::invalid("ORDER_INVALID", "the order can't be taken; see the fields").zh("订单内容有误，请逐项核对");
+        let problem = Problem::invalid("ORDER_INVALID", "the order can't be taken; see the fields")
+            .zh("订单内容有误，请逐项核对");
         return Err(violations.into_iter().fold(problem, |problem, (field, why)| problem.field(field, why)));
     }
     if consent.scopes.is_empty() {
@@ -230,11 +230,7 @@ fn check(request: &PlaceOrderRequest, today: Date) -> Result<Consent, Problem> {
 }
 
 /// Limit and rate, when the enterprise may have this amount for this term.
-fn may_have(
-    product: &CompiledProduct,
-    verdict: Verdict,
-    request: &PlaceOrderRequest,
-) -> Result<(i64, i64), Error> {
+fn may_have(product: &CompiledProduct, verdict: Verdict, request: &PlaceOrderRequest) -> Result<(i64, i64), Error> {
     let terms = &product.terms;
     match verdict {
         Verdict::Refused(failed) => Err(Error::NotEligible(failed)),

@@ -23,9 +23,9 @@ impl MatchingReportService for Matching {
 
 impl Matching {
     async fn outcome(&self, request: &GetMatchingOutcomeRequest) -> Result<GetMatchingOutcomeResponse, Problem> {
-        let invalid = || Problem::invalid("PERIOD_INVALID", "the period can't be read; see the fields").zh("统计期间有误");
-        let first: Date =
-            request.from.parse().map_err(|_| invalid().field("from", "must be a date, YYYY-MM-DD"))?;
+        let invalid =
+            || Problem::invalid("PERIOD_INVALID", "the period can't be read; see the fields").zh("统计期间有误");
+        let first: Date = request.from.parse().map_err(|_| invalid().field("from", "must be a date, YYYY-MM-DD"))?;
         let last: Date = request.to.parse().map_err(|_| invalid().field("to", "must be a date, YYYY-MM-DD"))?;
         if last < first {
             return Err(invalid().field("to", "must not be before `from`"));

@@ -12,7 +12,10 @@ use zhirong_proto::{
     profile::v1::Profile,
 };
 
-use crate::{error::Error, order::{is_closed, word}};
+use crate::{
+    error::Error,
+    order::{is_closed, word},
+};
 
 /// An order with what it was computed on.
 #[derive(Debug, Clone)]
@@ -192,12 +195,7 @@ pub struct Entry {
 }
 
 /// Entries of an institution's inbox after a position.
-pub async fn inbox(
-    conn: &mut PgConnection,
-    institution: &str,
-    after: i64,
-    most: i64,
-) -> Result<Vec<Entry>, Error> {
+pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most: i64) -> Result<Vec<Entry>, Error> {
     let rows = sqlx::query!(
         "SELECT entry.position, entry.content, orders.profile FROM inbox_entry entry JOIN orders USING (order_id)
          WHERE entry.institution_id = $1 AND entry.position > $2 ORDER BY entry.position LIMIT $3",
@@ -247,7 +245,11 @@ pub async fn insert_loan(
 }
 
 /// A loan of an institution with the time of its approval, locked.
-pub async fn lock_loan(conn: &mut PgConnection, loan_id: LoanId, institution: &str) -> Result<(Loan, Timestamp), Error> {
+pub async fn lock_loan(
+    conn: &mut PgConnection,
+    loan_id: LoanId,
+    institution: &str,
+) -> Result<(Loan, Timestamp), Error> {
     let row = sqlx::query!(
         r#"SELECT content, approved_at AS "approved_at: jiff_sqlx::Timestamp" FROM loan
            WHERE loan_id = $1 AND institution_id = $2 FOR UPDATE"#,

@@ -29,15 +29,9 @@ impl Broker {
         let connections = Arc::new(watch::Sender::new(0));
         let seed = config::read_secret(&settings.nkey_seed, &settings.nkey_seed_file)?;
         let deadline = Instant::now() + ms(settings.start_timeout_ms);
-        let addresses: Vec<String> = settings
-            .url
-            .split(',')
-            .map(|url| url.trim().to_owned())
-            .collect();
+        let addresses: Vec<String> = settings.url.split(',').map(|url| url.trim().to_owned()).collect();
         let client = loop {
-            let attempt = options(service, settings, seed.expose_secret(), &connections)
-                .connect(&addresses)
-                .await;
+            let attempt = options(service, settings, seed.expose_secret(), &connections).connect(&addresses).await;
             match attempt {
                 Ok(client) => break client,
                 Err(error) if Instant::now() >= deadline => return Err(Error::broker(error)),
@@ -51,12 +45,7 @@ impl Broker {
             .timeout(ms(settings.request_timeout_ms))
             .max_ack_inflight(1000)
             .build(client.clone());
-        Ok(Self {
-            client,
-            context,
-            connections,
-            replicas: settings.replicas,
-        })
+        Ok(Self { client, context, connections, replicas: settings.replicas })
     }
 
     /// The JetStream API.
@@ -97,12 +86,7 @@ impl Broker {
     }
 }
 
-fn options(
-    service: &str,
-    settings: &Nats,
-    seed: &str,
-    connections: &Arc<watch::Sender<u64>>,
-) -> ConnectOptions {
+fn options(service: &str, settings: &Nats, seed: &str, connections: &Arc<watch::Sender<u64>>) -> ConnectOptions {
     let connections = Arc::clone(connections);
     let mut options = ConnectOptions::new()
         .name(service)
@@ -110,21 +94,14 @@ fn options(
         .ping_interval(Duration::from_secs(5))
         .reconnect_delay_callback(|attempt| {
             // quick first, then twice a second: a broker that restarts is found again at once
-            Duration::from_millis(
-                u64::try_from(attempt)
-                    .unwrap_or(u64::MAX)
-                    .saturating_mul(50)
-                    .min(500),
-            )
+            Duration::from_millis(u64::try_from(attempt).unwrap_or(u64::MAX).saturating_mul(50).min(500))
         })
         .event_callback(move |event| {
             let connections = Arc::clone(&connections);
             async move {
                 match event {
                     Event::Connected => {
-                        connections.send_modify(|connections| {
-                            *connections = connections.saturating_add(1)
-                        });
+                        connections.send_modify(|connections| *connections = connections.saturating_add(1));
                         tracing::info!("connected to the broker");
                     }
                     Event::Disconnected => tracing::warn!("the connection to the broker is lost"),
@@ -136,9 +113,7 @@ fn options(
         options = options.nkey(seed.to_owned());
     }
     if !settings.ca_file.is_empty() {
-        options = options
-            .add_root_certificates(settings.ca_file.clone().into())
-            .require_tls(true);
+        options = options.add_root_certificates(settings.ca_file.clone().into()).require_tls(true);
     }
     options
 }

@@ -37,15 +37,9 @@ impl Role {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Enterprise,
-            Self::Bank,
-            Self::Staff,
-            Self::Operator,
-            Self::DataPlatform,
-        ]
-        .into_iter()
-        .find(|role| role.as_str() == text)
+        [Self::Enterprise, Self::Bank, Self::Staff, Self::Operator, Self::DataPlatform]
+            .into_iter()
+            .find(|role| role.as_str() == text)
     }
 }
 
@@ -83,21 +77,16 @@ impl Caller {
     /// As [`Caller::from_request`].
     pub fn from_metadata(metadata: &MetadataMap) -> Result<Self, Problem> {
         let text = |key: &str| metadata.get(key).and_then(|value| value.to_str().ok());
-        let role = text("zr-role")
-            .and_then(Role::parse)
-            .ok_or_else(|| unauthenticated("the caller's role is missing"))?;
+        let role =
+            text("zr-role").and_then(Role::parse).ok_or_else(|| unauthenticated("the caller's role is missing"))?;
         let subject = text("zr-subject").filter(|subject| !subject.is_empty());
         let institution = text("zr-institution").map(str::parse).transpose();
         let enterprise = text("zr-enterprise").map(str::parse).transpose();
         Ok(Self {
             role,
-            subject: subject
-                .ok_or_else(|| unauthenticated("the caller's name is missing"))?
-                .to_owned(),
-            institution: institution
-                .map_err(|_| unauthenticated("the caller's institution is malformed"))?,
-            enterprise: enterprise
-                .map_err(|_| unauthenticated("the caller's enterprise is malformed"))?,
+            subject: subject.ok_or_else(|| unauthenticated("the caller's name is missing"))?.to_owned(),
+            institution: institution.map_err(|_| unauthenticated("the caller's institution is malformed"))?,
+            enterprise: enterprise.map_err(|_| unauthenticated("the caller's enterprise is malformed"))?,
         })
     }
 
@@ -107,8 +96,7 @@ impl Caller {
     /// `PERMISSION_DENIED` when it acts for none.
     pub fn enterprise(&self) -> Result<&Uscc, Problem> {
         self.enterprise.as_ref().ok_or_else(|| {
-            Problem::permission_denied("ENTERPRISE_REQUIRED", "only an enterprise may do this")
-                .zh("仅限企业操作")
+            Problem::permission_denied("ENTERPRISE_REQUIRED", "only an enterprise may do this").zh("仅限企业操作")
         })
     }
 
@@ -118,11 +106,8 @@ impl Caller {
     /// `PERMISSION_DENIED` when it acts for none.
     pub fn institution(&self) -> Result<&InstitutionId, Problem> {
         self.institution.as_ref().ok_or_else(|| {
-            Problem::permission_denied(
-                "INSTITUTION_REQUIRED",
-                "only a financial institution may do this",
-            )
-            .zh("仅限金融机构操作")
+            Problem::permission_denied("INSTITUTION_REQUIRED", "only a financial institution may do this")
+                .zh("仅限金融机构操作")
         })
     }
 
@@ -134,26 +119,15 @@ impl Caller {
         if roles.contains(&self.role) {
             return Ok(());
         }
-        Err(Problem::permission_denied(
-            "ROLE_NOT_ALLOWED",
-            format!("the role {} may not do this", self.role),
-        )
-        .zh("当前角色无权操作"))
+        Err(Problem::permission_denied("ROLE_NOT_ALLOWED", format!("the role {} may not do this", self.role))
+            .zh("当前角色无权操作"))
     }
 
     /// Names the caller in records that keep one caller's requests apart from another's; not for reading.
     #[must_use]
     pub fn key(&self) -> String {
-        let institution = self
-            .institution
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let enterprise = self
-            .enterprise
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let institution = self.institution.as_ref().map(ToString::to_string).unwrap_or_default();
+        let enterprise = self.enterprise.as_ref().map(ToString::to_string).unwrap_or_default();
         format!("{}:{institution}:{enterprise}:{}", self.role, self.subject)
     }
 }
@@ -184,15 +158,9 @@ mod tests {
         .unwrap();
         assert_eq!(caller.role, Role::Bank);
         assert_eq!(caller.institution().unwrap().to_string(), "sample-bank");
-        assert_eq!(
-            caller.enterprise().unwrap_err().reason(),
-            "ENTERPRISE_REQUIRED"
-        );
+        assert_eq!(caller.enterprise().unwrap_err().reason(), "ENTERPRISE_REQUIRED");
         assert!(caller.require(&[Role::Bank, Role::Staff]).is_ok());
-        assert_eq!(
-            caller.require(&[Role::Staff]).unwrap_err().reason(),
-            "ROLE_NOT_ALLOWED"
-        );
+        assert_eq!(caller.require(&[Role::Staff]).unwrap_err().reason(), "ROLE_NOT_ALLOWED");
     }
 
     #[test]
@@ -201,16 +169,8 @@ mod tests {
             &[][..],
             &[("zr-role", "bank")],
             &[("zr-role", "king"), ("zr-subject", "x")],
-            &[
-                ("zr-role", "bank"),
-                ("zr-subject", "x"),
-                ("zr-institution", "NOT A SLUG"),
-            ],
-            &[
-                ("zr-role", "enterprise"),
-                ("zr-subject", "x"),
-                ("zr-enterprise", "91330000"),
-            ],
+            &[("zr-role", "bank"), ("zr-subject", "x"), ("zr-institution", "NOT A SLUG")],
+            &[("zr-role", "enterprise"), ("zr-subject", "x"), ("zr-enterprise", "91330000")],
         ] {
             let refused = Caller::from_metadata(&metadata(pairs)).unwrap_err();
             assert_eq!(refused.code(), tonic::Code::Unauthenticated, "{pairs:?}");
@@ -219,19 +179,8 @@ mod tests {
 
     #[test]
     fn two_callers_never_share_a_key() {
-        let one = metadata(&[
-            ("zr-role", "bank"),
-            ("zr-subject", "x"),
-            ("zr-institution", "bank-a"),
-        ]);
-        let other = metadata(&[
-            ("zr-role", "bank"),
-            ("zr-subject", "x"),
-            ("zr-institution", "bank-b"),
-        ]);
-        assert_ne!(
-            Caller::from_metadata(&one).unwrap().key(),
-            Caller::from_metadata(&other).unwrap().key()
-        );
+        let one = metadata(&[("zr-role", "bank"), ("zr-subject", "x"), ("zr-institution", "bank-a")]);
+        let other = metadata(&[("zr-role", "bank"), ("zr-subject", "x"), ("zr-institution", "bank-b")]);
+        assert_ne!(Caller::from_metadata(&one).unwrap().key(), Caller::from_metadata(&other).unwrap().key());
     }
 }

@@ -85,18 +85,8 @@ pub struct Common {
 }
 
 /// Names of the sections in [`Common`].
-pub(crate) const SECTIONS: [&str; 10] = [
-    "database",
-    "nats",
-    "grpc",
-    "ops",
-    "telemetry",
-    "shutdown",
-    "outbox",
-    "inbox",
-    "retention",
-    "fault",
-];
+pub(crate) const SECTIONS: [&str; 10] =
+    ["database", "nats", "grpc", "ops", "telemetry", "shutdown", "outbox", "inbox", "retention", "fault"];
 
 /// PostgreSQL.
 #[derive(Debug, Clone, Deserialize)]

@@ -30,20 +30,12 @@ pub fn connect_options(service: &str, settings: &Database) -> Result<PgConnectOp
     if url.expose_secret().is_empty() {
         return Err(Error::Config("database.url is missing; set ZHIRONG__DATABASE__URL, or ZHIRONG__DATABASE__URL_FILE to a file that holds it".to_owned()));
     }
-    let options: PgConnectOptions = url
-        .expose_secret()
-        .parse()
-        .map_err(|_| Error::Config("database.url is not a PostgreSQL URL".to_owned()))?;
+    let options: PgConnectOptions =
+        url.expose_secret().parse().map_err(|_| Error::Config("database.url is not a PostgreSQL URL".to_owned()))?;
     Ok(options.application_name(service).options([
-        (
-            "statement_timeout",
-            settings.statement_timeout_ms.to_string(),
-        ),
+        ("statement_timeout", settings.statement_timeout_ms.to_string()),
         ("lock_timeout", settings.lock_timeout_ms.to_string()),
-        (
-            "idle_in_transaction_session_timeout",
-            settings.idle_in_transaction_timeout_ms.to_string(),
-        ),
+        ("idle_in_transaction_session_timeout", settings.idle_in_transaction_timeout_ms.to_string()),
         // the server notices within 20 s that this process's machine is gone, and frees its locks
         ("tcp_keepalives_idle", "10".to_owned()),
         ("tcp_keepalives_interval", "5".to_owned()),
@@ -87,13 +79,9 @@ pub async fn connect(service: &str, settings: &Database) -> Result<PgPool, Error
 /// [`Error::Migrate`] when a migration fails or one that was applied has changed since.
 pub async fn migrate(options: &PgConnectOptions, service: &Migrator) -> Result<(), Error> {
     // Another replica's migration, or a long one, may take longer than any statement in service may.
-    let patient = options
-        .clone()
-        .options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+    let patient = options.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
     let mut connection = PgConnection::connect_with(&patient).await?;
-    sqlx::query!("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
-        .execute(&mut connection)
-        .await?;
+    sqlx::query!("SELECT pg_advisory_lock($1)", MIGRATION_LOCK).execute(&mut connection).await?;
     for migrator in [&MIGRATIONS, service] {
         migrator.run_direct(None, &mut connection, false).await?;
     }

@@ -79,10 +79,7 @@ impl DeadLetter {
     /// Where the page that ends with this one ended.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        Cursor {
-            recorded_at: self.recorded_at,
-            id: self.id,
-        }
+        Cursor { recorded_at: self.recorded_at, id: self.id }
     }
 }
 
@@ -90,15 +87,8 @@ impl DeadLetter {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(
-    pool: &PgPool,
-    state: Option<State>,
-    page: &Page<Cursor>,
-) -> Result<Vec<DeadLetter>, sqlx::Error> {
-    let (before, id) = page
-        .after
-        .map(|cursor| (cursor.recorded_at, cursor.id))
-        .unzip();
+pub async fn list(pool: &PgPool, state: Option<State>, page: &Page<Cursor>) -> Result<Vec<DeadLetter>, sqlx::Error> {
+    let (before, id) = page.after.map(|cursor| (cursor.recorded_at, cursor.id)).unzip();
     let rows = sqlx::query!(
         r#"SELECT * FROM (
              SELECT dead_letter_id, consumer, subject, event_id, event_type, reason,
@@ -166,10 +156,7 @@ pub async fn show(conn: &mut PgConnection, id: Uuid) -> Result<Option<DeadLetter
 ///
 /// # Errors
 /// When the database fails.
-pub async fn request_replay(
-    conn: &mut PgConnection,
-    id: Uuid,
-) -> Result<Option<DeadLetter>, sqlx::Error> {
+pub async fn request_replay(conn: &mut PgConnection, id: Uuid) -> Result<Option<DeadLetter>, sqlx::Error> {
     sqlx::query!(
         "UPDATE runtime.dead_letter SET replay_requested_at = now()
          WHERE dead_letter_id = $1 AND resolved_at IS NULL AND replay_requested_at IS NULL",

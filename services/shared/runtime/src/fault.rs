@@ -11,10 +11,7 @@ static CRASH_AT: OnceLock<String> = OnceLock::new();
 /// Arms one crash point for the life of the process; an empty name arms none.
 pub fn arm(name: &str) {
     if !name.is_empty() && CRASH_AT.set(name.to_owned()).is_ok() {
-        tracing::warn!(
-            crash_point = name,
-            "this process will abort at a crash point"
-        );
+        tracing::warn!(crash_point = name, "this process will abort at a crash point");
     }
 }
 

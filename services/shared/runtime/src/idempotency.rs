@@ -57,11 +57,7 @@ pub async fn claim<Q: Message, R: Message + Default>(
     .execute(&mut *tx)
     .await?;
     if inserted.rows_affected() == 1 {
-        return Ok(Claim::Fresh(Slot {
-            caller,
-            method,
-            request_id,
-        }));
+        return Ok(Claim::Fresh(Slot { caller, method, request_id }));
     }
     let first = sqlx::query!(
         "SELECT request_hash, response FROM runtime.request_log WHERE caller = $1 AND method = $2 AND request_id = $3",
@@ -72,16 +68,11 @@ pub async fn claim<Q: Message, R: Message + Default>(
     .fetch_one(tx)
     .await?;
     if first.request_hash != hash {
-        return Err(Problem::invalid(
-            "REQUEST_ID_REUSED",
-            "this request id was used with another request",
-        )
-        .field("request_id", "must be new for a new request")
-        .zh("请求编号已用于其他请求"));
+        return Err(Problem::invalid("REQUEST_ID_REUSED", "this request id was used with another request")
+            .field("request_id", "must be new for a new request")
+            .zh("请求编号已用于其他请求"));
     }
-    let answer = first
-        .response
-        .ok_or_else(|| Problem::internal("a request was committed without its answer"))?;
+    let answer = first.response.ok_or_else(|| Problem::internal("a request was committed without its answer"))?;
     let answer = R::decode(answer.as_slice()).map_err(Problem::internal)?;
     Ok(Claim::Replay(answer))
 }
@@ -91,11 +82,7 @@ impl Slot {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn complete<R: Message>(
-        self,
-        tx: &mut PgConnection,
-        response: &R,
-    ) -> Result<(), Problem> {
+    pub async fn complete<R: Message>(self, tx: &mut PgConnection, response: &R) -> Result<(), Problem> {
         sqlx::query!(
             "UPDATE runtime.request_log SET response = $4 WHERE caller = $1 AND method = $2 AND request_id = $3",
             self.caller,

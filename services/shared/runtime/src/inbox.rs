@@ -33,11 +33,7 @@ pub struct Subscription {
 pub trait Handler: Send + Sync + 'static {
     /// Applies one event in the batch's transaction. Nothing but the transaction may change here: the call is repeated when
     /// a neighbour fails.
-    fn handle(
-        &self,
-        tx: &mut PgConnection,
-        delivery: &Delivery,
-    ) -> impl Future<Output = Result<(), Rejection>> + Send;
+    fn handle(&self, tx: &mut PgConnection, delivery: &Delivery) -> impl Future<Output = Result<(), Rejection>> + Send;
 
     /// A batch was committed: refresh what is kept in memory, wake workers.
     fn committed(&self) -> impl Future<Output = ()> + Send {

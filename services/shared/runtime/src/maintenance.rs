@@ -33,18 +33,11 @@ pub(crate) async fn run(pool: PgPool, retention: Retention, shutdown: Cancellati
 }
 
 async fn round(pool: &PgPool, retention: &Retention) -> Result<(), Error> {
-    let held = sqlx::query_scalar!(
-        "SELECT runtime.maintain_outbox($1, $2)",
-        AHEAD_DAYS,
-        retention.outbox_days
-    )
-    .fetch_one(pool)
-    .await?;
+    let held = sqlx::query_scalar!("SELECT runtime.maintain_outbox($1, $2)", AHEAD_DAYS, retention.outbox_days)
+        .fetch_one(pool)
+        .await?;
     if let Some(days) = held.filter(|held| *held > 0) {
-        tracing::error!(
-            days,
-            "old days of the outbox hold unpublished events and are kept"
-        );
+        tracing::error!(days, "old days of the outbox hold unpublished events and are kept");
     }
     loop {
         let seen = sqlx::query!(

@@ -66,11 +66,7 @@ pub async fn append<F: Fact>(
     fact: &F,
     now: Timestamp,
 ) -> Result<Uuid, Error> {
-    if key.is_empty()
-        || key
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>'))
-    {
+    if key.is_empty() || key.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>')) {
         return Err(Error::SubjectKey(key.to_owned()));
     }
     let event_id = event_id(now);

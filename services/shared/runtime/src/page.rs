@@ -26,20 +26,14 @@ pub struct Page<C> {
 pub fn parse<C: DeserializeOwned>(page_size: i32, page_token: &str) -> Result<Page<C>, Problem> {
     let size = match i64::from(page_size) {
         negative if negative < 0 => {
-            return Err(
-                Problem::invalid("PAGE_SIZE_INVALID", "the page size is negative")
-                    .field("page_size", "must not be negative")
-                    .zh("每页条数不能为负"),
-            );
+            return Err(Problem::invalid("PAGE_SIZE_INVALID", "the page size is negative")
+                .field("page_size", "must not be negative")
+                .zh("每页条数不能为负"));
         }
         0 => DEFAULT_SIZE,
         size => size.min(MAX_SIZE),
     };
-    let after = if page_token.is_empty() {
-        None
-    } else {
-        Some(decode(page_token)?)
-    };
+    let after = if page_token.is_empty() { None } else { Some(decode(page_token)?) };
     Ok(Page { size, after })
 }
 
@@ -54,18 +48,11 @@ pub fn encode<C: Serialize>(last: &C) -> Result<String, Problem> {
 
 fn decode<C: DeserializeOwned>(token: &str) -> Result<C, Problem> {
     let json = URL_SAFE_NO_PAD.decode(token).ok();
-    json.and_then(|json| serde_json::from_slice(&json).ok())
-        .ok_or_else(|| {
-            Problem::invalid(
-                "PAGE_TOKEN_INVALID",
-                "the page token is not one of this list",
-            )
-            .field(
-                "page_token",
-                "must be the next_page_token of the page before",
-            )
+    json.and_then(|json| serde_json::from_slice(&json).ok()).ok_or_else(|| {
+        Problem::invalid("PAGE_TOKEN_INVALID", "the page token is not one of this list")
+            .field("page_token", "must be the next_page_token of the page before")
             .zh("分页标识无效")
-        })
+    })
 }
 
 #[cfg(test)]
@@ -76,13 +63,7 @@ mod tests {
     fn a_token_leads_to_where_the_page_before_ended() {
         let token = encode(&(7_i64, "b")).unwrap();
         let page: Page<(i64, String)> = parse(20, &token).unwrap();
-        assert_eq!(
-            page,
-            Page {
-                size: 20,
-                after: Some((7, "b".to_owned()))
-            }
-        );
+        assert_eq!(page, Page { size: 20, after: Some((7, "b".to_owned())) });
     }
 
     #[test]
@@ -93,18 +74,9 @@ mod tests {
 
     #[test]
     fn a_negative_size_and_a_foreign_token_are_refused() {
-        assert_eq!(
-            parse::<i64>(-1, "").unwrap_err().reason(),
-            "PAGE_SIZE_INVALID"
-        );
-        assert_eq!(
-            parse::<i64>(1, "?").unwrap_err().reason(),
-            "PAGE_TOKEN_INVALID"
-        );
+        assert_eq!(parse::<i64>(-1, "").unwrap_err().reason(), "PAGE_SIZE_INVALID");
+        assert_eq!(parse::<i64>(1, "?").unwrap_err().reason(), "PAGE_TOKEN_INVALID");
         let other = encode(&"text").unwrap();
-        assert_eq!(
-            parse::<i64>(1, &other).unwrap_err().reason(),
-            "PAGE_TOKEN_INVALID"
-        );
+        assert_eq!(parse::<i64>(1, &other).unwrap_err().reason(), "PAGE_TOKEN_INVALID");
     }
 }

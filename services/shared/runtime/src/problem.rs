@@ -75,8 +75,7 @@ impl Problem {
     pub fn internal(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let error = error.into();
         tracing::error!(error = %Chain(error.as_ref()), "a request failed");
-        Self::new(Code::Internal, "INTERNAL", "an internal error occurred")
-            .zh("系统内部错误，请稍后重试")
+        Self::new(Code::Internal, "INTERNAL", "an internal error occurred").zh("系统内部错误，请稍后重试")
     }
 
     /// Names a field of the request and what it must be.
@@ -123,14 +122,7 @@ impl StdError for Problem {}
 
 impl From<Problem> for Status {
     fn from(problem: Problem) -> Self {
-        let Content {
-            code,
-            reason,
-            message,
-            zh,
-            fields,
-            meta,
-        } = *problem.0;
+        let Content { code, reason, message, zh, fields, meta } = *problem.0;
         let mut details = ErrorDetails::with_error_info(reason, DOMAIN, meta);
         for (field, description) in fields {
             details.add_bad_request_violation(field, description);
@@ -147,19 +139,13 @@ impl From<sqlx::Error> for Problem {
         match transient(&error) {
             Some(Transient::Conflict) => {
                 tracing::warn!(error = %Chain(&error), "a request conflicted with another");
-                Self::aborted(
-                    "CONFLICT",
-                    "another request changed the same data; try again",
-                )
-                .zh("数据正被其他请求修改，请重试")
+                Self::aborted("CONFLICT", "another request changed the same data; try again")
+                    .zh("数据正被其他请求修改，请重试")
             }
             Some(Transient::Unreachable) => {
                 tracing::error!(error = %Chain(&error), "the database could not be used");
-                Self::unavailable(
-                    "DATABASE_UNAVAILABLE",
-                    "the service can't be used for the moment; try again",
-                )
-                .zh("服务暂不可用，请稍后重试")
+                Self::unavailable("DATABASE_UNAVAILABLE", "the service can't be used for the moment; try again")
+                    .zh("服务暂不可用，请稍后重试")
             }
             None => Self::internal(error),
         }
@@ -187,15 +173,12 @@ fn transient(error: &sqlx::Error) -> Option<Transient> {
             // serialization failure, deadlock, lock not available
             Some("40001" | "40P01" | "55P03") => Some(Transient::Conflict),
             // shutting down, crashed, starting up, too many connections, read-only after a failover, statement timeout
-            Some("57P01" | "57P02" | "57P03" | "53300" | "25006" | "57014") => {
-                Some(Transient::Unreachable)
-            }
+            Some("57P01" | "57P02" | "57P03" | "53300" | "25006" | "57014") => Some(Transient::Unreachable),
             _ => None,
         },
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed => Some(Transient::Unreachable),
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+            Some(Transient::Unreachable)
+        }
         _ => None,
     }
 }
@@ -229,34 +212,21 @@ mod tests {
         assert_eq!(status.code(), Code::InvalidArgument);
         let details = status.get_error_details();
         let info = details.error_info().unwrap();
-        assert_eq!(
-            (info.reason.as_str(), info.domain.as_str()),
-            ("AMOUNT_INVALID", "zhirong.cn")
-        );
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("AMOUNT_INVALID", "zhirong.cn"));
         assert_eq!(info.metadata.get("least_fen").unwrap(), "1");
-        assert_eq!(
-            details.bad_request().unwrap().field_violations[0].field,
-            "amount_fen"
-        );
-        assert_eq!(
-            details.localized_message().unwrap().message,
-            "金额必须大于零"
-        );
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, "amount_fen");
+        assert_eq!(details.localized_message().unwrap().message, "金额必须大于零");
     }
 
     #[test]
     fn internal_text_never_leaves() {
-        let status: Status =
-            Problem::from(sqlx::Error::Protocol("password=hunter2".to_owned())).into();
+        let status: Status = Problem::from(sqlx::Error::Protocol("password=hunter2".to_owned())).into();
         assert_eq!(status.code(), Code::Internal);
         assert!(!format!("{status:?}").contains("hunter2"));
     }
 
     #[test]
     fn a_pool_without_connections_is_worth_another_try() {
-        assert_eq!(
-            Problem::from(sqlx::Error::PoolTimedOut).code(),
-            Code::Unavailable
-        );
+        assert_eq!(Problem::from(sqlx::Error::PoolTimedOut).code(), Code::Unavailable);
     }
 }

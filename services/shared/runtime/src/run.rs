@@ -53,11 +53,7 @@ where
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            let code = if error.use_stderr() {
-                ExitCode::from(EXIT_CONFIG)
-            } else {
-                ExitCode::SUCCESS
-            };
+            let code = if error.use_stderr() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::SUCCESS };
             let _ = error.print();
             return code;
         }
@@ -85,9 +81,7 @@ where
     F: AsyncFnOnce(T, CancellationToken) -> Result<(), Error>,
 {
     let common = settings.common();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let telemetry = {
         let _inside = runtime.enter();
         telemetry::start(service, &common.telemetry)?
@@ -152,11 +146,7 @@ fn health(ops: &Ops) -> ExitCode {
     match ask(address) {
         Ok(answer) if answer.split_whitespace().nth(1) == Some("200") => ExitCode::SUCCESS,
         Ok(answer) => {
-            let _ = writeln!(
-                std::io::stderr(),
-                "{}",
-                answer.lines().last().unwrap_or("no answer")
-            );
+            let _ = writeln!(std::io::stderr(), "{}", answer.lines().last().unwrap_or("no answer"));
             ExitCode::FAILURE
         }
         Err(error) => {

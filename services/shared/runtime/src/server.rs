@@ -31,12 +31,8 @@ pub async fn listen(
     if !address_file.is_empty() {
         // written beside and renamed, so that nobody reads half an address
         let beside = format!("{address_file}.tmp");
-        tokio::fs::write(&beside, chosen.to_string())
-            .await
-            .map_err(wrong)?;
-        tokio::fs::rename(&beside, address_file)
-            .await
-            .map_err(wrong)?;
+        tokio::fs::write(&beside, chosen.to_string()).await.map_err(wrong)?;
+        tokio::fs::rename(&beside, address_file).await.map_err(wrong)?;
     }
     Ok((listener, chosen))
 }

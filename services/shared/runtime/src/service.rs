@@ -66,11 +66,7 @@ impl Service {
         if let Some(stream) = own_stream {
             streams::ensure(broker.jetstream(), stream, broker.replicas()).await?;
         }
-        let (wake, stop_relay, relay) = (
-            OutboxWake::default(),
-            CancellationToken::new(),
-            TaskTracker::new(),
-        );
+        let (wake, stop_relay, relay) = (OutboxWake::default(), CancellationToken::new(), TaskTracker::new());
         let task = Relay {
             source: format!("/zhirong/{name}"),
             own_stream,
@@ -81,11 +77,7 @@ impl Service {
             shutdown: stop_relay.clone(),
         };
         relay.spawn(task.run());
-        relay.spawn(maintenance::run(
-            pool.clone(),
-            common.retention.clone(),
-            stop_relay.clone(),
-        ));
+        relay.spawn(maintenance::run(pool.clone(), common.retention.clone(), stop_relay.clone()));
         Ok(Self {
             settings: common,
             pool,
@@ -170,22 +162,9 @@ impl Service {
     /// # Errors
     /// When a server can't listen or fails, a consumer is configured otherwise than needed, or a background task panicked.
     pub async fn serve(self, routes: Routes) -> Result<(), Error> {
-        let Self {
-            settings,
-            pool,
-            broker,
-            clock,
-            shutdown,
-            stop_consumers,
-            stop_relay,
-            relay,
-            ..
-        } = self;
+        let Self { settings, pool, broker, clock, shutdown, stop_consumers, stop_relay, relay, .. } = self;
         let readiness = Readiness::new(Some(pool.clone()), Some(broker));
-        let routes = routes.add_service(DeadLetterServiceServer::new(DeadLetters {
-            pool: pool.clone(),
-            clock,
-        }));
+        let routes = routes.add_service(DeadLetterServiceServer::new(DeadLetters { pool: pool.clone(), clock }));
 
         let consumers = TaskTracker::new();
         let mut attached = Vec::new();
@@ -197,11 +176,7 @@ impl Service {
         let ops = OpsServer::bind(&settings.ops, readiness.clone()).await?;
         let servers = TaskTracker::new();
         servers.spawn(grpc.follow(readiness.clone(), shutdown.clone()));
-        servers.spawn(watched(
-            "grpc",
-            failed.clone(),
-            grpc.serve(stop_servers.clone()),
-        ));
+        servers.spawn(watched("grpc", failed.clone(), grpc.serve(stop_servers.clone())));
         let stop_ops = CancellationToken::new();
         let ops_tasks = TaskTracker::new();
         ops_tasks.spawn(watched("ops", failed.clone(), ops.serve(stop_ops.clone())));
@@ -235,9 +210,7 @@ impl Service {
         stop_ops.cancel();
         end("ops", &ops_tasks, within(Duration::from_secs(1))).await;
         if failed.is_cancelled() {
-            return Err(Error::Server(
-                "a part of the service failed; see the log".to_owned(),
-            ));
+            return Err(Error::Server("a part of the service failed; see the log".to_owned()));
         }
         tracing::info!("stopped");
         Ok(())
@@ -248,21 +221,13 @@ impl Service {
 async fn end(group: &'static str, tasks: &TaskTracker, deadline: Instant) {
     tasks.close();
     if timeout_at(deadline, tasks.wait()).await.is_err() {
-        tracing::warn!(
-            group,
-            left = tasks.len(),
-            "did not end in time and is left behind"
-        );
+        tracing::warn!(group, left = tasks.len(), "did not end in time and is left behind");
     } else {
         tracing::debug!(group, "ended");
     }
 }
 
-async fn watched(
-    name: &'static str,
-    failed: CancellationToken,
-    server: impl Future<Output = Result<(), Error>>,
-) {
+async fn watched(name: &'static str, failed: CancellationToken, server: impl Future<Output = Result<(), Error>>) {
     if let Err(error) = server.await {
         tracing::error!(server = name, %error, "the server failed");
         failed.cancel();
@@ -271,11 +236,7 @@ async fn watched(
 
 async fn guarded(name: &'static str, failed: CancellationToken, task: Task) {
     use futures::FutureExt as _;
-    if std::panic::AssertUnwindSafe(task)
-        .catch_unwind()
-        .await
-        .is_err()
-    {
+    if std::panic::AssertUnwindSafe(task).catch_unwind().await.is_err() {
         tracing::error!(task = name, "a task panicked");
         failed.cancel();
     }

@@ -86,15 +86,9 @@ pub async fn ensure(
     replicas: usize,
 ) -> Result<jetstream::stream::Stream, Error> {
     let wanted = configuration(name, replicas)?;
-    let stream = context
-        .get_or_create_stream(wanted.clone())
-        .await
-        .map_err(Error::broker)?;
+    let stream = context.get_or_create_stream(wanted.clone()).await.map_err(Error::broker)?;
     match difference(&wanted, &stream.cached_info().config) {
-        Some(difference) => Err(Error::Mismatch {
-            what: format!("stream {name}"),
-            difference,
-        }),
+        Some(difference) => Err(Error::Mismatch { what: format!("stream {name}"), difference }),
         None => Ok(stream),
     }
 }

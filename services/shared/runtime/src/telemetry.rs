@@ -18,9 +18,7 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider},
 };
 use prometheus::{Encoder as _, Registry, TextEncoder};
-use tracing_subscriber::{
-    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
     Error,
@@ -42,33 +40,23 @@ pub struct Telemetry {
 /// # Errors
 /// [`Error::Config`] when the filter or the endpoint can't be used, or telemetry was started before.
 pub fn start(service: &'static str, settings: &Settings) -> Result<Telemetry, Error> {
-    let wrong = |what: &str, error: &dyn std::fmt::Display| {
-        Error::Config(format!("telemetry.{what}: {error}"))
-    };
+    let wrong = |what: &str, error: &dyn std::fmt::Display| Error::Config(format!("telemetry.{what}: {error}"));
     let filter = EnvFilter::try_new(&settings.filter).map_err(|error| wrong("filter", &error))?;
     let resource = Resource::builder().with_service_name(service).build();
     let endpoint = settings.otlp_endpoint.as_str();
     let export = !endpoint.is_empty();
 
     let registry = Registry::new();
-    let reader = opentelemetry_prometheus::exporter()
-        .with_registry(registry.clone())
-        .build();
+    let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build();
     let mut metrics = SdkMeterProvider::builder()
         .with_resource(resource.clone())
         .with_reader(reader.map_err(|error| wrong("metrics", &error))?);
     let (mut traces, mut logs) = (None, None);
     if export {
         let wrong = |error: opentelemetry_otlp::ExporterBuildError| wrong("otlp_endpoint", &error);
-        let exporter = opentelemetry_otlp::MetricExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .build();
+        let exporter = opentelemetry_otlp::MetricExporter::builder().with_tonic().with_endpoint(endpoint).build();
         metrics = metrics.with_periodic_exporter(exporter.map_err(wrong)?);
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .build();
+        let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build();
         #[expect(clippy::float_arithmetic, reason = "a share of traces, no money")]
         let share = f64::from(settings.trace_sample_ppm) / 1e6;
         let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(share)));
@@ -79,48 +67,30 @@ pub fn start(service: &'static str, settings: &Settings) -> Result<Telemetry, Er
                 .with_batch_exporter(exporter.map_err(wrong)?)
                 .build(),
         );
-        let exporter = opentelemetry_otlp::LogExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .build();
+        let exporter = opentelemetry_otlp::LogExporter::builder().with_tonic().with_endpoint(endpoint).build();
         logs = Some(
-            SdkLoggerProvider::builder()
-                .with_resource(resource)
-                .with_batch_exporter(exporter.map_err(wrong)?)
-                .build(),
+            SdkLoggerProvider::builder().with_resource(resource).with_batch_exporter(exporter.map_err(wrong)?).build(),
         );
     }
     let metrics = metrics.build();
 
     let output = match settings.log {
-        LogFormat::Json => tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .boxed(),
-        LogFormat::Text => tracing_subscriber::fmt::layer()
-            .compact()
-            .with_ansi(std::io::stdout().is_terminal())
-            .boxed(),
+        LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).boxed(),
+        LogFormat::Text => {
+            tracing_subscriber::fmt::layer().compact().with_ansi(std::io::stdout().is_terminal()).boxed()
+        }
     };
     tracing_subscriber::registry()
         .with(filter)
         .with(output)
-        .with(
-            traces.as_ref().map(|provider| {
-                tracing_opentelemetry::layer().with_tracer(provider.tracer("zhirong"))
-            }),
-        )
+        .with(traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("zhirong"))))
         .with(logs.as_ref().map(OpenTelemetryTracingBridge::new))
         .try_init()
         .map_err(|error| wrong("start", &error))?;
     global::set_meter_provider(metrics.clone());
     global::set_text_map_propagator(TraceContextPropagator::new());
     let _ = REGISTRY.set(registry);
-    Ok(Telemetry {
-        metrics,
-        traces,
-        logs,
-    })
+    Ok(Telemetry { metrics, traces, logs })
 }
 
 impl Telemetry {

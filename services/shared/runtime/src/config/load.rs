@@ -33,12 +33,7 @@ pub fn load_from<T: DeserializeOwned>(
         sources = sources.add_source(File::from(path).format(FileFormat::Toml));
     }
     sources
-        .add_source(
-            Environment::with_prefix("ZHIRONG")
-                .prefix_separator("__")
-                .separator("__")
-                .source(environment),
-        )
+        .add_source(Environment::with_prefix("ZHIRONG").prefix_separator("__").separator("__").source(environment))
         .build()
         .and_then(Config::try_deserialize)
         .map_err(|error| Error::Config(one_line(&error.to_string())))
@@ -85,11 +80,7 @@ fn with_sections(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut section = "";
     text.lines().map(move |line| {
         if let Some(name) = line.trim().strip_prefix('[') {
-            section = name
-                .trim_end_matches(']')
-                .split('.')
-                .next()
-                .unwrap_or_default();
+            section = name.trim_end_matches(']').split('.').next().unwrap_or_default();
         }
         (section, line)
     })
@@ -101,16 +92,11 @@ fn key_of(line: &str) -> Option<&str> {
 }
 
 /// Separates the common sections from a service's own.
-pub(super) fn split<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<(Value, Value), D::Error> {
+pub(super) fn split<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(Value, Value), D::Error> {
     let all = HashMap::<String, Value>::deserialize(deserializer)?;
-    let (common, own): (HashMap<_, _>, HashMap<_, _>) = all
-        .into_iter()
-        .partition(|(section, _)| SECTIONS.contains(&section.as_str()));
-    let table = |sections: HashMap<String, Value>| {
-        Value::new(None, ValueKind::Table(sections.into_iter().collect()))
-    };
+    let (common, own): (HashMap<_, _>, HashMap<_, _>) =
+        all.into_iter().partition(|(section, _)| SECTIONS.contains(&section.as_str()));
+    let table = |sections: HashMap<String, Value>| Value::new(None, ValueKind::Table(sections.into_iter().collect()));
     Ok((table(common), table(own)))
 }
 
@@ -126,7 +112,8 @@ mod tests {
     use super::*;
     use crate::config::Settings;
 
-    const OWN: &str = "# Where this service listens.\n[grpc]\nlisten = \"127.0.0.1:7104\"\n\n[sms]\n# Tries.\nattempts = 3\n";
+    const OWN: &str =
+        "# Where this service listens.\n[grpc]\nlisten = \"127.0.0.1:7104\"\n\n[sms]\n# Tries.\nattempts = 3\n";
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -141,12 +128,7 @@ mod tests {
     }
 
     fn environment(pairs: &[(&str, &str)]) -> Option<HashMap<String, String>> {
-        Some(
-            pairs
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
+        Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
     }
 
     fn with_file(text: &str, pairs: &[(&str, &str)]) -> Result<Settings<Own>, Error> {
@@ -158,23 +140,13 @@ mod tests {
     #[test]
     fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
         let text = "[sms]\nattempts = 4\n[grpc]\nlisten = \"127.0.0.1:1\"\n[database]\nmax_connections = 7\n";
-        let settings = with_file(
-            text,
-            &[
-                ("ZHIRONG__SMS__ATTEMPTS", "5"),
-                ("ZHIRONG__DATABASE__URL", "12345"),
-                ("OTHER__X", "1"),
-            ],
-        )
-        .unwrap();
+        let settings =
+            with_file(text, &[("ZHIRONG__SMS__ATTEMPTS", "5"), ("ZHIRONG__DATABASE__URL", "12345"), ("OTHER__X", "1")])
+                .unwrap();
         assert_eq!(settings.own.sms.attempts, 5);
         assert_eq!(settings.common.grpc.listen.port(), 1);
         assert_eq!(settings.common.database.max_connections, 7);
-        assert_eq!(
-            settings.common.database.url.expose_secret(),
-            "12345",
-            "a text of digits stays a text"
-        );
+        assert_eq!(settings.common.database.url.expose_secret(), "12345", "a text of digits stays a text");
         assert_eq!(settings.common.nats.replicas, 1);
     }
 
@@ -196,9 +168,7 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_refused_with_its_key_in_one_line() {
-        let error = with_file("", &[("ZHIRONG__DATABASE__MAX_CONNECTIONS", "many")])
-            .unwrap_err()
-            .to_string();
+        let error = with_file("", &[("ZHIRONG__DATABASE__MAX_CONNECTIONS", "many")]).unwrap_err().to_string();
         assert!(error.contains("many") && !error.contains('\n'), "{error}");
     }
 
@@ -213,19 +183,13 @@ mod tests {
 
     #[test]
     fn a_secret_never_prints_and_may_come_from_a_file() {
-        let settings = with_file(
-            "",
-            &[("ZHIRONG__DATABASE__URL", "postgres://u:hunter2@h/d")],
-        )
-        .unwrap();
+        let settings = with_file("", &[("ZHIRONG__DATABASE__URL", "postgres://u:hunter2@h/d")]).unwrap();
         assert!(!format!("{settings:?}").contains("hunter2"));
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "from-file\n").unwrap();
         let path = file.path().display().to_string();
         let secret = crate::config::read_secret(&settings.common.database.url, &path).unwrap();
         assert_eq!(secret.expose_secret(), "from-file");
-        assert!(
-            crate::config::read_secret(&settings.common.database.url, "/no/such/file").is_err()
-        );
+        assert!(crate::config::read_secret(&settings.common.database.url, "/no/such/file").is_err());
     }
 }

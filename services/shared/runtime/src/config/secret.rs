@@ -12,8 +12,8 @@ pub fn read_secret(value: &SecretString, file: &str) -> Result<SecretString, Err
     if file.is_empty() {
         return Ok(SecretString::from(value.expose_secret().to_owned()));
     }
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Error::Config(format!("the secret file {file}: {error}")))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|error| Error::Config(format!("the secret file {file}: {error}")))?;
     let secret = text.lines().next().unwrap_or_default().trim();
     if secret.is_empty() {
         return Err(Error::Config(format!("the secret file {file} is empty")));

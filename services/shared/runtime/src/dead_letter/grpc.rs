@@ -8,9 +8,9 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::Clock;
 use zhirong_proto::ops::v1::{
-    self as proto, DeadLetterState, GetDeadLetterRequest, GetDeadLetterResponse,
-    ListDeadLettersRequest, ListDeadLettersResponse, ReplayDeadLetterRequest,
-    ReplayDeadLetterResponse, dead_letter_service_server::DeadLetterService,
+    self as proto, DeadLetterState, GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest,
+    ListDeadLettersResponse, ReplayDeadLetterRequest, ReplayDeadLetterResponse,
+    dead_letter_service_server::DeadLetterService,
 };
 
 use super::{DeadLetter, State};
@@ -42,19 +42,14 @@ impl DeadLetterService for DeadLetters {
             DeadLetterState::Resolved => Some(State::Resolved),
         };
         let page = page::parse(request.page_size, &request.page_token)?;
-        let letters = super::list(&self.pool, state, &page)
-            .await
-            .map_err(Problem::from)?;
+        let letters = super::list(&self.pool, state, &page).await.map_err(Problem::from)?;
         let full = usize::try_from(page.size).is_ok_and(|size| letters.len() >= size);
         let next_page_token = match letters.last().filter(|_| full) {
             Some(last) => page::encode(&last.cursor())?,
             None => String::new(),
         };
         let dead_letters = letters.into_iter().map(to_proto).collect();
-        Ok(Response::new(ListDeadLettersResponse {
-            dead_letters,
-            next_page_token,
-        }))
+        Ok(Response::new(ListDeadLettersResponse { dead_letters, next_page_token }))
     }
 
     async fn get_dead_letter(
@@ -64,13 +59,8 @@ impl DeadLetterService for DeadLetters {
         operator(&request)?;
         let id = parse_id(&request.get_ref().dead_letter_id)?;
         let mut connection = self.pool.acquire().await.map_err(Problem::from)?;
-        let letter = super::show(&mut connection, id)
-            .await
-            .map_err(Problem::from)?
-            .ok_or_else(unknown)?;
-        Ok(Response::new(GetDeadLetterResponse {
-            dead_letter: Some(to_proto(letter)),
-        }))
+        let letter = super::show(&mut connection, id).await.map_err(Problem::from)?.ok_or_else(unknown)?;
+        Ok(Response::new(GetDeadLetterResponse { dead_letter: Some(to_proto(letter)) }))
     }
 
     async fn replay_dead_letter(
@@ -78,9 +68,7 @@ impl DeadLetterService for DeadLetters {
         request: Request<ReplayDeadLetterRequest>,
     ) -> Result<Response<ReplayDeadLetterResponse>, Status> {
         let caller = operator(&request)?;
-        Ok(Response::new(
-            self.replay(&caller, &request.into_inner()).await?,
-        ))
+        Ok(Response::new(self.replay(&caller, &request.into_inner()).await?))
     }
 }
 
@@ -92,25 +80,15 @@ impl DeadLetters {
     ) -> Result<ReplayDeadLetterResponse, Problem> {
         let id = parse_id(&request.dead_letter_id)?;
         let mut tx = self.pool.begin().await?;
-        let claim = idempotency::claim(
-            &mut tx,
-            caller,
-            "ReplayDeadLetter",
-            &request.request_id,
-            request,
-            self.clock.now(),
-        )
-        .await?;
+        let claim =
+            idempotency::claim(&mut tx, caller, "ReplayDeadLetter", &request.request_id, request, self.clock.now())
+                .await?;
         let slot = match claim {
             Claim::Replay(response) => return Ok(response),
             Claim::Fresh(slot) => slot,
         };
-        let letter = super::request_replay(&mut tx, id)
-            .await?
-            .ok_or_else(unknown)?;
-        let response = ReplayDeadLetterResponse {
-            dead_letter: Some(to_proto(letter)),
-        };
+        let letter = super::request_replay(&mut tx, id).await?.ok_or_else(unknown)?;
+        let response = ReplayDeadLetterResponse { dead_letter: Some(to_proto(letter)) };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;
         Ok(response)
@@ -125,12 +103,9 @@ fn operator<T>(request: &Request<T>) -> Result<Caller, Problem> {
 
 fn parse_id(text: &str) -> Result<Uuid, Problem> {
     Uuid::try_parse(text).map_err(|_| {
-        Problem::invalid(
-            "DEAD_LETTER_ID_INVALID",
-            "the dead letter's id is not a UUID",
-        )
-        .field("dead_letter_id", "must be a UUID")
-        .zh("死信编号无效")
+        Problem::invalid("DEAD_LETTER_ID_INVALID", "the dead letter's id is not a UUID")
+            .field("dead_letter_id", "must be a UUID")
+            .zh("死信编号无效")
     })
 }
 

@@ -45,27 +45,12 @@ impl Item {
         (stream, sequence): (String, u64),
         attempt: u64,
     ) -> Self {
-        let delivery = Delivery::read(
-            subject.clone(),
-            headers.clone(),
-            &payload,
-            (stream.clone(), sequence),
-            attempt,
-        );
+        let delivery = Delivery::read(subject.clone(), headers.clone(), &payload, (stream.clone(), sequence), attempt);
         let key = match &delivery {
             Ok(delivery) => storable(&delivery.id),
             Err(_) => format!("{stream}@{sequence}"),
         };
-        Self {
-            key,
-            subject,
-            headers,
-            payload,
-            stream,
-            stream_sequence: sequence,
-            attempt,
-            delivery,
-        }
+        Self { key, subject, headers, payload, stream, stream_sequence: sequence, attempt, delivery }
     }
 }
 
@@ -89,9 +74,7 @@ pub(super) async fn apply<H: Handler>(
     handler: &H,
     items: &[Item],
 ) -> Result<Vec<Verdict>, sqlx::Error> {
-    let suspicious = items
-        .iter()
-        .any(|item| item.attempt > 1 || item.delivery.is_err());
+    let suspicious = items.iter().any(|item| item.attempt > 1 || item.delivery.is_err());
     if !suspicious && let Some(verdicts) = attempt(pool, consumer, handler, items, false).await? {
         return Ok(verdicts);
     }
@@ -119,9 +102,7 @@ async fn attempt<H: Handler>(
             None if !fresh.contains(&item.key) => Verdict::Duplicate,
             None if savepoints => one(&mut tx, consumer, handler, item).await?,
             None => match &item.delivery {
-                Ok(delivery) if guarded(handler, &mut tx, delivery).await.is_ok() => {
-                    Verdict::Applied
-                }
+                Ok(delivery) if guarded(handler, &mut tx, delivery).await.is_ok() => Verdict::Applied,
                 _ => {
                     tx.rollback().await?;
                     return Ok(None);
@@ -140,17 +121,8 @@ async fn attempt<H: Handler>(
 
 /// Writes the ids down and returns those that are new. In order of id, so that two replicas with the same messages wait
 /// for each other instead of dead-locking.
-async fn claim(
-    tx: &mut PgConnection,
-    consumer: &str,
-    items: &[Item],
-) -> Result<BTreeSet<String>, sqlx::Error> {
-    let keys: Vec<String> = items
-        .iter()
-        .map(|item| item.key.clone())
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+async fn claim(tx: &mut PgConnection, consumer: &str, items: &[Item]) -> Result<BTreeSet<String>, sqlx::Error> {
+    let keys: Vec<String> = items.iter().map(|item| item.key.clone()).collect::<BTreeSet<_>>().into_iter().collect();
     let fresh = sqlx::query_scalar!(
         "INSERT INTO runtime.inbox (consumer, event_id)
          SELECT $1, key FROM unnest($2::text[]) WITH ORDINALITY AS k (key, place) ORDER BY place
@@ -164,24 +136,16 @@ async fn claim(
 }
 
 /// Takes the ids out again of what is to come again.
-async fn release(
-    tx: &mut PgConnection,
-    consumer: &str,
-    decided: &HashMap<&str, Verdict>,
-) -> Result<(), sqlx::Error> {
+async fn release(tx: &mut PgConnection, consumer: &str, decided: &HashMap<&str, Verdict>) -> Result<(), sqlx::Error> {
     let again: Vec<String> = decided
         .iter()
         .filter(|(_, verdict)| matches!(verdict, Verdict::Again(_)))
         .map(|(key, _)| (*key).to_owned())
         .collect();
     if !again.is_empty() {
-        sqlx::query!(
-            "DELETE FROM runtime.inbox WHERE consumer = $1 AND event_id = ANY($2)",
-            consumer,
-            &again
-        )
-        .execute(tx)
-        .await?;
+        sqlx::query!("DELETE FROM runtime.inbox WHERE consumer = $1 AND event_id = ANY($2)", consumer, &again)
+            .execute(tx)
+            .await?;
     }
     Ok(())
 }
@@ -205,17 +169,12 @@ async fn one<H: Handler>(
             match outcome {
                 Ok(()) => return Ok(Verdict::Applied),
                 Err(Refusal::Rejected(Rejection::Poison(reason))) => reason,
-                Err(refusal @ Refusal::Panicked(_)) if item.attempt >= PANICS_ALLOWED => {
-                    refusal.to_string()
-                }
+                Err(refusal @ Refusal::Panicked(_)) if item.attempt >= PANICS_ALLOWED => refusal.to_string(),
                 Err(again) => return Ok(Verdict::Again(again.to_string())),
             }
         }
     };
-    let (event_id, event_type) = item
-        .delivery
-        .as_ref()
-        .map_or(("", ""), |delivery| (&delivery.id, &delivery.ce_type));
+    let (event_id, event_type) = item.delivery.as_ref().map_or(("", ""), |delivery| (&delivery.id, &delivery.ce_type));
     let letter = Letter {
         consumer,
         event_id,
@@ -247,10 +206,7 @@ pub(super) async fn guarded<H: Handler>(
     delivery: &Delivery,
 ) -> Result<(), Refusal> {
     let span = telemetry::trace::event_span(delivery);
-    let outcome = AssertUnwindSafe(async { handler.handle(tx, delivery).await })
-        .catch_unwind()
-        .instrument(span)
-        .await;
+    let outcome = AssertUnwindSafe(async { handler.handle(tx, delivery).await }).catch_unwind().instrument(span).await;
     match outcome {
         Ok(outcome) => outcome.map_err(Refusal::Rejected),
         Err(panic) => Err(Refusal::Panicked(words(panic.as_ref()))),
@@ -259,6 +215,5 @@ pub(super) async fn guarded<H: Handler>(
 
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a word".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
 }

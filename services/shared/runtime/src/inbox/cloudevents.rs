@@ -26,24 +26,17 @@ pub(super) struct Envelope {
 
 /// Reads a message, or says why it is no CloudEvent.
 pub(super) fn read(headers: &Headers, payload: &Bytes) -> Result<Envelope, String> {
-    let content_type = headers
-        .get("content-type")
-        .or_else(|| headers.get("ce-datacontenttype"));
+    let content_type = headers.get("content-type").or_else(|| headers.get("ce-datacontenttype"));
     match content_type.map(|content_type| media_type(content_type)) {
         Some(mode) if mode == "application/cloudevents+json" => structured(payload),
-        Some(mode) if mode.starts_with("application/cloudevents") => {
-            Err(format!("{mode} is not supported"))
-        }
+        Some(mode) if mode.starts_with("application/cloudevents") => Err(format!("{mode} is not supported")),
         media => binary(headers, media.as_deref(), payload),
     }
 }
 
 fn binary(headers: &Headers, media: Option<&str>, payload: &Bytes) -> Result<Envelope, String> {
     let attribute = |name: &str| {
-        headers
-            .get(name)
-            .map(|value| percent_decode(value).into_owned())
-            .filter(|value| !value.is_empty())
+        headers.get(name).map(|value| percent_decode(value).into_owned()).filter(|value| !value.is_empty())
     };
     check_version(attribute("ce-specversion").as_deref())?;
     Ok(Envelope {
@@ -81,21 +74,14 @@ fn structured(payload: &Bytes) -> Result<Envelope, String> {
             return Err("the structured CloudEvent has data and data_base64".to_owned());
         }
         (Some(json), None) => Bytes::copy_from_slice(json.get().as_bytes()),
-        (None, Some(text)) => STANDARD
-            .decode(text)
-            .map_err(|error| format!("data_base64 does not decode: {error}"))?
-            .into(),
+        (None, Some(text)) => {
+            STANDARD.decode(text).map_err(|error| format!("data_base64 does not decode: {error}"))?.into()
+        }
         (None, None) => Bytes::new(),
     };
-    let media = event
-        .datacontenttype
-        .as_deref()
-        .map_or(Cow::Borrowed("application/json"), media_type);
+    let media = event.datacontenttype.as_deref().map_or(Cow::Borrowed("application/json"), media_type);
     Ok(Envelope {
-        id: event
-            .id
-            .filter(|id| !id.is_empty())
-            .ok_or("the attribute id is missing")?,
+        id: event.id.filter(|id| !id.is_empty()).ok_or("the attribute id is missing")?,
         source: event.source.unwrap_or_default(),
         ce_type: event.ce_type.unwrap_or_default(),
         about: event.subject,
@@ -116,11 +102,7 @@ fn check_version(version: Option<&str>) -> Result<(), String> {
 /// Without parameters, in lower case.
 fn media_type(content_type: &str) -> Cow<'_, str> {
     let bare = content_type.split(';').next().unwrap_or_default().trim();
-    if bare.chars().any(|c| c.is_ascii_uppercase()) {
-        bare.to_ascii_lowercase().into()
-    } else {
-        bare.into()
-    }
+    if bare.chars().any(|c| c.is_ascii_uppercase()) { bare.to_ascii_lowercase().into() } else { bare.into() }
 }
 
 /// Header values carry printable ASCII; the rest, a blank, a quote and the percent sign are escaped.
@@ -145,9 +127,8 @@ pub(crate) fn percent_decode(value: &str) -> Cow<'_, str> {
     let mut rest = value.as_bytes();
     while let Some((byte, tail)) = rest.split_first() {
         let escaped = (*byte == b'%').then(|| tail.get(..2)).flatten();
-        let escaped = escaped
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .filter(|digits| !digits.starts_with('+'));
+        let escaped =
+            escaped.and_then(|digits| std::str::from_utf8(digits).ok()).filter(|digits| !digits.starts_with('+'));
         match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(value) => {
                 decoded.push(value);
@@ -167,10 +148,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> Headers {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]
@@ -195,27 +173,19 @@ mod tests {
         .unwrap();
         let from_body = read(
             &headers(&[("content-type", "application/cloudevents+json")]),
-            &Bytes::from_static("{\"specversion\":\"1.0\",\"id\":\"7\",\"type\":\"t\",\"source\":\"莲\",\"data\":{\"a\":1}}".as_bytes()),
+            &Bytes::from_static(
+                "{\"specversion\":\"1.0\",\"id\":\"7\",\"type\":\"t\",\"source\":\"莲\",\"data\":{\"a\":1}}".as_bytes(),
+            ),
         )
         .unwrap();
         assert_eq!(format!("{from_headers:?}"), format!("{from_body:?}"));
-        assert_eq!(
-            (from_body.source.as_str(), from_body.content_type),
-            ("莲", ContentType::Json)
-        );
+        assert_eq!((from_body.source.as_str(), from_body.content_type), ("莲", ContentType::Json));
     }
 
     #[test]
     fn an_event_without_id_or_of_another_version_is_refused() {
-        assert_eq!(
-            read(&headers(&[("ce-type", "t")]), &Bytes::new()).unwrap_err(),
-            "the header ce-id is missing"
-        );
-        let error = read(
-            &headers(&[("ce-id", "1"), ("ce-specversion", "0.3")]),
-            &Bytes::new(),
-        )
-        .unwrap_err();
+        assert_eq!(read(&headers(&[("ce-type", "t")]), &Bytes::new()).unwrap_err(), "the header ce-id is missing");
+        let error = read(&headers(&[("ce-id", "1"), ("ce-specversion", "0.3")]), &Bytes::new()).unwrap_err();
         assert_eq!(error, "CloudEvents 0.3 is not supported");
     }
 }

@@ -46,16 +46,9 @@ type Received = (jetstream::Message, Item);
 
 impl<H: Handler> Consumer<H> {
     /// Creates stream and consumer when they are missing, and checks how they are configured.
-    pub(crate) async fn attach(
-        &self,
-    ) -> Result<jetstream::consumer::Consumer<pull::Config>, Error> {
-        let Subscription {
-            durable,
-            stream,
-            subjects,
-        } = self.subscription;
-        let stream =
-            streams::ensure(self.broker.jetstream(), stream, self.broker.replicas()).await?;
+    pub(crate) async fn attach(&self) -> Result<jetstream::consumer::Consumer<pull::Config>, Error> {
+        let Subscription { durable, stream, subjects } = self.subscription;
+        let stream = streams::ensure(self.broker.jetstream(), stream, self.broker.replicas()).await?;
         let wanted = pull::Config {
             durable_name: Some(durable.to_owned()),
             deliver_policy: DeliverPolicy::All,
@@ -63,16 +56,10 @@ impl<H: Handler> Consumer<H> {
             ack_wait: Duration::from_secs(self.settings.ack_wait_s),
             max_deliver: -1,
             max_ack_pending: self.settings.max_ack_pending,
-            filter_subjects: subjects
-                .iter()
-                .map(|subject| (*subject).to_owned())
-                .collect(),
+            filter_subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
             ..pull::Config::default()
         };
-        let consumer = stream
-            .get_or_create_consumer(durable, wanted.clone())
-            .await
-            .map_err(Error::broker)?;
+        let consumer = stream.get_or_create_consumer(durable, wanted.clone()).await.map_err(Error::broker)?;
         let found = &consumer.cached_info().config;
         // one filter comes back in the field of its own
         let mut filters = found.filter_subjects.clone();
@@ -95,10 +82,7 @@ impl<H: Handler> Consumer<H> {
         );
         if found != wanted {
             let difference = format!("it is {found:?}, must be {wanted:?}");
-            return Err(Error::Mismatch {
-                what: format!("consumer {durable}"),
-                difference,
-            });
+            return Err(Error::Mismatch { what: format!("consumer {durable}"), difference });
         }
         Ok(consumer)
     }
@@ -172,15 +156,9 @@ impl<H: Handler> Consumer<H> {
         let durable = self.subscription.durable;
         let started = std::time::Instant::now();
         let (messages, items): (Vec<_>, Vec<_>) = received.into_iter().unzip();
-        let pending = messages
-            .last()
-            .and_then(|message| message.info().ok())
-            .map_or(0, |info| info.pending);
+        let pending = messages.last().and_then(|message| message.info().ok()).map_or(0, |info| info.pending);
         let outcome = {
-            let work = timeout(
-                PATIENCE,
-                batch::apply(&self.pool, durable, &self.handler, &items),
-            );
+            let work = timeout(PATIENCE, batch::apply(&self.pool, durable, &self.handler, &items));
             tokio::pin!(work);
             // tells the broker of long work before it delivers again
             let mut progress = interval(Duration::from_secs(self.settings.ack_wait_s.max(3)) / 3);
@@ -285,18 +263,9 @@ fn receive(message: jetstream::Message) -> Result<Received, Error> {
     let mut headers = BTreeMap::new();
     for (name, values) in message.headers.iter().flat_map(|headers| headers.iter()) {
         if let Some(value) = values.last() {
-            headers.insert(
-                name.to_string().to_ascii_lowercase(),
-                value.as_str().replace('\0', ""),
-            );
+            headers.insert(name.to_string().to_ascii_lowercase(), value.as_str().replace('\0', ""));
         }
     }
-    let item = Item::new(
-        message.subject.to_string(),
-        headers,
-        message.payload.clone(),
-        place,
-        attempt,
-    );
+    let item = Item::new(message.subject.to_string(), headers, message.payload.clone(), place, attempt);
     Ok((message, item))
 }

@@ -50,11 +50,7 @@ pub(super) fn storable(text: &str) -> String {
 }
 
 /// Handles the dead letters whose replay was asked for, each in its own savepoint. Returns how many were looked at.
-pub(super) async fn replay<H: Handler>(
-    pool: &PgPool,
-    consumer: &str,
-    handler: &H,
-) -> Result<usize, Error> {
+pub(super) async fn replay<H: Handler>(pool: &PgPool, consumer: &str, handler: &H) -> Result<usize, Error> {
     let waiting = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM runtime.dead_letter WHERE consumer = $1 AND replay_requested_at IS NOT NULL) AS "waiting!""#,
         consumer
@@ -75,10 +71,7 @@ pub(super) async fn replay<H: Handler>(
     .await?;
     let looked_at = letters.len();
     for letter in letters {
-        let sequence = (
-            letter.stream,
-            u64::try_from(letter.stream_sequence).unwrap_or_default(),
-        );
+        let sequence = (letter.stream, u64::try_from(letter.stream_sequence).unwrap_or_default());
         let payload = Bytes::from(letter.payload);
         let reason = match Delivery::read(letter.subject, letter.headers.0, &payload, sequence, 0) {
             Err(reason) => Some(reason),
@@ -102,11 +95,7 @@ pub(super) async fn replay<H: Handler>(
     Ok(looked_at)
 }
 
-async fn settle(
-    tx: &mut PgConnection,
-    id: Uuid,
-    reason: Option<String>,
-) -> Result<(), sqlx::Error> {
+async fn settle(tx: &mut PgConnection, id: Uuid, reason: Option<String>) -> Result<(), sqlx::Error> {
     tracing::info!(dead_letter_id = %id, resolved = reason.is_none(), "a dead letter was handled again");
     let resolved = reason.is_none();
     sqlx::query!(

@@ -26,16 +26,10 @@ impl ContentType {
     /// By media type; without one by the look of the payload, because a protobuf message of ours never begins with a brace.
     pub(super) fn of(media: Option<&str>, payload: &[u8]) -> Self {
         match media {
-            Some(
-                "application/protobuf"
-                | "application/x-protobuf"
-                | "application/vnd.google.protobuf",
-            ) => Self::Protobuf,
-            Some(json)
-                if json == "application/json" || json == "text/json" || json.ends_with("+json") =>
-            {
-                Self::Json
+            Some("application/protobuf" | "application/x-protobuf" | "application/vnd.google.protobuf") => {
+                Self::Protobuf
             }
+            Some(json) if json == "application/json" || json == "text/json" || json.ends_with("+json") => Self::Json,
             Some(other) => Self::Other(other.to_owned()),
             None if payload.first() == Some(&b'{') => Self::Json,
             None => Self::Protobuf,
@@ -81,15 +75,8 @@ impl Delivery {
         (stream, stream_sequence): (String, u64),
         attempt: u64,
     ) -> Result<Self, String> {
-        let Envelope {
-            id,
-            source,
-            ce_type,
-            about,
-            time,
-            content_type,
-            payload,
-        } = cloudevents::read(&headers, payload)?;
+        let Envelope { id, source, ce_type, about, time, content_type, payload } =
+            cloudevents::read(&headers, payload)?;
         let time = time.and_then(|time| time.parse().ok());
         Ok(Self {
             id,
@@ -113,11 +100,7 @@ impl Delivery {
     /// [`Rejection::Poison`] when the event has another type or does not parse.
     pub fn decode<F: Fact>(&self) -> Result<F, Rejection> {
         if self.ce_type != F::TYPE {
-            return Err(Rejection::Poison(format!(
-                "the type is {}, not {}",
-                self.ce_type,
-                F::TYPE
-            )));
+            return Err(Rejection::Poison(format!("the type is {}, not {}", self.ce_type, F::TYPE)));
         }
         self.decode_with(json::read_fact::<F>)
     }
@@ -141,9 +124,7 @@ impl Delivery {
         from_json: impl FnOnce(&[u8]) -> Result<M, String>,
     ) -> Result<M, Rejection> {
         match &self.content_type {
-            ContentType::Protobuf => {
-                M::decode(self.payload.clone()).map_err(|error| error.to_string())
-            }
+            ContentType::Protobuf => M::decode(self.payload.clone()).map_err(|error| error.to_string()),
             ContentType::Json => from_json(&self.payload),
             ContentType::Other(media) => Err(format!("{media} is not understood")),
         }

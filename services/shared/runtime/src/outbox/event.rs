@@ -22,10 +22,7 @@ pub(crate) struct Event {
 }
 
 /// The oldest unpublished rows. Rows commit out of order, so nothing is ever skipped by a cursor.
-pub(crate) async fn unpublished(
-    connection: &mut PgConnection,
-    limit: i64,
-) -> Result<Vec<Event>, Error> {
+pub(crate) async fn unpublished(connection: &mut PgConnection, limit: i64) -> Result<Vec<Event>, Error> {
     let rows = sqlx::query!(
         r#"SELECT created_on AS "created_on: jiff_sqlx::Date", event_id, stream, subject, event_type, aggregate_id,
                aggregate_version, occurred_at AS "occurred_at: jiff_sqlx::Timestamp", trace_parent, payload

@@ -19,29 +19,18 @@ pub(crate) fn epoch(info: &Info) -> String {
 
 /// The streams that this database has published to.
 pub(super) async fn published_streams(connection: &mut PgConnection) -> Result<Vec<String>, Error> {
-    Ok(
-        sqlx::query_scalar!("SELECT stream FROM runtime.stream_mark")
-            .fetch_all(connection)
-            .await?,
-    )
+    Ok(sqlx::query_scalar!("SELECT stream FROM runtime.stream_mark").fetch_all(connection).await?)
 }
 
 /// Compares a stream with what was acknowledged and makes unpublished what it lost: everything if it is new, what lies
 /// above its last sequence if it was set back. Returns its epoch.
-pub(super) async fn compare(
-    connection: &mut PgConnection,
-    broker: &Broker,
-    stream: &str,
-) -> Result<String, Error> {
+pub(super) async fn compare(connection: &mut PgConnection, broker: &Broker, stream: &str) -> Result<String, Error> {
     let found = streams::ensure(broker.jetstream(), stream, broker.replicas()).await?;
     let info = found.get_info().await.map_err(Error::broker)?;
     let epoch = epoch(&info);
-    let mark = sqlx::query!(
-        "SELECT epoch, sequence FROM runtime.stream_mark WHERE stream = $1",
-        stream
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
+    let mark = sqlx::query!("SELECT epoch, sequence FROM runtime.stream_mark WHERE stream = $1", stream)
+        .fetch_optional(&mut *connection)
+        .await?;
     let last = i64::try_from(info.state.last_sequence).unwrap_or(i64::MAX);
     match mark {
         Some(mark) if mark.epoch != epoch => {
@@ -85,38 +74,19 @@ pub(super) async fn lost_above(
     .await?;
     tx.commit().await?;
     telemetry::metrics::get().republished(stream, lost);
-    tracing::error!(
-        stream,
-        lost,
-        why,
-        "the broker lost events; they are published again"
-    );
+    tracing::error!(stream, lost, why, "the broker lost events; they are published again");
     Ok(())
 }
 
 /// Searches a stream for holes: sequences it says it lost, and a beginning cut off before its time. Returns how many
 /// events are published again.
-pub(super) async fn fill_holes(
-    connection: &mut PgConnection,
-    broker: &Broker,
-    stream: &str,
-) -> Result<u64, Error> {
+pub(super) async fn fill_holes(connection: &mut PgConnection, broker: &Broker, stream: &str) -> Result<u64, Error> {
     let found = streams::ensure(broker.jetstream(), stream, broker.replicas()).await?;
-    let listed = found
-        .info_builder()
-        .with_deleted(true)
-        .fetch()
-        .await
-        .map_err(Error::broker)?;
+    let listed = found.info_builder().with_deleted(true).fetch().await.map_err(Error::broker)?;
     let epoch = epoch(&listed.info);
     let state = &listed.info.state;
     let first = i64::try_from(state.first_sequence).unwrap_or(i64::MAX);
-    let holes: Vec<i64> = state
-        .deleted
-        .iter()
-        .flatten()
-        .filter_map(|sequence| i64::try_from(*sequence).ok())
-        .collect();
+    let holes: Vec<i64> = state.deleted.iter().flatten().filter_map(|sequence| i64::try_from(*sequence).ok()).collect();
     let filled = sqlx::query!(
         "UPDATE runtime.outbox SET published_at = NULL, stream_epoch = NULL, stream_sequence = NULL
          WHERE stream = $1 AND stream_epoch = $2
@@ -132,11 +102,7 @@ pub(super) async fn fill_holes(
     .rows_affected();
     if filled > 0 {
         telemetry::metrics::get().republished(stream, filled);
-        tracing::error!(
-            stream,
-            filled,
-            "the stream has holes; their events are published again"
-        );
+        tracing::error!(stream, filled, "the stream has holes; their events are published again");
     }
     Ok(filled)
 }

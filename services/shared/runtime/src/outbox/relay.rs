@@ -69,10 +69,7 @@ impl Relay {
 
     async fn lead(&self) -> Result<(), Error> {
         let own = [
-            (
-                "statement_timeout",
-                recovery::STATEMENT_TIMEOUT.as_millis().to_string(),
-            ),
+            ("statement_timeout", recovery::STATEMENT_TIMEOUT.as_millis().to_string()),
             // a mark that a crash takes back is only published once more
             ("synchronous_commit", "off".to_owned()),
         ];
@@ -104,15 +101,10 @@ impl Relay {
                 continue;
             }
             // a connection that hangs is given up, and with it the lock
-            timeout(
-                recovery::STATEMENT_TIMEOUT,
-                self.look_after(&mut connection, &mut watch),
-            )
-            .await
-            .map_err(Error::broker)??;
-            let published = timeout(STEP, self.publish(&mut connection, &mut watch))
+            timeout(recovery::STATEMENT_TIMEOUT, self.look_after(&mut connection, &mut watch))
                 .await
                 .map_err(Error::broker)??;
+            let published = timeout(STEP, self.publish(&mut connection, &mut watch)).await.map_err(Error::broker)??;
             if published > 0 {
                 pause = ms(self.settings.poll_min_ms);
             }
@@ -132,29 +124,19 @@ impl Relay {
     }
 
     async fn acquire(&self, connection: &mut PgConnection) -> Result<bool, Error> {
-        let got = sqlx::query_scalar!("SELECT pg_try_advisory_lock($1)", LOCK)
-            .fetch_one(connection)
-            .await?;
+        let got = sqlx::query_scalar!("SELECT pg_try_advisory_lock($1)", LOCK).fetch_one(connection).await?;
         Ok(got.unwrap_or(false))
     }
 
     /// Compares the streams after each connection and from time to time, and searches them for holes now and then.
-    async fn look_after(
-        &self,
-        connection: &mut PgConnection,
-        watch: &mut Watch,
-    ) -> Result<(), Error> {
+    async fn look_after(&self, connection: &mut PgConnection, watch: &mut Watch) -> Result<(), Error> {
         let now = Instant::now();
         let connections = self.broker.connections();
         if connections != watch.connections || now >= watch.compare_at {
             watch.epochs.clear();
             watch.marks.clear();
             let mut streams = recovery::published_streams(connection).await?;
-            streams.extend(
-                self.own_stream
-                    .filter(|own| !streams.iter().any(|known| known == own))
-                    .map(str::to_owned),
-            );
+            streams.extend(self.own_stream.filter(|own| !streams.iter().any(|known| known == own)).map(str::to_owned));
             for stream in streams {
                 let epoch = recovery::compare(connection, &self.broker, &stream).await?;
                 watch.epochs.insert(stream, epoch);
@@ -175,21 +157,16 @@ impl Relay {
         if Instant::now() < watch.measure_at {
             return Ok(());
         }
-        let backlog =
-            sqlx::query_scalar!("SELECT count(*) FROM runtime.outbox WHERE published_at IS NULL")
-                .fetch_one(connection)
-                .await?;
+        let backlog = sqlx::query_scalar!("SELECT count(*) FROM runtime.outbox WHERE published_at IS NULL")
+            .fetch_one(connection)
+            .await?;
         telemetry::metrics::get().outbox_backlog(backlog.unwrap_or(0));
         watch.measure_at = Instant::now() + MEASURE;
         Ok(())
     }
 
     /// Publishes one batch and marks what was acknowledged. Returns how many rows were marked.
-    async fn publish(
-        &self,
-        connection: &mut PgConnection,
-        watch: &mut Watch,
-    ) -> Result<usize, Error> {
+    async fn publish(&self, connection: &mut PgConnection, watch: &mut Watch) -> Result<usize, Error> {
         let events = event::unpublished(connection, self.settings.batch).await?;
         if events.is_empty() {
             return Ok(0);
@@ -227,12 +204,7 @@ impl Relay {
         for mut event in events {
             let payload = Bytes::from(std::mem::take(&mut event.payload));
             let subject = event.subject.clone();
-            match self
-                .broker
-                .jetstream()
-                .publish_with_headers(subject, event.headers(&self.source), payload)
-                .await
-            {
+            match self.broker.jetstream().publish_with_headers(subject, event.headers(&self.source), payload).await {
                 Ok(ack) => pending.push((event, ack)),
                 Err(error) => failure = Some(Error::broker(error)),
             }
@@ -264,23 +236,10 @@ impl Relay {
             *least = ack.sequence.min(*least);
         }
         for (stream, sequence) in least {
-            if watch
-                .marks
-                .get(stream)
-                .is_some_and(|mark| sequence <= *mark)
-            {
+            if watch.marks.get(stream).is_some_and(|mark| sequence <= *mark) {
                 let epoch = recovery::compare(connection, &self.broker, stream).await?;
-                let kept = i64::try_from(sequence)
-                    .unwrap_or(i64::MAX)
-                    .saturating_sub(1);
-                recovery::lost_above(
-                    connection,
-                    stream,
-                    &epoch,
-                    kept,
-                    "the stream gave a sequence out again",
-                )
-                .await?;
+                let kept = i64::try_from(sequence).unwrap_or(i64::MAX).saturating_sub(1);
+                recovery::lost_above(connection, stream, &epoch, kept, "the stream gave a sequence out again").await?;
                 watch.epochs.insert(stream.to_owned(), epoch);
                 watch.marks.remove(stream);
             }
@@ -302,8 +261,7 @@ async fn mark(
     if acknowledged.is_empty() {
         return Ok(());
     }
-    let (mut days, mut ids, mut streams, mut of_epochs, mut sequences) =
-        (vec![], vec![], vec![], vec![], vec![]);
+    let (mut days, mut ids, mut streams, mut of_epochs, mut sequences) = (vec![], vec![], vec![], vec![], vec![]);
     for (event, ack) in acknowledged {
         days.push(jiff_sqlx::Date::from(event.created_on));
         ids.push(event.event_id);

@@ -21,11 +21,7 @@ pub(super) async fn around(State(places): State<Places>, request: Request, next:
     let path = request.uri().path().trim_start_matches('/').to_owned();
     let (service, method) = path.rsplit_once('/').unwrap_or((path.as_str(), ""));
     // an overloaded process is still alive
-    let place = if service == "grpc.health.v1.Health" {
-        None
-    } else {
-        Some(places.try_acquire_owned())
-    };
+    let place = if service == "grpc.health.v1.Health" { None } else { Some(places.try_acquire_owned()) };
     if let Some(Err(_)) = place {
         telemetry::metrics::get().refused();
         return Status::resource_exhausted("too many calls at once; try again later").into_http();

@@ -36,9 +36,7 @@ impl GrpcServer {
     pub(crate) async fn bind(settings: &config::Grpc, routes: Routes) -> Result<Self, Error> {
         let (listener, _) = super::listen("grpc", settings.listen, &settings.address_file).await?;
         let (health, health_service) = tonic_health::server::health_reporter();
-        health
-            .set_service_status("", ServingStatus::NotServing)
-            .await;
+        health.set_service_status("", ServingStatus::NotServing).await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(zhirong_proto::DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -50,12 +48,7 @@ impl GrpcServer {
             .add_service(reflection)
             .into_axum_router()
             .layer(middleware::from_fn_with_state(places, call::around));
-        Ok(Self {
-            listener,
-            routes: routes.into(),
-            settings: settings.clone(),
-            health,
-        })
+        Ok(Self { listener, routes: routes.into(), settings: settings.clone(), health })
     }
 
     /// Lets the health status follow the readiness, until the token is cancelled.
@@ -68,20 +61,14 @@ impl GrpcServer {
         async move {
             loop {
                 let ready = readiness.check().await.ready;
-                let status = if ready {
-                    ServingStatus::Serving
-                } else {
-                    ServingStatus::NotServing
-                };
+                let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
                 health.set_service_status("", status).await;
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep(HEALTH_INTERVAL) => {}
                 }
             }
-            health
-                .set_service_status("", ServingStatus::NotServing)
-                .await;
+            health.set_service_status("", ServingStatus::NotServing).await;
         }
     }
 

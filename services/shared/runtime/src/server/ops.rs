@@ -23,13 +23,8 @@ impl OpsServer {
     /// # Errors
     /// [`Error::Server`].
     pub async fn bind(settings: &Ops, readiness: Readiness) -> Result<Self, Error> {
-        let (listener, address) =
-            super::listen("ops", settings.listen, &settings.address_file).await?;
-        Ok(Self {
-            listener,
-            readiness,
-            address,
-        })
+        let (listener, address) = super::listen("ops", settings.listen, &settings.address_file).await?;
+        Ok(Self { listener, readiness, address })
     }
 
     /// Serves until the token is cancelled.
@@ -55,17 +50,10 @@ pub fn router(readiness: Readiness) -> Router {
 
 async fn ready(State(readiness): State<Readiness>) -> impl IntoResponse {
     let report = readiness.check().await;
-    let status = if report.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report))
 }
 
 async fn metrics() -> impl IntoResponse {
-    (
-        [("content-type", "text/plain; version=0.0.4")],
-        telemetry::prometheus_text(),
-    )
+    ([("content-type", "text/plain; version=0.0.4")], telemetry::prometheus_text())
 }

@@ -43,11 +43,7 @@ impl Readiness {
     /// Asks these dependencies; a process without one, such as the gateway, gives none.
     #[must_use]
     pub fn new(database: Option<PgPool>, broker: Option<Broker>) -> Self {
-        Self {
-            database,
-            broker,
-            withdrawn: Arc::default(),
-        }
+        Self { database, broker, withdrawn: Arc::default() }
     }
 
     /// The process is stopping: not ready from now on.
@@ -59,8 +55,7 @@ impl Readiness {
     pub async fn check(&self) -> Report {
         let database = async {
             let pool = self.database.as_ref()?;
-            let answer =
-                tokio::time::timeout(PATIENCE, sqlx::query("SELECT 1").execute(pool)).await;
+            let answer = tokio::time::timeout(PATIENCE, sqlx::query("SELECT 1").execute(pool)).await;
             Some(match answer {
                 Ok(Ok(_)) => "ok",
                 Ok(Err(_)) => "can't be reached",
@@ -82,11 +77,6 @@ impl Readiness {
         let (database, broker) = tokio::join!(database, broker);
         let stopping = self.withdrawn.load(Ordering::Acquire);
         let well = |state: Option<&str>| state.is_none_or(|state| state == "ok");
-        Report {
-            ready: !stopping && well(database) && well(broker),
-            database,
-            broker,
-            stopping,
-        }
+        Report { ready: !stopping && well(database) && well(broker), database, broker, stopping }
     }
 }

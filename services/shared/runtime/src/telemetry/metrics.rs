@@ -28,9 +28,7 @@ pub fn get() -> &'static Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS.get_or_init(|| {
         let meter = global::meter("zhirong");
-        let seconds = vec![
-            0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
-        ];
+        let seconds = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
         Metrics {
             calls: meter
                 .f64_histogram("rpc.server.duration")
@@ -44,9 +42,7 @@ pub fn get() -> &'static Metrics {
                 .build(),
             inbox_messages: meter
                 .u64_counter("inbox.messages")
-                .with_description(
-                    "Messages by consumer and outcome: applied, duplicate, dead, again",
-                )
+                .with_description("Messages by consumer and outcome: applied, duplicate, dead, again")
                 .build(),
             inbox_batches: meter
                 .f64_histogram("inbox.batch.duration")
@@ -71,18 +67,12 @@ pub fn get() -> &'static Metrics {
                 .u64_counter("outbox.published")
                 .with_description("Events acknowledged by the broker")
                 .build(),
-            outbox_backlog: meter
-                .i64_gauge("outbox.backlog")
-                .with_description("Events not yet published")
-                .build(),
+            outbox_backlog: meter.i64_gauge("outbox.backlog").with_description("Events not yet published").build(),
             outbox_republished: meter
                 .u64_counter("outbox.republished")
                 .with_description("Events published again because the broker lost them")
                 .build(),
-            pool: meter
-                .u64_gauge("database.connections")
-                .with_description("Pool connections by state")
-                .build(),
+            pool: meter.u64_gauge("database.connections").with_description("Pool connections by state").build(),
         }
     })
 }
@@ -103,37 +93,22 @@ impl Metrics {
     }
 
     pub(crate) fn inbox_message(&self, consumer: &'static str, outcome: &'static str) {
-        self.inbox_messages.add(
-            1,
-            &[
-                KeyValue::new("consumer", consumer),
-                KeyValue::new("outcome", outcome),
-            ],
-        );
+        self.inbox_messages.add(1, &[KeyValue::new("consumer", consumer), KeyValue::new("outcome", outcome)]);
     }
 
-    pub(crate) fn inbox_batch(
-        &self,
-        consumer: &'static str,
-        size: usize,
-        took: Duration,
-        pending: u64,
-    ) {
+    pub(crate) fn inbox_batch(&self, consumer: &'static str, size: usize, took: Duration, pending: u64) {
         let labels = [KeyValue::new("consumer", consumer)];
         self.inbox_batches.record(took.as_secs_f64(), &labels);
-        self.inbox_batch_size
-            .record(u64::try_from(size).unwrap_or(u64::MAX), &labels);
+        self.inbox_batch_size.record(u64::try_from(size).unwrap_or(u64::MAX), &labels);
         self.inbox_lag.record(pending, &labels);
     }
 
     pub(crate) fn dead_letters(&self, consumer: String, open: i64) {
-        self.dead_letters
-            .record(open, &[KeyValue::new("consumer", consumer)]);
+        self.dead_letters.record(open, &[KeyValue::new("consumer", consumer)]);
     }
 
     pub(crate) fn outbox_published(&self, events: usize) {
-        self.outbox_published
-            .add(u64::try_from(events).unwrap_or(u64::MAX), &[]);
+        self.outbox_published.add(u64::try_from(events).unwrap_or(u64::MAX), &[]);
     }
 
     pub(crate) fn outbox_backlog(&self, events: i64) {
@@ -141,16 +116,11 @@ impl Metrics {
     }
 
     pub(crate) fn republished(&self, stream: &str, events: u64) {
-        self.outbox_republished
-            .add(events, &[KeyValue::new("stream", stream.to_owned())]);
+        self.outbox_republished.add(events, &[KeyValue::new("stream", stream.to_owned())]);
     }
 
     pub(crate) fn pool(&self, size: u32, idle: usize) {
-        self.pool
-            .record(u64::from(size), &[KeyValue::new("state", "open")]);
-        self.pool.record(
-            u64::try_from(idle).unwrap_or(u64::MAX),
-            &[KeyValue::new("state", "idle")],
-        );
+        self.pool.record(u64::from(size), &[KeyValue::new("state", "open")]);
+        self.pool.record(u64::try_from(idle).unwrap_or(u64::MAX), &[KeyValue::new("state", "idle")]);
     }
 }

@@ -67,9 +67,7 @@ pub fn of_request(headers: &http::HeaderMap) -> Context {
 /// Writes the current span's trace into the headers of a request that goes out.
 pub fn into_request(headers: &mut http::HeaderMap) {
     let context = Span::current().context();
-    global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut HttpHeadersMut(headers))
-    });
+    global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut HttpHeadersMut(headers)));
 }
 
 /// The current span's trace as a `traceparent` value; none when nothing is traced.
@@ -90,9 +88,7 @@ pub(crate) fn event_span(delivery: &Delivery) -> Span {
         messaging.message.id = delivery.id,
         cloudevents.event_type = delivery.ce_type,
     );
-    let parent = global::get_text_map_propagator(|propagator| {
-        propagator.extract(&EventHeaders(&delivery.headers))
-    });
+    let parent = global::get_text_map_propagator(|propagator| propagator.extract(&EventHeaders(&delivery.headers)));
     // fails only where nothing is traced
     let _ = span.set_parent(parent);
     span

@@ -16,9 +16,7 @@ async fn a_broker_killed_or_emptied_under_load_costs_nothing() {
     let mut written = 0;
     for emptied in [false, true, false, true] {
         for n in 0..100 {
-            write(&world.pool, &wake, &format!("order-{written}"), 1)
-                .await
-                .unwrap();
+            write(&world.pool, &wake, &format!("order-{written}"), 1).await.unwrap();
             written += 1;
             if n == 50 {
                 world.broker.kill().await.unwrap();
@@ -28,21 +26,10 @@ async fn a_broker_killed_or_emptied_under_load_costs_nothing() {
                 world.broker.restart().await.unwrap();
             }
         }
-        until("every order took effect", || async {
-            world.count(EFFECTS).await >= written
-        })
-        .await;
-        until("every event is marked", || async {
-            world.count(UNPUBLISHED).await == 0
-        })
-        .await;
+        until("every order took effect", || async { world.count(EFFECTS).await >= written }).await;
+        until("every event is marked", || async { world.count(UNPUBLISHED).await == 0 }).await;
         assert_eq!(world.count(EFFECTS).await, written);
-        assert_eq!(
-            world
-                .count("SELECT count(DISTINCT order_id) FROM effect")
-                .await,
-            written
-        );
+        assert_eq!(world.count("SELECT count(DISTINCT order_id) FROM effect").await, written);
     }
     running.stop().await;
 }

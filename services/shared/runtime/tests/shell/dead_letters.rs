@@ -13,72 +13,35 @@ async fn a_replay_goes_through_the_handler_and_settles_the_letter() {
     publish(&context, "bad-2", "poison").await;
     let service = world.orders_service(Orders::default()).await;
     let first = page::parse(10, "").unwrap();
-    until("both are set aside", || async {
-        dead_letter::list(&world.pool, None, &first)
-            .await
-            .unwrap()
-            .len()
-            == 2
-    })
-    .await;
+    until("both are set aside", || async { dead_letter::list(&world.pool, None, &first).await.unwrap().len() == 2 })
+        .await;
 
     // one is mended, as a fixed handler would; the other stays what it is
-    let letters = dead_letter::list(&world.pool, Some(dead_letter::State::Open), &first)
-        .await
-        .unwrap();
-    let mended = letters
-        .iter()
-        .find(|letter| letter.event_id == "bad-1")
-        .unwrap()
-        .id;
-    let still_bad = letters
-        .iter()
-        .find(|letter| letter.event_id == "bad-2")
-        .unwrap()
-        .id;
+    let letters = dead_letter::list(&world.pool, Some(dead_letter::State::Open), &first).await.unwrap();
+    let mended = letters.iter().find(|letter| letter.event_id == "bad-1").unwrap().id;
+    let still_bad = letters.iter().find(|letter| letter.event_id == "bad-2").unwrap().id;
     sqlx::query("UPDATE runtime.dead_letter SET payload = $2 WHERE dead_letter_id = $1")
         .bind(mended)
-        .bind(prost::Message::encode_to_vec(&crate::support::order(
-            "mended",
-        )))
+        .bind(prost::Message::encode_to_vec(&crate::support::order("mended")))
         .execute(&world.pool)
         .await
         .unwrap();
     let mut connection = world.pool.acquire().await.unwrap();
     for id in [mended, still_bad] {
-        let letter = dead_letter::request_replay(&mut connection, id)
-            .await
-            .unwrap()
-            .unwrap();
+        let letter = dead_letter::request_replay(&mut connection, id).await.unwrap().unwrap();
         assert_eq!(letter.state, dead_letter::State::ReplayRequested);
     }
     until("no replay waits", || async {
-        dead_letter::list(
-            &world.pool,
-            Some(dead_letter::State::ReplayRequested),
-            &first,
-        )
-        .await
-        .unwrap()
-        .is_empty()
+        dead_letter::list(&world.pool, Some(dead_letter::State::ReplayRequested), &first).await.unwrap().is_empty()
     })
     .await;
     let state = async |id: Uuid| {
         let mut connection = world.pool.acquire().await.unwrap();
-        dead_letter::show(&mut connection, id)
-            .await
-            .unwrap()
-            .unwrap()
-            .state
+        dead_letter::show(&mut connection, id).await.unwrap().unwrap().state
     };
     assert_eq!(state(mended).await, dead_letter::State::Resolved);
     assert_eq!(state(still_bad).await, dead_letter::State::Open);
-    assert_eq!(
-        world
-            .count("SELECT count(*) FROM effect WHERE order_id = 'mended'")
-            .await,
-        1
-    );
+    assert_eq!(world.count("SELECT count(*) FROM effect WHERE order_id = 'mended'").await, 1);
     service.stop().await;
 }
 
@@ -99,11 +62,7 @@ async fn pages_show_each_letter_once_newest_first() {
         let letters = dead_letter::list(&world.pool, None, &page).await.unwrap();
         let Some(last) = letters.last() else { break };
         token = page::encode(&last.cursor()).unwrap();
-        seen.extend(
-            letters
-                .into_iter()
-                .map(|letter| (letter.recorded_at, letter.event_id)),
-        );
+        seen.extend(letters.into_iter().map(|letter| (letter.recorded_at, letter.event_id)));
     }
     assert!(seen.is_sorted_by(|a, b| a.0 >= b.0), "newest first");
     let mut ids: Vec<_> = seen.into_iter().map(|(_, id)| id).collect();

@@ -14,26 +14,12 @@ async fn stored(world: &World) -> Vec<String> {
     let context = world.jetstream().await;
     let stream = context.get_stream(streams::MATCHING).await.unwrap();
     let count = stream.get_info().await.unwrap().state.messages;
-    let config = pull::Config {
-        ack_policy: AckPolicy::None,
-        ..pull::Config::default()
-    };
+    let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
     let consumer = stream.create_consumer(config).await.unwrap();
-    let messages = consumer
-        .fetch()
-        .max_messages(usize::try_from(count).unwrap().max(1))
-        .messages()
-        .await
-        .unwrap();
+    let messages = consumer.fetch().max_messages(usize::try_from(count).unwrap().max(1)).messages().await.unwrap();
     let ids = messages.map(|message| {
         let message = message.unwrap();
-        message
-            .headers
-            .as_ref()
-            .unwrap()
-            .get("ce-id")
-            .unwrap()
-            .to_string()
+        message.headers.as_ref().unwrap().get("ce-id").unwrap().to_string()
     });
     ids.collect().await
 }
@@ -44,23 +30,14 @@ async fn events_are_published_in_order_once_and_marked() {
     let service = world.start("matching").await;
     let mut written = Vec::new();
     for n in 0..40 {
-        written.push(
-            write(&world.pool, &service.outbox(), &format!("order-{n}"), 1)
-                .await
-                .unwrap()
-                .to_string(),
-        );
+        written.push(write(&world.pool, &service.outbox(), &format!("order-{n}"), 1).await.unwrap().to_string());
     }
-    until("all are marked", || async {
-        world.count(PUBLISHED).await == 40
-    })
-    .await;
+    until("all are marked", || async { world.count(PUBLISHED).await == 40 }).await;
     assert_eq!(stored(&world).await, written);
-    let sequences: Vec<i64> =
-        sqlx::query_scalar("SELECT stream_sequence FROM runtime.outbox ORDER BY event_id")
-            .fetch_all(&world.pool)
-            .await
-            .unwrap();
+    let sequences: Vec<i64> = sqlx::query_scalar("SELECT stream_sequence FROM runtime.outbox ORDER BY event_id")
+        .fetch_all(&world.pool)
+        .await
+        .unwrap();
     assert_eq!(sequences, (1..=40).collect::<Vec<i64>>());
 }
 
@@ -68,28 +45,13 @@ async fn events_are_published_in_order_once_and_marked() {
 async fn a_message_carries_the_cloudevents_attributes() {
     let world = world().await;
     let service = world.start("matching").await;
-    let id = write(&world.pool, &service.outbox(), "莲都-1", 1)
-        .await
-        .unwrap()
-        .to_string();
-    until("it is marked", || async {
-        world.count(PUBLISHED).await == 1
-    })
-    .await;
+    let id = write(&world.pool, &service.outbox(), "莲都-1", 1).await.unwrap().to_string();
+    until("it is marked", || async { world.count(PUBLISHED).await == 1 }).await;
     let context = world.jetstream().await;
     let stream = context.get_stream(streams::MATCHING).await.unwrap();
     let message = stream.get_raw_message(1).await.unwrap();
-    assert_eq!(
-        message.subject.as_str(),
-        "zr.matching.v1.order.placed.莲都-1"
-    );
-    let header = |name: &str| {
-        message
-            .headers
-            .get(name)
-            .map(ToString::to_string)
-            .unwrap_or_default()
-    };
+    assert_eq!(message.subject.as_str(), "zr.matching.v1.order.placed.莲都-1");
+    let header = |name: &str| message.headers.get(name).map(ToString::to_string).unwrap_or_default();
     assert_eq!(header("ce-id"), id);
     assert_eq!(header("Nats-Msg-Id"), id);
     assert_eq!(header("ce-type"), "cn.zhirong.matching.order.placed.v1");
@@ -107,16 +69,10 @@ async fn a_version_is_reported_once_and_never_backwards() {
     write(&world.pool, &wake, "a", 2).await.unwrap();
     for version in [1, 2] {
         let refused = write(&world.pool, &wake, "a", version).await;
-        assert!(
-            matches!(refused, Err(Error::VersionTaken { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(Error::VersionTaken { .. })), "{refused:?}");
     }
     write(&world.pool, &wake, "b", 1).await.unwrap();
-    assert!(matches!(
-        write(&world.pool, &wake, "a.b", 1).await,
-        Err(Error::SubjectKey(_))
-    ));
+    assert!(matches!(write(&world.pool, &wake, "a.b", 1).await, Err(Error::SubjectKey(_))));
     assert_eq!(world.count("SELECT count(*) FROM runtime.outbox").await, 3);
 }
 
@@ -125,35 +81,16 @@ async fn nothing_leaves_before_its_transaction_commits() {
     let world = world().await;
     let service = world.start("matching").await;
     let mut open = world.pool.begin().await.unwrap();
-    let aggregate = zhirong_runtime::outbox::Aggregate {
-        kind: "order",
-        id: "late",
-        version: 1,
-    };
+    let aggregate = zhirong_runtime::outbox::Aggregate { kind: "order", id: "late", version: 1 };
     let fact = crate::support::order("late");
-    let late = zhirong_runtime::outbox::append(
-        &mut open,
-        aggregate,
-        "late",
-        &fact,
-        jiff::Timestamp::now(),
-    )
-    .await
-    .unwrap();
+    let late =
+        zhirong_runtime::outbox::append(&mut open, aggregate, "late", &fact, jiff::Timestamp::now()).await.unwrap();
     // a later event overtakes it: a cursor would now skip the late one
-    let early = write(&world.pool, &service.outbox(), "early", 1)
-        .await
-        .unwrap();
-    until("the other is marked", || async {
-        world.count(PUBLISHED).await == 1
-    })
-    .await;
+    let early = write(&world.pool, &service.outbox(), "early", 1).await.unwrap();
+    until("the other is marked", || async { world.count(PUBLISHED).await == 1 }).await;
     open.commit().await.unwrap();
     service.outbox().notify();
-    until("both are marked", || async {
-        world.count(PUBLISHED).await == 2
-    })
-    .await;
+    until("both are marked", || async { world.count(PUBLISHED).await == 2 }).await;
     assert_eq!(stored(&world).await, [early.to_string(), late.to_string()]);
 }
 
@@ -164,34 +101,20 @@ async fn a_stream_created_anew_is_filled_again() {
     let service = world.start("matching").await;
     let mut written = Vec::new();
     for n in 0..30 {
-        written.push(
-            write(&world.pool, &service.outbox(), &format!("order-{n}"), 1)
-                .await
-                .unwrap()
-                .to_string(),
-        );
+        written.push(write(&world.pool, &service.outbox(), &format!("order-{n}"), 1).await.unwrap().to_string());
     }
-    until("all are marked", || async {
-        world.count(PUBLISHED).await == 30
-    })
-    .await;
+    until("all are marked", || async { world.count(PUBLISHED).await == 30 }).await;
 
     let context = world.jetstream().await;
     context.delete_stream(streams::MATCHING).await.unwrap();
     until("the stream holds everything again", || async {
         match context.get_stream(streams::MATCHING).await {
-            Ok(stream) => stream
-                .get_info()
-                .await
-                .is_ok_and(|info| info.state.messages == 30),
+            Ok(stream) => stream.get_info().await.is_ok_and(|info| info.state.messages == 30),
             Err(_) => false,
         }
     })
     .await;
-    until("all are marked again", || async {
-        world.count(UNPUBLISHED).await == 0
-    })
-    .await;
+    until("all are marked again", || async { world.count(UNPUBLISHED).await == 0 }).await;
     assert_eq!(stored(&world).await, written);
 }
 
@@ -203,34 +126,16 @@ async fn one_of_two_relays_is_active_and_the_other_takes_over() {
     let (first_wake, second_wake) = (first.outbox(), second.outbox());
     let (first, second) = (run(first), run(second));
     for n in 0..20 {
-        let wake = if n % 2 == 0 {
-            &first_wake
-        } else {
-            &second_wake
-        };
-        write(&world.pool, wake, &format!("before-{n}"), 1)
-            .await
-            .unwrap();
+        let wake = if n % 2 == 0 { &first_wake } else { &second_wake };
+        write(&world.pool, wake, &format!("before-{n}"), 1).await.unwrap();
     }
-    until("all are marked", || async {
-        world.count(PUBLISHED).await == 20
-    })
-    .await;
+    until("all are marked", || async { world.count(PUBLISHED).await == 20 }).await;
     first.stop().await;
     for n in 0..20 {
-        write(&world.pool, &second_wake, &format!("after-{n}"), 1)
-            .await
-            .unwrap();
+        write(&world.pool, &second_wake, &format!("after-{n}"), 1).await.unwrap();
     }
-    until("all are marked by the one left", || async {
-        world.count(PUBLISHED).await == 40
-    })
-    .await;
-    assert_eq!(
-        stored(&world).await.len(),
-        40,
-        "no event is in the stream twice"
-    );
+    until("all are marked by the one left", || async { world.count(PUBLISHED).await == 40 }).await;
+    assert_eq!(stored(&world).await.len(), 40, "no event is in the stream twice");
     second.stop().await;
 }
 
@@ -241,9 +146,7 @@ async fn a_stream_configured_otherwise_is_refused() {
     let mut config = streams::configuration(streams::CATALOG, 1).unwrap();
     config.max_age = std::time::Duration::from_secs(3600);
     context.create_stream(config).await.unwrap();
-    let refused = streams::ensure(&context, streams::CATALOG, 1)
-        .await
-        .unwrap_err();
+    let refused = streams::ensure(&context, streams::CATALOG, 1).await.unwrap_err();
     assert!(
         matches!(&refused, Error::Mismatch { what, difference } if what == "stream CATALOG" && difference.contains("max_age")),
         "{refused}"
@@ -265,13 +168,9 @@ async fn old_days_are_dropped_only_when_everything_in_them_was_published() {
     .execute(&world.pool)
     .await
     .unwrap();
-    let held = world
-        .count("SELECT runtime.maintain_outbox(7, 14)::bigint")
-        .await;
+    let held = world.count("SELECT runtime.maintain_outbox(7, 14)::bigint").await;
     assert_eq!(held, 1);
-    let left: Vec<String> = sqlx::query_scalar("SELECT aggregate_id FROM runtime.outbox")
-        .fetch_all(&world.pool)
-        .await
-        .unwrap();
+    let left: Vec<String> =
+        sqlx::query_scalar("SELECT aggregate_id FROM runtime.outbox").fetch_all(&world.pool).await.unwrap();
     assert_eq!(left, ["b"]);
 }

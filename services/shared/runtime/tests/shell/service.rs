@@ -3,12 +3,8 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
-use zhirong_proto::ops::v1::{
-    ListDeadLettersRequest, dead_letter_service_client::DeadLetterServiceClient,
-};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use zhirong_proto::ops::v1::{ListDeadLettersRequest, dead_letter_service_client::DeadLetterServiceClient};
 
 use crate::support::{run, until, world};
 
@@ -32,12 +28,7 @@ async fn replicas_that_start_at_once_migrate_one_after_another() {
     let starts = (0..4).map(|_| world.start("matching"));
     let services = futures::future::join_all(starts).await;
     assert_eq!(services.len(), 4);
-    assert_eq!(
-        world
-            .count("SELECT count(*) FROM runtime.migrations WHERE NOT success")
-            .await,
-        0
-    );
+    assert_eq!(world.count("SELECT count(*) FROM runtime.migrations WHERE NOT success").await, 0);
 }
 
 #[tokio::test]
@@ -52,60 +43,32 @@ async fn readiness_and_health_follow_the_broker() {
 
     assert!(get(&ops, "/live").await.starts_with("HTTP/1.0 200"));
     let ready = get(&ops, "/ready").await;
-    assert!(
-        ready.starts_with("HTTP/1.0 200") && ready.contains(r#""database":"ok","broker":"ok""#),
-        "{ready}"
-    );
-    let channel = tonic::transport::Endpoint::new(format!("http://{grpc}"))
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
+    assert!(ready.starts_with("HTTP/1.0 200") && ready.contains(r#""database":"ok","broker":"ok""#), "{ready}");
+    let channel = tonic::transport::Endpoint::new(format!("http://{grpc}")).unwrap().connect().await.unwrap();
     let health = HealthClient::new(channel.clone());
     let serving = async |wanted: ServingStatus| {
-        let answer = health
-            .clone()
-            .check(HealthCheckRequest::default())
-            .await
-            .unwrap()
-            .into_inner();
+        let answer = health.clone().check(HealthCheckRequest::default()).await.unwrap().into_inner();
         answer.status() == wanted
     };
     until("health says serving", || serving(ServingStatus::Serving)).await;
 
-    let stranger = DeadLetterServiceClient::new(channel.clone())
-        .list_dead_letters(ListDeadLettersRequest::default())
-        .await;
+    let stranger =
+        DeadLetterServiceClient::new(channel.clone()).list_dead_letters(ListDeadLettersRequest::default()).await;
     assert_eq!(stranger.unwrap_err().code(), tonic::Code::Unauthenticated);
     let mut request = tonic::Request::new(ListDeadLettersRequest::default());
-    request
-        .metadata_mut()
-        .insert("zr-role", "operator".parse().unwrap());
-    request
-        .metadata_mut()
-        .insert("zr-subject", "op".parse().unwrap());
-    let letters = DeadLetterServiceClient::new(channel)
-        .list_dead_letters(request)
-        .await
-        .unwrap()
-        .into_inner();
+    request.metadata_mut().insert("zr-role", "operator".parse().unwrap());
+    request.metadata_mut().insert("zr-subject", "op".parse().unwrap());
+    let letters = DeadLetterServiceClient::new(channel).list_dead_letters(request).await.unwrap().into_inner();
     assert!(letters.dead_letters.is_empty());
 
     world.broker.kill().await.unwrap();
     until("the process is not ready", || async {
         let ready = get(&ops, "/ready").await;
-        ready.starts_with("HTTP/1.0 503")
-            && ready.contains(r#""database":"ok""#)
-            && !ready.contains(r#""broker":"ok""#)
+        ready.starts_with("HTTP/1.0 503") && ready.contains(r#""database":"ok""#) && !ready.contains(r#""broker":"ok""#)
     })
     .await;
-    until("health says not serving", || {
-        serving(ServingStatus::NotServing)
-    })
-    .await;
-    tokio::time::timeout(Duration::from_secs(25), running.stop())
-        .await
-        .unwrap();
+    until("health says not serving", || serving(ServingStatus::NotServing)).await;
+    tokio::time::timeout(Duration::from_secs(25), running.stop()).await.unwrap();
 }
 
 #[tokio::test]
@@ -117,18 +80,10 @@ async fn too_many_calls_are_refused_at_once_but_health_answers() {
     world.settings.grpc.max_concurrent_calls = 0;
     let running = run(world.start("matching").await);
     let grpc = address(&file).await;
-    let channel = tonic::transport::Endpoint::new(format!("http://{grpc}"))
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    let refused = DeadLetterServiceClient::new(channel.clone())
-        .list_dead_letters(ListDeadLettersRequest::default())
-        .await;
+    let channel = tonic::transport::Endpoint::new(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+    let refused =
+        DeadLetterServiceClient::new(channel.clone()).list_dead_letters(ListDeadLettersRequest::default()).await;
     assert_eq!(refused.unwrap_err().code(), tonic::Code::ResourceExhausted);
-    HealthClient::new(channel)
-        .check(HealthCheckRequest::default())
-        .await
-        .unwrap();
+    HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
     running.stop().await;
 }

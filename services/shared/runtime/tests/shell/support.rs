@@ -34,11 +34,8 @@ static NO_MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| Migrator::with_migra
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(crate) const ORDERS: Subscription = Subscription {
-    durable: "test-orders",
-    stream: streams::MATCHING,
-    subjects: &["zr.matching.v1.order.>"],
-};
+pub(crate) const ORDERS: Subscription =
+    Subscription { durable: "test-orders", stream: streams::MATCHING, subjects: &["zr.matching.v1.order.>"] };
 
 pub(crate) struct World {
     pub(crate) settings: Common,
@@ -58,24 +55,12 @@ pub(crate) async fn world() -> World {
     settings.outbox.poll_max_ms = 50;
     settings.shutdown.drain_ms = 2000;
     let pool = PgPool::connect(database.url()).await.unwrap();
-    World {
-        settings,
-        pool,
-        _database: database,
-        broker,
-    }
+    World { settings, pool, _database: database, broker }
 }
 
 impl World {
     pub(crate) async fn start(&self, name: &'static str) -> Service {
-        Service::start(
-            name,
-            self.settings.clone(),
-            &NO_MIGRATIONS,
-            CancellationToken::new(),
-        )
-        .await
-        .unwrap()
+        Service::start(name, self.settings.clone(), &NO_MIGRATIONS, CancellationToken::new()).await.unwrap()
     }
 
     /// A service that applies orders.
@@ -89,27 +74,20 @@ impl World {
     pub(crate) async fn jetstream(&self) -> jetstream::Context {
         let client = async_nats::connect(self.broker.url()).await.unwrap();
         let context = jetstream::new(client);
-        streams::ensure(&context, streams::MATCHING, 1)
-            .await
-            .unwrap();
+        streams::ensure(&context, streams::MATCHING, 1).await.unwrap();
         context
     }
 
     pub(crate) async fn count(&self, query: &'static str) -> i64 {
-        sqlx::query_scalar(query)
-            .fetch_one(&self.pool)
-            .await
-            .unwrap()
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
     }
 }
 
 pub(crate) async fn effects_table(pool: &PgPool) {
-    sqlx::query(
-        "CREATE TABLE IF NOT EXISTS effect (event_id TEXT NOT NULL, order_id TEXT NOT NULL)",
-    )
-    .execute(pool)
-    .await
-    .unwrap();
+    sqlx::query("CREATE TABLE IF NOT EXISTS effect (event_id TEXT NOT NULL, order_id TEXT NOT NULL)")
+        .execute(pool)
+        .await
+        .unwrap();
 }
 
 pub(crate) struct Running {
@@ -119,10 +97,7 @@ pub(crate) struct Running {
 
 pub(crate) fn run(service: Service) -> Running {
     let stop = service.shutdown();
-    Running {
-        stop,
-        task: tokio::spawn(service.serve(Routes::default())),
-    }
+    Running { stop, task: tokio::spawn(service.serve(Routes::default())) }
 }
 
 impl Running {
@@ -140,10 +115,7 @@ pub(crate) struct Orders {
 
 impl Handler for Orders {
     async fn handle(&self, tx: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
-        let order = delivery
-            .decode::<OrderPlaced>()?
-            .order
-            .ok_or_else(|| Rejection::poison("`order` is missing"))?;
+        let order = delivery.decode::<OrderPlaced>()?.order.ok_or_else(|| Rejection::poison("`order` is missing"))?;
         sqlx::query("INSERT INTO effect VALUES ($1, $2)")
             .bind(&delivery.id)
             .bind(&order.order_id)
@@ -154,9 +126,7 @@ impl Handler for Orders {
             "panic" => panic!("a bug in a handler"),
             "early" if delivery.attempt < 3 => Err(Rejection::not_yet("the loan is not here")),
             "broken sql" => {
-                sqlx::query("SELECT * FROM no_such_table")
-                    .execute(tx)
-                    .await?;
+                sqlx::query("SELECT * FROM no_such_table").execute(tx).await?;
                 Ok(())
             }
             _ => Ok(()),
@@ -169,22 +139,14 @@ impl Handler for Orders {
 }
 
 pub(crate) fn order(id: &str) -> OrderPlaced {
-    OrderPlaced {
-        order: Some(Order {
-            order_id: id.to_owned(),
-            ..Order::default()
-        }),
-    }
+    OrderPlaced { order: Some(Order { order_id: id.to_owned(), ..Order::default() }) }
 }
 
 /// Publishes an order as another service's relay would, without the broker's own de-duplication.
 pub(crate) async fn publish(context: &jetstream::Context, event_id: &str, order_id: &str) {
     let payload = order(order_id).encode_to_vec();
     let headers = headers(event_id, OrderPlaced::TYPE);
-    let ack = context
-        .publish_with_headers(subject(), headers, payload.into())
-        .await
-        .unwrap();
+    let ack = context.publish_with_headers(subject(), headers, payload.into()).await.unwrap();
     ack.await.unwrap();
 }
 
@@ -207,26 +169,10 @@ pub(crate) fn headers(event_id: &str, ce_type: &str) -> HeaderMap {
 }
 
 /// Writes the n-th version of an order, as a service would.
-pub(crate) async fn write(
-    pool: &PgPool,
-    wake: &OutboxWake,
-    order_id: &str,
-    version: i64,
-) -> Result<Uuid, Error> {
+pub(crate) async fn write(pool: &PgPool, wake: &OutboxWake, order_id: &str, version: i64) -> Result<Uuid, Error> {
     let mut tx = pool.begin().await?;
-    let aggregate = Aggregate {
-        kind: "order",
-        id: order_id,
-        version,
-    };
-    let id = outbox::append(
-        &mut tx,
-        aggregate,
-        order_id,
-        &order(order_id),
-        jiff::Timestamp::now(),
-    )
-    .await?;
+    let aggregate = Aggregate { kind: "order", id: order_id, version };
+    let id = outbox::append(&mut tx, aggregate, order_id, &order(order_id), jiff::Timestamp::now()).await?;
     tx.commit().await?;
     wake.notify();
     Ok(id)
@@ -236,10 +182,7 @@ pub(crate) async fn write(
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "waited in vain until {what}"
-        );
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -1,0 +1,123 @@
+//! The kit keeps tests apart and does to services what crashes do.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{borrow::Cow, path::PathBuf, time::Duration};
+
+use async_nats::jetstream::stream;
+use sqlx::{
+    Connection as _, PgConnection, SqlStr,
+    migrate::{Migration, MigrationType, Migrator},
+};
+use zhirong_testkit::{Deliveries, Event, ServiceProcess, TestBroker, TestDatabase, eventually, program};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn migrator(statement: &'static str) -> Migrator {
+    let (kind, text) = (MigrationType::Simple, SqlStr::from_static(statement));
+    Migrator::with_migrations(vec![Migration::new(1, Cow::Borrowed("first"), kind, text, false)])
+}
+
+#[tokio::test]
+async fn each_test_has_its_own_copy_of_the_migrated_database() {
+    let thing = migrator("CREATE TABLE thing (id BIGINT PRIMARY KEY)");
+    let migrators = [&thing];
+    let (one, two) = tokio::join!(TestDatabase::new(&migrators), TestDatabase::new(&migrators));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    let (mine, theirs) = (one.pool().await.unwrap(), two.pool().await.unwrap());
+    sqlx::raw_sql("INSERT INTO thing VALUES (1)").execute(&mine).await.unwrap();
+    for (pool, expected) in [(&mine, 1), (&theirs, 0)] {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM thing").fetch_one(pool).await.unwrap();
+        assert_eq!(count, expected);
+    }
+    // A service that migrates at its start finds nothing to do.
+    thing.run(&mine).await.unwrap();
+
+    let other = TestDatabase::new(&[&migrator("CREATE TABLE other (id BIGINT)")]).await.unwrap();
+    let found: bool = sqlx::query_scalar("SELECT to_regclass('thing') IS NOT NULL")
+        .fetch_one(&other.pool().await.unwrap())
+        .await
+        .unwrap();
+    assert!(!found, "other migrations, another template");
+}
+
+#[tokio::test]
+async fn a_database_goes_with_its_test_even_while_connected() {
+    let (database, watcher) = (TestDatabase::empty().await.unwrap(), TestDatabase::empty().await.unwrap());
+    let name = database.url().rsplit('/').next().unwrap().to_owned();
+    let _connected = PgConnection::connect(database.url()).await.unwrap();
+    let pool = watcher.pool().await.unwrap();
+    let exists = || async {
+        sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(&name)
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    };
+    assert!(exists().await);
+    drop(database);
+    assert!(!exists().await);
+}
+
+#[tokio::test]
+async fn a_broker_keeps_its_messages_over_a_crash_and_loses_them_with_its_store() {
+    let mut broker = TestBroker::start().await.unwrap();
+    let configuration =
+        || stream::Config { name: "TEST".to_owned(), subjects: vec!["test.>".to_owned()], ..Default::default() };
+    let jetstream = broker.jetstream().await.unwrap();
+    jetstream.create_stream(configuration()).await.unwrap();
+    let events = [Event::new("test.a", "a", "text/plain", "1"), Event::new("test.b", "b", "text/plain", "2")];
+    Deliveries::new(events).twice().shuffled(1).publish(&jetstream).await.unwrap();
+    let (url, pid) = (broker.url(), broker.pid().unwrap());
+
+    broker.kill().await.unwrap();
+    broker.restart().await.unwrap();
+    assert_eq!(broker.url(), url);
+    assert_ne!(broker.pid(), Some(pid));
+    let again = broker.jetstream().await.unwrap();
+    assert_eq!(again.get_stream("TEST").await.unwrap().cached_info().state.messages, 4, "duplicates included");
+
+    broker.kill().await.unwrap();
+    broker.delete_store().unwrap();
+    broker.restart().await.unwrap();
+    let empty = broker.jetstream().await.unwrap();
+    assert!(empty.get_stream("TEST").await.is_err());
+    let stored = empty.create_stream(configuration()).await.unwrap().cached_info().state.messages;
+    assert_eq!(stored, 0);
+}
+
+fn sample_service() -> PathBuf {
+    program("examples/sample-service").unwrap()
+}
+
+#[tokio::test]
+async fn a_service_comes_back_where_it_was() {
+    let mut service = ServiceProcess::start(&sample_service(), []).await.unwrap();
+    let (grpc, ops, pid) = (service.grpc(), service.ops(), service.pid().unwrap());
+    assert!(service.log().unwrap().contains("asked 3: 200 OK"), "it was asked until it was ready");
+    assert!(service.restart().await.is_err(), "it still runs");
+    service.kill9().await.unwrap();
+    service.restart().await.unwrap();
+    assert_eq!((service.grpc(), service.ops()), (grpc, ops));
+    assert_ne!(service.pid(), Some(pid));
+    assert!(service.stop().await.unwrap().success());
+    assert_eq!(service.pid(), None);
+}
+
+#[tokio::test]
+async fn a_service_that_ends_at_once_tells_why() {
+    let settings = [("ZHIRONG__SAMPLE__BROKEN", "the moon is full".to_owned())];
+    let Err(error) = ServiceProcess::start(&sample_service(), settings).await else { panic!("it can't start") };
+    assert!(error.to_string().contains("the moon is full"), "{error:#}");
+}
+
+#[tokio::test]
+async fn a_dropped_service_is_gone() {
+    let service = ServiceProcess::start(&sample_service(), []).await.unwrap();
+    let pid = service.pid().unwrap();
+    drop(service);
+    eventually(PATIENCE, "the process is gone", || async {
+        Ok(std::fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| line.is_empty()).then_some(()))
+    })
+    .await
+    .unwrap();
+}

@@ -8,7 +8,7 @@ if [ -z "${ZHIRONG_TEST_POSTGRES:-}" ]; then
   cargo build --quiet -p zhirong-testkit --bin with-servers
   exec target/debug/with-servers "$0" "$@"
 fi
-psql=$(ls -d /usr/lib/postgresql/*/bin/psql 2>/dev/null | sort -V | tail -n 1)
+psql=$(find /usr/lib/postgresql/*/bin/psql 2>/dev/null | sort -V | tail -n 1)
 psql=${psql:-psql}
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT

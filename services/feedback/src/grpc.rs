@@ -186,23 +186,19 @@ impl Feedback {
             enterprise.map(Uscc::as_str),
             institution.map(|institution| institution.as_str()),
             page.after,
-            page.size,
+            page.size.saturating_add(1),
         )
         .await?;
-        Ok(pb::ListRatingsResponse {
-            next_page_token: next(&rows, page.size, |row| (row.received_at.to_jiff(), row.rating_id))?,
-            ratings: rows.into_iter().map(rating).collect(),
-        })
+        let (rows, next_page_token) = cut(rows, page.size, |row| (row.received_at.to_jiff(), row.rating_id))?;
+        Ok(pb::ListRatingsResponse { next_page_token, ratings: rows.into_iter().map(rating).collect() })
     }
 
     async fn list_sms(&self, request: pb::ListSmsRequest) -> Result<pb::ListSmsResponse, Problem> {
         let page = page::parse::<Cursor>(request.page_size, &request.page_token)?;
         let mut conn = self.pool.acquire().await?;
-        let rows = store::list_sms(&mut conn, page.after, page.size).await?;
-        Ok(pb::ListSmsResponse {
-            next_page_token: next(&rows, page.size, |row| (row.queued_at.to_jiff(), row.sms_id))?,
-            messages: rows.into_iter().map(sms).collect::<Result<_, _>>()?,
-        })
+        let rows = store::list_sms(&mut conn, page.after, page.size.saturating_add(1)).await?;
+        let (rows, next_page_token) = cut(rows, page.size, |row| (row.queued_at.to_jiff(), row.sms_id))?;
+        Ok(pb::ListSmsResponse { next_page_token, messages: rows.into_iter().map(sms).collect::<Result<_, _>>()? })
     }
 
     async fn outcome(&self, request: pb::GetFeedbackOutcomeRequest) -> Result<pb::GetFeedbackOutcomeResponse, Problem> {
@@ -279,12 +275,16 @@ fn period(from: &str, to: &str) -> Result<(Timestamp, Timestamp), Problem> {
     Ok((start, end))
 }
 
-fn next<R>(rows: &[R], size: i64, cursor: impl Fn(&R) -> Cursor) -> Result<String, Problem> {
-    let full = i64::try_from(rows.len()).is_ok_and(|length| length >= size);
-    match rows.last() {
-        Some(last) if full => page::encode(&cursor(last)),
-        _ => Ok(String::new()),
-    }
+/// The entries of a page out of one more than it has, and the token of the next page, if there is one.
+fn cut<R>(mut rows: Vec<R>, size: i64, cursor: impl Fn(&R) -> Cursor) -> Result<(Vec<R>, String), Problem> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let more = rows.len() > size;
+    rows.truncate(size);
+    let token = match rows.last() {
+        Some(last) if more => page::encode(&cursor(last))?,
+        _ => String::new(),
+    };
+    Ok((rows, token))
 }
 
 fn rating(row: RatingRow) -> pb::Rating {

@@ -3,6 +3,7 @@
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -17,6 +18,8 @@ use zhirong_servers::{Postgres, PostgresOptions};
 pub const POSTGRES_VARIABLE: &str = "ZHIRONG_TEST_POSTGRES";
 /// Key of the advisory lock under which tests make the templates.
 const TEMPLATE_LOCK: i64 = 0x7a68_6972_6f6e_6702;
+/// Longest wait for a database to be dropped at the end of its test.
+const DROP_PATIENCE: Duration = Duration::from_millis(500);
 
 struct OwnServer {
     postgres: Postgres,
@@ -120,19 +123,22 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
-        let (done, waited) = mpsc::channel::<()>();
+        let (done, dropped) = mpsc::channel();
         // A thread of its own: the test's runtime may be ending. What fails here goes with the server.
-        std::thread::spawn(move || -> Result<()> {
-            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-                let mut connection = PgConnection::connect(&server).await?;
-                administer(&mut connection, format!("DROP DATABASE {name} WITH (FORCE)")).await
-            })?;
-            let _ = done.send(());
-            Ok(())
+        thread::spawn(move || {
+            let _ = done.send(drop_database(&server, &name));
         });
-        // Not for ever: a connection that this thread's runtime was just making holds the database until it is given up.
-        let _ = waited.recv_timeout(Duration::from_secs(1));
+        // PostgreSQL waits for every backend before it removes files, also for one in the middle of its client's login. That client may
+        // live on the very thread that waits here, so the wait is short; the server goes on without us.
+        let _ = dropped.recv_timeout(DROP_PATIENCE);
     }
+}
+
+fn drop_database(server: &str, name: &str) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let mut connection = PgConnection::connect(server).await?;
+        administer(&mut connection, format!("DROP DATABASE {name} WITH (FORCE)")).await
+    })
 }
 
 /// Runs a statement whose names are made here, of letters and digits.

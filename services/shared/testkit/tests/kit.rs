@@ -1,13 +1,18 @@
 //! The kit keeps tests apart and does to services what crashes do.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{borrow::Cow, path::PathBuf, time::Duration};
+use std::{
+    borrow::Cow,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use async_nats::jetstream::stream;
 use sqlx::{
     Connection as _, PgConnection, SqlStr,
     migrate::{Migration, MigrationType, Migrator},
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zhirong_testkit::{Deliveries, Event, ServiceProcess, TestBroker, TestDatabase, eventually, program};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,7 +60,7 @@ async fn a_database_goes_with_its_test_even_while_connected() {
     };
     assert!(exists().await);
     drop(database);
-    assert!(!exists().await);
+    eventually(PATIENCE, "the database is gone", || async { Ok((!exists().await).then_some(())) }).await.unwrap();
 }
 
 #[tokio::test]
@@ -83,6 +88,21 @@ async fn a_broker_keeps_its_messages_over_a_crash_and_loses_them_with_its_store(
     assert!(empty.get_stream("TEST").await.is_err());
     let stored = empty.create_stream(configuration()).await.unwrap().cached_info().state.messages;
     assert_eq!(stored, 0);
+}
+
+#[tokio::test]
+async fn a_client_in_the_middle_of_its_login_does_not_hold_up_the_end_of_a_test() {
+    let database = TestDatabase::empty().await.unwrap();
+    let address = database.url().split(['@', '/']).find(|part| part.starts_with("127.0.0.1:")).unwrap().to_owned();
+    let mut login = tokio::net::TcpStream::connect(address).await.unwrap();
+    // A startup message of protocol 3.0 for our user; the answer asks for a password, which never comes.
+    let parameters = b"user\0zhirong\0database\0postgres\0\0";
+    let length = u32::try_from(parameters.len() + 8).unwrap();
+    login.write_all(&[&length.to_be_bytes()[..], &196_608_u32.to_be_bytes(), parameters].concat()).await.unwrap();
+    assert_eq!(login.read_u8().await.unwrap(), b'R', "the server asks who this is");
+    let began = Instant::now();
+    drop(database);
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
 }
 
 fn sample_service() -> PathBuf {

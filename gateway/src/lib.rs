@@ -2,12 +2,11 @@
 //! the caller's token, bounds the request, and relays bytes to the service that answers.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-use std::{collections::HashMap, fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use http::HeaderValue;
 use serde::Deserialize;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     service::Routes,
@@ -19,7 +18,7 @@ use zhirong_kernel::clock::SystemClock;
 use zhirong_runtime::{
     Error,
     config::{Common, Settings},
-    server::{OpsServer, Readiness},
+    server::{OpsServer, Readiness, listen},
 };
 
 pub mod access;
@@ -95,10 +94,7 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
     let stop_ops = CancellationToken::new();
     let ops_task = tokio::spawn(ops.serve(stop_ops.clone()));
 
-    let listener = TcpListener::bind(common.grpc.listen).await.map_err(Error::other)?;
-    let address = listener.local_addr().map_err(Error::other)?;
-    note_address(&common, address)?;
-    tracing::info!(%address, "serving");
+    let (listener, _) = listen("gRPC", common.grpc.listen, &common.grpc.address_file).await?;
 
     let draining = shutdown.clone();
     let stop = async move {
@@ -220,11 +216,4 @@ fn server(common: &Common, own: &Own) -> Result<WebServer, Error> {
         .max_connection_age_grace(Duration::from_secs(grpc.max_connection_age_grace_s))
         .layer(cors)
         .layer(GrpcWebLayer::new()))
-}
-
-fn note_address(common: &Common, address: SocketAddr) -> Result<(), Error> {
-    if common.grpc.address_file.is_empty() {
-        return Ok(());
-    }
-    fs::write(&common.grpc.address_file, address.to_string()).map_err(Error::other)
 }

@@ -66,6 +66,8 @@ fn parse(loan: zhirong_proto::matching::v1::Loan) -> Result<store::Loan, Rejecti
     let approved_at = loan
         .approved_at
         .and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())
+        // The database's calendar begins later than a timestamp's; a delivery that it refuses would be tried for ever.
+        .filter(|at| *at >= Timestamp::UNIX_EPOCH)
         .ok_or_else(|| broken("approved_at", "is missing or out of range".to_owned()))?;
     let loan_id: LoanId = loan.loan_id.parse().map_err(|_| broken("loan_id", "is not a UUID".to_owned()))?;
     Ok(store::Loan {

@@ -246,22 +246,33 @@ fn parse_rating(request: &pb::SubmitRatingRequest) -> Result<(LoanId, Level), Pr
     if !comment_fits {
         problem = problem.field("comment_zh", format!("must have at most {LONGEST_COMMENT} characters"));
     }
+    let comment_storable = !request.comment_zh.contains('\0');
+    if !comment_storable {
+        problem = problem.field("comment_zh", "must not contain a NUL character");
+    }
     match (loan_id, level) {
-        (Some(loan_id), Some(level)) if comment_fits => Ok((loan_id, level)),
+        (Some(loan_id), Some(level)) if comment_fits && comment_storable => Ok((loan_id, level)),
         _ => Err(problem),
     }
+}
+
+const DAY_EXPECTED: &str = "must be a date from 2000-01-01 to 2999-12-31, YYYY-MM-DD";
+
+/// A day in years that this platform and its database can have.
+fn business_day(text: &str) -> Option<Date> {
+    text.parse().ok().filter(|day: &Date| (2000..=2999).contains(&day.year()))
 }
 
 /// The instants from the first day's beginning to the last day's end in Asia/Shanghai.
 fn period(from: &str, to: &str) -> Result<(Timestamp, Timestamp), Problem> {
     let mut problem = Problem::invalid("PERIOD_INVALID", "the period can't be read; see the fields").zh("统计期间有误");
-    let first: Option<Date> = from.parse().ok();
+    let first = business_day(from);
     if first.is_none() {
-        problem = problem.field("from", "must be a date, YYYY-MM-DD");
+        problem = problem.field("from", DAY_EXPECTED);
     }
-    let last: Option<Date> = to.parse().ok();
+    let last = business_day(to);
     if last.is_none() {
-        problem = problem.field("to", "must be a date, YYYY-MM-DD");
+        problem = problem.field("to", DAY_EXPECTED);
     }
     let (Some(first), Some(last)) = (first, last) else {
         return Err(problem);

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use prost::Message as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
+use zhirong_kernel::{InstitutionId, Uscc};
 use zhirong_proto::{
     Fact as _,
     catalog::v1::{
@@ -18,7 +19,7 @@ use zhirong_runtime::{
     streams,
 };
 
-use crate::{snapshot::Snapshots, store::read_model};
+use crate::{reference, snapshot::Snapshots, store::read_model};
 
 /// Profiles.
 pub const PROFILES: Subscription = Subscription {
@@ -42,6 +43,7 @@ pub struct ProfileHandler;
 impl Handler for ProfileHandler {
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
         let profile = delivery.decode::<ProfileUpdated>()?.profile.ok_or_else(|| missing("profile"))?;
+        profile.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
         read_model::put_profile(conn, &profile).await?;
         Ok(())
     }
@@ -58,7 +60,9 @@ impl Handler for CatalogHandler {
         match delivery.ce_type.as_str() {
             InstitutionRegistered::TYPE => {
                 let fact: InstitutionRegistered = delivery.decode()?;
-                read_model::put_institution(conn, &fact.institution.ok_or_else(|| missing("institution"))?).await?;
+                let institution = fact.institution.ok_or_else(|| missing("institution"))?;
+                institution.institution_id.parse::<InstitutionId>().map_err(Rejection::poison)?;
+                read_model::put_institution(conn, &institution).await?;
             }
             ProductPublished::TYPE => {
                 let fact: ProductPublished = delivery.decode()?;
@@ -72,8 +76,14 @@ impl Handler for CatalogHandler {
             ReferencePublished::TYPE => {
                 let fact: ReferencePublished = delivery.decode()?;
                 let (name, content) = match fact.reference.ok_or_else(|| missing("reference"))? {
-                    Reference::Lpr(table) => ("lpr", table.encode_to_vec()),
-                    Reference::Calendar(calendar) => ("calendar", calendar.encode_to_vec()),
+                    Reference::Lpr(table) => {
+                        reference::lpr(&table).map_err(Rejection::poison)?;
+                        ("lpr", table.encode_to_vec())
+                    }
+                    Reference::Calendar(notice) => {
+                        reference::calendar(&notice).map_err(Rejection::poison)?;
+                        ("calendar", notice.encode_to_vec())
+                    }
                 };
                 read_model::put_reference(conn, name, fact.version, &content).await?;
             }

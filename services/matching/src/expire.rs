@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zhirong_kernel::clock::{Clock, business_date};
 use zhirong_proto::matching::v1::OrderExpired;
@@ -14,8 +15,8 @@ use crate::{
     store,
 };
 
-/// The deadline is a day, so that a look a minute is often enough.
-const POLL: Duration = Duration::from_secs(60);
+/// The deadline is a day, and an answer after it is refused whether this has looked or not; it only has to be told soon.
+const POLL: Duration = Duration::from_secs(5);
 
 /// Expires orders.
 pub struct Expire {
@@ -25,6 +26,8 @@ pub struct Expire {
     pub clock: Arc<dyn Clock>,
     /// Wakes the relay of events.
     pub outbox: OutboxWake,
+    /// Wakes open inbox streams of this process.
+    pub inbox: Arc<Notify>,
 }
 
 impl Expire {
@@ -64,6 +67,7 @@ impl Expire {
         outbox::append(&mut tx, aggregate, &order.order_id, &fact, now).await?;
         tx.commit().await?;
         self.outbox.notify();
+        self.inbox.notify_waiters();
         Ok(true)
     }
 }

@@ -10,6 +10,7 @@ use sqlx::migrate::Migrator;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use zhirong_kernel::{Clock, clock::SystemClock};
 use zhirong_proto::matching::v1::{
     bank_order_service_server::BankOrderServiceServer, calculator_service_server::CalculatorServiceServer,
     matching_report_service_server::MatchingReportServiceServer, order_service_server::OrderServiceServer,
@@ -24,6 +25,7 @@ mod grpc;
 pub mod loan;
 pub mod order;
 pub mod product;
+mod reference;
 mod snapshot;
 mod store;
 
@@ -37,7 +39,17 @@ pub const DEFAULTS: &str = "";
 /// # Errors
 /// When the settings, the database, the broker or the listener can't be used.
 pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
-    let mut service = Service::start("matching", settings.common, &MIGRATIONS, shutdown).await?;
+    serve_by(Arc::new(SystemClock), settings, shutdown).await
+}
+
+/// As [`serve`], by another clock; tests set the day by it.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_by(clock: Arc<dyn Clock>, settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
+    let service = Service::start("matching", settings.common, &MIGRATIONS, shutdown).await?;
+    let mut service = service.with_clock(clock);
+    let inbox = Arc::new(Notify::new());
     let snapshots = snapshot::Snapshots::new(service.pool());
     snapshots.refresh().await.map_err(Error::other)?;
 
@@ -45,7 +57,12 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
     service.consume(events::CATALOG, events::CatalogHandler { snapshots: snapshots.clone() });
     service.consume(events::SCORES, events::CatalogHandler { snapshots: snapshots.clone() });
     service.background("catalog", snapshots.clone().follow(service.shutdown()));
-    let expire = expire::Expire { pool: service.pool(), clock: service.clock(), outbox: service.outbox() };
+    let expire = expire::Expire {
+        pool: service.pool(),
+        clock: service.clock(),
+        outbox: service.outbox(),
+        inbox: Arc::clone(&inbox),
+    };
     service.background("expire", expire.run(service.shutdown()));
 
     let matching = grpc::Matching {
@@ -53,7 +70,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
         clock: service.clock(),
         outbox: service.outbox(),
         snapshots,
-        inbox: Arc::new(Notify::new()),
+        inbox,
         calculated: Arc::default(),
         shutdown: service.shutdown(),
     };

@@ -8,14 +8,15 @@ use jiff::civil::Date;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use zhirong_kernel::{
-    calendar::Calendar,
-    lpr::{Change, LprHistory},
-    rate::Ppm,
-};
-use zhirong_proto::catalog::v1::{LprTable, Product, WorkingDayCalendar};
+use zhirong_kernel::{calendar::Calendar, lpr::LprHistory, rate::Ppm};
+use zhirong_proto::catalog::v1::Product;
 
-use crate::{error::Error, product::CompiledProduct, store::read_model};
+use crate::{
+    error::Error,
+    product::CompiledProduct,
+    reference::{self, Unusable},
+    store::read_model,
+};
 
 /// Looks for changes that another replica has taken in.
 const POLL: Duration = Duration::from_millis(500);
@@ -119,8 +120,8 @@ impl Snapshots {
             products,
             institutions: loaded.institutions,
             scores: loaded.scores,
-            lpr: loaded.lpr.as_ref().map(history).transpose()?,
-            calendar: loaded.calendar.as_ref().map(calendar).transpose()?,
+            lpr: loaded.lpr.as_ref().and_then(|table| usable(reference::lpr(table))),
+            calendar: loaded.calendar.as_ref().and_then(|notice| usable(reference::calendar(notice))),
         }));
         Ok(())
     }
@@ -139,6 +140,11 @@ impl Snapshots {
     }
 }
 
+/// Unusable data are refused when they come in; what an older version of this service let in must not stop the rest.
+fn usable<T>(data: Result<T, Unusable>) -> Option<T> {
+    data.inspect_err(|error| tracing::error!(%error, "reference data can't be used and are left out")).ok()
+}
+
 fn compile(products: &mut HashMap<String, Arc<CompiledProduct>>, product: Product) {
     let id = product.product_id.clone();
     match CompiledProduct::compile(product) {
@@ -149,30 +155,4 @@ fn compile(products: &mut HashMap<String, Arc<CompiledProduct>>, product: Produc
         // The catalog has compiled it; a newer catalog may know features that this version does not.
         Err(error) => tracing::error!(product_id = %id, %error, "a product does not compile and is left out"),
     }
-}
-
-fn history(table: &LprTable) -> Result<LprHistory, Error> {
-    let broken = || Error::Stored("reference lpr".to_owned());
-    let changes = table
-        .changes
-        .iter()
-        .map(|change| {
-            Ok(Change {
-                published_on: change.published_on.parse().map_err(|_| broken())?,
-                one_year: Ppm::new(change.one_year_ppm),
-                five_year: Ppm::new(change.five_year_ppm),
-            })
-        })
-        .collect::<Result<_, Error>>()?;
-    LprHistory::try_new(changes, table.known_through.parse().map_err(|_| broken())?).map_err(|_| broken())
-}
-
-fn calendar(calendar: &WorkingDayCalendar) -> Result<Calendar, Error> {
-    let broken = || Error::Stored("reference calendar".to_owned());
-    let dates = |texts: &[String]| -> Result<Vec<Date>, Error> {
-        texts.iter().map(|text| text.parse().map_err(|_| broken())).collect()
-    };
-    let years: Vec<i16> =
-        calendar.years.iter().map(|year| i16::try_from(*year).map_err(|_| broken())).collect::<Result<_, _>>()?;
-    Calendar::try_new(years, dates(&calendar.holidays)?, dates(&calendar.working_weekend_days)?).map_err(|_| broken())
 }

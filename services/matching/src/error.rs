@@ -114,8 +114,7 @@ impl From<Error> for Problem {
             }
             Error::ProductNotFound(_) => Self::not_found("PRODUCT_NOT_FOUND", text).zh("产品不存在或已下架"),
             Error::NotEligible(failed) => {
-                let reasons: Vec<&str> = failed.iter().map(|failed| failed.label_zh.as_str()).collect();
-                Self::failed_precondition("NOT_ELIGIBLE", text).zh(format!("暂不符合产品条件：{}", reasons.join("；")))
+                Self::failed_precondition("NOT_ELIGIBLE", text).zh(format!("暂不符合产品条件：{}", reasons_zh(&failed)))
             }
             Error::DataMissing(names) => Self::failed_precondition("DATA_MISSING", text)
                 .meta("features", names.join(","))
@@ -139,6 +138,9 @@ impl From<Error> for Problem {
             Error::Order(order::Refusal::Closed(_)) => {
                 Self::failed_precondition("ORDER_CLOSED", text).zh("订单已办结，不能重复答复")
             }
+            Error::Order(order::Refusal::Expired(_)) => {
+                Self::failed_precondition("ORDER_EXPIRED", text).zh("订单已超过答复期限")
+            }
             Error::Order(order::Refusal::AlreadyAccepted) => {
                 Self::failed_precondition("ORDER_ALREADY_ACCEPTED", text).zh("订单已受理")
             }
@@ -159,5 +161,32 @@ impl From<Error> for Problem {
             Error::Database(error) => error.into(),
             other => Self::internal(other),
         }
+    }
+}
+
+/// Conditions told in a message; the calculator tells all of them.
+const REASONS_TOLD: usize = 3;
+/// Characters told of each; the message travels in a header.
+const LONGEST_REASON: usize = 60;
+
+fn reasons_zh(failed: &[Failed]) -> String {
+    let told: Vec<String> =
+        failed.iter().take(REASONS_TOLD).map(|failed| failed.label_zh.chars().take(LONGEST_REASON).collect()).collect();
+    let rest = if failed.len() > REASONS_TOLD { "等" } else { "" };
+    format!("{}{rest}", told.join("；"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_three_short_reasons() {
+        let failed = |label: String| Failed { label_zh: label, advice_zh: String::new(), features: Vec::new() };
+        let labels = |count: usize| (0..count).map(|_| failed("专".repeat(100))).collect::<Vec<_>>();
+        let short = "专".repeat(60);
+        assert_eq!(reasons_zh(&labels(1)), short);
+        assert_eq!(reasons_zh(&labels(3)), format!("{short}；{short}；{short}"));
+        assert_eq!(reasons_zh(&labels(9)), format!("{short}；{short}；{short}等"));
     }
 }

@@ -1,5 +1,6 @@
 //! The life of an order.
 
+use jiff::civil::Date;
 use zhirong_proto::matching::v1::OrderState;
 
 /// What somebody wants of an order.
@@ -26,6 +27,21 @@ pub enum Refusal {
     /// The institution works on it already.
     #[error("the order has been accepted before")]
     AlreadyAccepted,
+    /// The time to answer is over.
+    #[error("the order was to be answered by {0} and has expired")]
+    Expired(Date),
+}
+
+/// The state after an institution's answer on a day. Past the last day to answer the order counts as expired, even while
+/// nobody has closed it yet.
+///
+/// # Errors
+/// When the order is closed or overdue, or accepted twice.
+pub fn answer(state: OrderState, command: Command, due: Date, today: Date) -> Result<OrderState, Refusal> {
+    if state == OrderState::Expired || (!is_closed(state) && due < today) {
+        return Err(Refusal::Expired(due));
+    }
+    decide(state, command)
 }
 
 /// The state after a command.
@@ -67,6 +83,8 @@ pub fn word(state: OrderState) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
+
     use super::*;
 
     const COMMANDS: [Command; 5] =
@@ -85,6 +103,18 @@ mod tests {
         }
         assert_eq!(decide(OrderState::Accepted, Command::Accept), Err(Refusal::AlreadyAccepted));
         assert_eq!(decide(OrderState::Accepted, Command::Approve), Ok(OrderState::Approved));
+    }
+
+    #[test]
+    fn the_last_day_to_answer_is_the_due_day() {
+        let (due, next) = (date(2026, 1, 30), date(2026, 1, 31));
+        let approve = |state, today| answer(state, Command::Approve, due, today);
+        assert_eq!(approve(OrderState::Accepted, due), Ok(OrderState::Approved));
+        for state in [OrderState::Routed, OrderState::Accepted, OrderState::Expired] {
+            assert_eq!(approve(state, next), Err(Refusal::Expired(due)), "{state:?}");
+        }
+        // Once answered it stays answered.
+        assert_eq!(approve(OrderState::Rejected, next), Err(Refusal::Closed(OrderState::Rejected)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::{
@@ -15,7 +15,7 @@ use zhirong_proto::{
     matching::v1::{
         self as pb, AcceptOrderRequest, AcceptOrderResponse, ApproveLoanRequest, ApproveLoanResponse, DataScope,
         GetLoanRequest, GetLoanResponse, InboxEntry, ListInboxRequest, ListInboxResponse, Loan, LoanApproved,
-        LoanDisbursed, LoanState, Order, OrderAccepted, OrderRejected, RecordDisbursementRequest,
+        LoanDisbursed, LoanState, Order, OrderAccepted, OrderRejected, OrderState, RecordDisbursementRequest,
         RecordDisbursementResponse, RejectOrderRequest, RejectOrderResponse, StreamInboxRequest, StreamInboxResponse,
         bank_order_service_server::BankOrderService, get_loan_request::Key,
     },
@@ -33,7 +33,7 @@ use super::{Matching, cut, id, proto_time};
 use crate::{
     error::Error,
     loan::disburse,
-    order::{Command, decide},
+    order::{Command, answer},
     store::order::{self as orders, Entry, OrderRow, Owner},
 };
 
@@ -110,7 +110,7 @@ impl Matching {
     fn follow(self, institution: InstitutionId, after: i64) -> Entries {
         Box::pin(async_stream::stream! {
             let mut position = after;
-            loop {
+            while !self.shutdown.is_cancelled() {
                 // Registered before the look, so that an entry written in between still wakes.
                 let written = self.inbox.notified();
                 let entries = match self.entries(&institution, position, BATCH).await {
@@ -124,17 +124,19 @@ impl Matching {
                     tokio::select! {
                         () = written => {}
                         () = tokio::time::sleep(POLL) => {}
-                        () = self.shutdown.cancelled() => {
-                            yield Err(restarting().into());
-                            return;
-                        }
+                        () = self.shutdown.cancelled() => {}
                     }
                 }
                 for entry in entries {
+                    // A full inbox must not hold up the shutdown either.
+                    if self.shutdown.is_cancelled() {
+                        break;
+                    }
                     position = entry.position;
                     yield Ok(StreamInboxResponse { entry: Some(entry) });
                 }
             }
+            yield Err(restarting().into());
         })
     }
 
@@ -171,7 +173,7 @@ impl Matching {
             Claim::Fresh(slot) => slot,
         };
         let mut order = orders::lock(&mut tx, order_id, Owner::Institution(institution.as_str())).await?.order;
-        order.set_state(decide(order.state(), Command::Accept).map_err(Error::from)?);
+        order.set_state(answered(&order, Command::Accept, now)?);
         order.version = order.version.saturating_add(1);
         orders::update(&mut tx, order_id, &order, now).await?;
         let fact = OrderAccepted { order: Some(order.clone()) };
@@ -201,7 +203,7 @@ impl Matching {
             Claim::Fresh(slot) => slot,
         };
         let mut order = orders::lock(&mut tx, order_id, Owner::Institution(institution.as_str())).await?.order;
-        order.set_state(decide(order.state(), Command::Reject).map_err(Error::from)?);
+        order.set_state(answered(&order, Command::Reject, now)?);
         order.version = order.version.saturating_add(1);
         order.reason_zh = request.reason_zh.clone();
         orders::update(&mut tx, order_id, &order, now).await?;
@@ -226,7 +228,7 @@ impl Matching {
             Claim::Fresh(slot) => slot,
         };
         let mut row = orders::lock(&mut tx, order_id, Owner::Institution(institution.as_str())).await?;
-        row.order.set_state(decide(row.order.state(), Command::Approve).map_err(Error::from)?);
+        row.order.set_state(answered(&row.order, Command::Approve, now)?);
         let loan_id = LoanId::new(Uuid::now_v7());
         let institution_name = self.snapshots.current().institution_name(institution.as_str()).to_owned();
         let loan = Loan { approved_at: Some(proto_time(now)), ..loan_of(loan_id, &row, &request, institution_name)? };
@@ -286,7 +288,7 @@ impl Matching {
         Ok(GetLoanResponse { loan: Some(loan) })
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         self.outbox.notify();
         self.inbox.notify_waiters();
     }
@@ -297,9 +299,16 @@ fn restarting() -> Problem {
         .zh("服务正在重启，请从上次位置重新连接")
 }
 
+/// The state of an order after the institution's answer.
+fn answered(order: &Order, command: Command, now: Timestamp) -> Result<OrderState, Error> {
+    let due = order.answer_due_on.parse().map_err(|_| Error::Stored("orders.content".to_owned()))?;
+    Ok(answer(order.state(), command, due, business_date(now))?)
+}
+
 /// Leaves of the profile what the enterprise has consented to, while the consent holds.
 fn release(entry: Entry, today: Date) -> InboxEntry {
-    let profile = entry.order.consent.as_ref().and_then(|consent| consented(&entry.profile, consent, today));
+    let consent = entry.order.consent.as_ref();
+    let profile = entry.profile.zip(consent).and_then(|(profile, consent)| consented(&profile, consent, today));
     InboxEntry { position: entry.position, order: Some(entry.order), profile }
 }
 

@@ -73,13 +73,14 @@ impl Matching {
         let today = business_date(self.clock.now());
         let mut conn = self.pool.acquire().await?;
         let profile = read_model::profile(&mut conn, enterprise.as_str()).await?;
+        // First, so that only who gets an answer counts.
+        let context = context(&catalog, &profile, today, request.requested_fen, request.term_months)?;
         if self.calculated.is_first(enterprise.as_str(), today) {
             read_model::note_calculation(&mut conn, enterprise.as_str(), today, catalog.version, profile.version)
                 .await?;
             self.calculated.note(enterprise.as_str(), today);
         }
         drop(conn);
-        let context = context(&catalog, &profile, today, request.requested_fen, request.term_months)?;
         let mut response = answer(&catalog, &profile, &context, request);
         if let Ok(limit @ 1..) = usize::try_from(request.limit) {
             response.offers.truncate(limit);

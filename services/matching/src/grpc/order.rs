@@ -1,9 +1,9 @@
 //! Orders as the enterprise sees them.
 
-use jiff::{ToSpan as _, civil::Date};
+use jiff::{Timestamp, ToSpan as _, civil::Date};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
-use zhirong_kernel::{clock::business_date, id::OrderId};
+use zhirong_kernel::{clock::business_date, id::OrderId, uscc::Uscc};
 use zhirong_proto::matching::v1::{
     Consent, DataScope, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse, Order, OrderPlaced,
     OrderState, OrderWithdrawn, PlaceOrderRequest, PlaceOrderResponse, Quote, WithdrawOrderRequest,
@@ -30,6 +30,8 @@ use crate::{
 };
 
 const LONGEST_TEXT: usize = 200;
+/// The catalog changes seldom; an order that meets so many changes in a row has to come again.
+const ATTEMPTS: usize = 5;
 
 #[tonic::async_trait]
 impl OrderService for Matching {
@@ -67,21 +69,44 @@ impl Matching {
         let today = business_date(now);
         let mut consent = check(&request, today)?;
         consent.granted_at = Some(proto_time(now));
+        for _ in 0..ATTEMPTS {
+            if let Some(response) = self.try_place(caller, &enterprise, &request, &consent, now).await? {
+                return Ok(response);
+            }
+            self.snapshots.refresh().await?;
+        }
+        Err(Problem::aborted("CATALOG_CHANGING", "the catalog is changing; try again")
+            .zh("产品信息正在更新，请稍后重试"))
+    }
 
+    /// Places the order, unless the catalog in memory is behind the database's: then nothing.
+    async fn try_place(
+        &self,
+        caller: &Caller,
+        enterprise: &Uscc,
+        request: &PlaceOrderRequest,
+        consent: &Consent,
+        now: Timestamp,
+    ) -> Result<Option<PlaceOrderResponse>, Problem> {
+        let today = business_date(now);
         let mut tx = self.pool.begin().await?;
         let method = "/zhirong.matching.v1.OrderService/PlaceOrder";
-        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, &request, now).await? {
-            Claim::Replay(response) => return Ok(response),
+        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, request, now).await? {
+            Claim::Replay(response) => return Ok(Some(response)),
             Claim::Fresh(slot) => slot,
         };
         let catalog = self.snapshots.current();
+        if read_model::catalog_version(&mut tx).await? != catalog.version {
+            tx.rollback().await?;
+            return Ok(None);
+        }
         let product = catalog
             .products
             .get(&request.product_id)
             .ok_or_else(|| Error::ProductNotFound(request.product_id.clone()))?;
         let profile = read_model::profile(&mut tx, enterprise.as_str()).await?;
         let context = context(&catalog, &profile, today, request.amount_fen, request.term_months)?;
-        let (limit_fen, rate_ppm) = may_have(product, judge(product, &context), &request)?;
+        let (limit_fen, rate_ppm) = may_have(product, judge(product, &context), request)?;
         let days = u32::try_from(product.terms.answer_working_days).unwrap_or(0);
         let due = catalog.working_days_after(today, days)?;
 
@@ -102,7 +127,7 @@ impl Matching {
                 catalog_version: catalog.version,
                 profile_version: profile.version,
             }),
-            consent: Some(consent),
+            consent: Some(consent.clone()),
             state: OrderState::Routed.into(),
             reason_zh: String::new(),
             version: 1,
@@ -118,9 +143,8 @@ impl Matching {
         let response = PlaceOrderResponse { order: Some(order) };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;
-        self.outbox.notify();
-        self.inbox.notify_waiters();
-        Ok(response)
+        self.wake();
+        Ok(Some(response))
     }
 
     async fn withdraw_order(
@@ -153,8 +177,7 @@ impl Matching {
         let response = WithdrawOrderResponse { order: Some(order) };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;
-        self.outbox.notify();
-        self.inbox.notify_waiters();
+        self.wake();
         Ok(response)
     }
 

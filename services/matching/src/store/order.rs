@@ -190,15 +190,18 @@ pub struct Entry {
     pub position: i64,
     /// The order as it was.
     pub order: Order,
-    /// The profile the order was computed on, whole.
-    pub profile: Profile,
+    /// The profile the order was computed on, whole; none once the order has ended without a loan, because the consent is
+    /// given for the order.
+    pub profile: Option<Profile>,
 }
 
 /// Entries of an institution's inbox after a position.
 pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most: i64) -> Result<Vec<Entry>, Error> {
     let rows = sqlx::query!(
-        "SELECT entry.position, entry.content, orders.profile FROM inbox_entry entry JOIN orders USING (order_id)
-         WHERE entry.institution_id = $1 AND entry.position > $2 ORDER BY entry.position LIMIT $3",
+        r#"SELECT entry.position, entry.content,
+                  CASE WHEN orders.state IN ('routed', 'accepted', 'approved') THEN orders.profile END AS profile
+           FROM inbox_entry entry JOIN orders USING (order_id)
+           WHERE entry.institution_id = $1 AND entry.position > $2 ORDER BY entry.position LIMIT $3"#,
         institution,
         after,
         most
@@ -210,7 +213,7 @@ pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most:
             Ok(Entry {
                 position: row.position,
                 order: Order::decode(row.content.as_slice())?,
-                profile: Profile::decode(row.profile.as_slice())?,
+                profile: row.profile.as_deref().map(Profile::decode).transpose()?,
             })
         })
         .collect()

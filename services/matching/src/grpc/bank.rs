@@ -56,6 +56,7 @@ impl BankOrderService for Matching {
         let after = request.into_inner().after_position;
         if after < 0 {
             return Err(Problem::invalid("POSITION_INVALID", "a position is not negative")
+                .zh("起始位置有误")
                 .field("after_position", "must be a position of this inbox, or 0")
                 .into());
         }
@@ -280,6 +281,7 @@ impl Matching {
             Some(Key::BankReference(reference)) => (None, Some(reference.as_str())),
             None => {
                 return Err(Problem::invalid("KEY_MISSING", "name the loan by `loan_id` or by `bank_reference`")
+                    .zh("请填写贷款编号或银行业务编号")
                     .field("key", "one of loan_id and bank_reference must be set"));
             }
         };

@@ -1,0 +1,153 @@
+//! Inboxes: no position is missing, none comes twice, and a reader that comes back goes on where it was.
+
+use futures::future::join_all;
+use tonic::{Code, Streaming};
+use zhirong_proto::matching::v1::{
+    Consent, DataScope, InboxEntry, ListInboxRequest, OrderState, PlaceOrderRequest, StreamInboxRequest,
+    StreamInboxResponse,
+};
+use zhirong_testkit::Deliveries;
+
+use crate::support::{
+    BANK, OTHER_BANK, World, acceptance, approval, as_bank, as_enterprise, at, new_id, order, profile, published,
+    reason, refusal, rejection, uscc, withdrawal,
+};
+
+async fn open(world: &World, replica: usize, after_position: i64) -> Streaming<StreamInboxResponse> {
+    let request = as_bank(BANK, StreamInboxRequest { after_position });
+    world.banks_at(replica).stream_inbox(request).await.unwrap().into_inner()
+}
+
+async fn read(stream: &mut Streaming<StreamInboxResponse>, count: usize) -> Vec<InboxEntry> {
+    let mut entries = Vec::new();
+    while entries.len() < count {
+        entries.push(stream.message().await.unwrap().unwrap().entry.unwrap());
+    }
+    entries
+}
+
+fn positions(entries: &[InboxEntry]) -> Vec<i64> {
+    entries.iter().map(|entry| entry.position).collect()
+}
+
+#[tokio::test]
+async fn positions_have_no_gap_and_every_reader_sees_them_in_order() {
+    const ORDERS: usize = 30;
+    let world = World::with_reference(2).await;
+    let products = [(new_id(), BANK), (new_id(), OTHER_BANK)];
+    let mut facts: Vec<_> = products.iter().map(|(product, bank)| published(product, bank, 1)).collect();
+    facts.extend((0..ORDERS).map(|number| profile(&uscc(number), 1, 5)));
+    world.deliver(Deliveries::new(facts)).await;
+    let (mut here, mut there) = (open(&world, 0, 0).await, open(&world, 1, 0).await);
+
+    // Placed on both replicas, half of them accepted at once, two banks in between each other.
+    let placements = (0..ORDERS).map(|number| {
+        let (product, bank) = &products[number % 2];
+        let (mut orders, mut banks) = (world.orders_at(number % 3 % 2), world.banks_at(number % 2));
+        async move {
+            let request = as_enterprise(&uscc(number), order(product, 10_000_000));
+            let placed = orders.place_order(request).await.unwrap().into_inner().order.unwrap();
+            banks.accept_order(as_bank(bank, acceptance(&placed))).await.unwrap();
+        }
+    });
+    let (_, seen_here, seen_there) =
+        tokio::join!(join_all(placements), read(&mut here, ORDERS), read(&mut there, ORDERS));
+    let expected: Vec<i64> = (1..).take(ORDERS).collect();
+    assert_eq!(positions(&seen_here), expected);
+    assert_eq!(seen_here, seen_there);
+    assert_eq!(seen_here, world.inbox(BANK).await);
+    assert_eq!(positions(&world.inbox(OTHER_BANK).await), expected, "each bank has positions of its own");
+
+    drop(here);
+    let last = i64::try_from(ORDERS).unwrap();
+    let mut resumed = open(&world, 0, last - 3).await;
+    assert_eq!(positions(&read(&mut resumed, 3).await), [last - 2, last - 1, last]);
+    let new = as_enterprise(&uscc(0), order(&products[0].0, 10_000_000));
+    world.orders_at(1).place_order(new).await.unwrap();
+    assert_eq!(positions(&read(&mut resumed, 1).await), [last + 1], "written by the other replica");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn pages_give_the_same_as_the_stream() {
+    let (world, product, enterprise) = World::ready().await;
+    for _ in 0..7 {
+        world.place(&enterprise, &product).await;
+    }
+    let (mut paged, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListInboxRequest { page_size: 3, page_token };
+        let page = world.banks().list_inbox(as_bank(BANK, request)).await.unwrap().into_inner();
+        paged.extend(page.entries);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(positions(&paged), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(paged, read(&mut open(&world, 0, 0).await, 7).await);
+    let negative = as_bank(BANK, StreamInboxRequest { after_position: -1 });
+    assert_eq!(refusal(world.banks().stream_inbox(negative).await).code, Code::InvalidArgument);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_bank_sees_what_the_enterprise_agreed_to_while_it_holds() {
+    let (world, product, enterprise) = World::ready().await;
+    for scopes in [vec![DataScope::Score], vec![DataScope::Features], vec![DataScope::Score, DataScope::Features]] {
+        let scopes = scopes.into_iter().map(i32::from).collect();
+        let wanted = order(&product, 10_000_000);
+        let consent = wanted.consent.map(|consent| Consent { scopes, expires_on: "2031-03-06".to_owned(), ..consent });
+        let request = PlaceOrderRequest { consent, ..order(&product, 10_000_000) };
+        world.orders().place_order(as_enterprise(&enterprise, request)).await.unwrap();
+    }
+    let seen = async || {
+        let entries = world.inbox(BANK).await;
+        let parts = |entry: &InboxEntry| {
+            entry
+                .profile
+                .as_ref()
+                .map(|profile| (profile.score.is_some(), profile.features.contains_key("patent_count")))
+        };
+        entries.iter().map(parts).collect::<Vec<_>>()
+    };
+    let agreed = [Some((true, false)), Some((false, true)), Some((true, true))];
+    assert_eq!(seen().await, agreed);
+    world.clock.set(at(jiff::civil::date(2031, 3, 6), 23));
+    assert_eq!(seen().await, agreed);
+    world.clock.set(at(jiff::civil::date(2031, 3, 7), 0));
+    assert_eq!(seen().await, [None, None, None]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_profile_of_an_order_that_ended_without_a_loan_is_kept_back() {
+    let (world, product, enterprise) = World::ready().await;
+    let mut orders = Vec::new();
+    for _ in 0..4 {
+        orders.push(world.place(&enterprise, &product).await);
+    }
+    world.orders().withdraw_order(as_enterprise(&enterprise, withdrawal(&orders[0]))).await.unwrap();
+    world.banks().reject_order(as_bank(BANK, rejection(&orders[1]))).await.unwrap();
+    world.approve(approval(&orders[2], "REF-1")).await;
+    // Also at the positions at which the order was still open.
+    for entry in world.inbox(BANK).await {
+        let order = entry.order.unwrap();
+        let open = [&orders[2], &orders[3]].iter().any(|open| open.order_id == order.order_id);
+        assert_eq!(entry.profile.is_some(), open, "{} {:?}", entry.position, order.state());
+    }
+    assert_eq!(world.inbox(BANK).await[4].order.as_ref().unwrap().state(), OrderState::Withdrawn);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_service_stops() {
+    let (world, product, enterprise) = World::ready().await;
+    world.place(&enterprise, &product).await;
+    let mut stream = open(&world, 0, 0).await;
+    read(&mut stream, 1).await;
+    world.ask_to_stop();
+    let ended = reason(stream.message().await);
+    assert_eq!(ended, (Code::Unavailable, "SHUTTING_DOWN".to_owned()));
+    world.stop().await;
+}

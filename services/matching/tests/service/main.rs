@@ -1,0 +1,11 @@
+//! Matching from outside: real clients on real servers, with a database and a broker of their own for each test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod answers;
+mod calculator;
+mod expiry;
+mod facts;
+mod inbox;
+mod orders;
+mod report;
+mod support;

@@ -1,0 +1,404 @@
+//! Running replicas of matching on a clock that stands still, callers of each role, and the facts of other services.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_nats::jetstream;
+use jiff::{Timestamp, civil::Date};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+use zhirong_kernel::{Uscc, clock::start_of_business_date};
+use zhirong_proto::{
+    Fact,
+    catalog::v1::{
+        Condition, CreditTerms, Institution, InstitutionRegistered, LprChange, LprTable, Product, ProductPublished,
+        ProductSpec, ProductState, ReferencePublished, WorkingDayCalendar, product_spec::Terms,
+        reference_published::Reference,
+    },
+    matching::v1::{
+        AcceptOrderRequest, ApproveLoanRequest, CalculateRequest, Consent, DataScope, InboxEntry, ListInboxRequest,
+        Loan, Order, PlaceOrderRequest, RecordDisbursementRequest, RejectOrderRequest, WithdrawOrderRequest,
+        bank_order_service_client::BankOrderServiceClient, calculator_service_client::CalculatorServiceClient,
+        matching_report_service_client::MatchingReportServiceClient, order_service_client::OrderServiceClient,
+    },
+    profile::v1::{FeatureValue, Profile, ProfileUpdated, Score, feature_value::Kind},
+};
+use zhirong_runtime::{
+    Error,
+    config::{self, Nothing, Settings},
+    streams,
+};
+use zhirong_testkit::{Deliveries, Event, ManualClock, TestBroker, TestDatabase, eventually};
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const BANK: &str = "sample-one-bank";
+pub const OTHER_BANK: &str = "sample-two-bank";
+/// A Wednesday. Its answers are due within 5 working days, by the Wednesday after.
+pub const TODAY: Date = jiff::civil::date(2031, 3, 5);
+pub const DUE: Date = jiff::civil::date(2031, 3, 12);
+/// Of an enterprise with 5 patents.
+pub const LIMIT_FEN: i64 = 50_000_000;
+
+struct Replica {
+    stop: CancellationToken,
+    served: JoinHandle<Result<(), Error>>,
+    channel: Channel,
+}
+
+/// Replicas of matching on one database, one broker and one clock.
+pub struct World {
+    pub pool: sqlx::PgPool,
+    pub clock: Arc<ManualClock>,
+    jetstream: jetstream::Context,
+    replicas: Vec<Replica>,
+    _database: TestDatabase,
+    _broker: TestBroker,
+}
+
+impl World {
+    /// Starts so many replicas with nothing in them.
+    pub async fn empty(replicas: usize) -> Self {
+        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
+        let clock = Arc::new(ManualClock::new(at(TODAY, 10)));
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = Vec::new();
+        for number in 0..replicas {
+            let address_file = folder.path().join(format!("grpc-{number}"));
+            let mut common = config::defaults().unwrap();
+            common.database.url = database.url().to_owned().into();
+            common.nats.url = broker.url();
+            common.grpc.address_file = address_file.display().to_string();
+            common.outbox.poll_max_ms = 50;
+            common.inbox.retry_ms = vec![50];
+            common.shutdown.notice_ms = 0;
+            let stop = CancellationToken::new();
+            let settings = Settings { common, own: Nothing {} };
+            let served = tokio::spawn(matching::serve_by(clock.clone(), settings, stop.clone()));
+            let address = eventually(PATIENCE, "matching listens", || async {
+                Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
+            })
+            .await
+            .unwrap();
+            let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
+            running.push(Replica { stop, served, channel });
+        }
+        let jetstream = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+        let pool = database.pool().await.unwrap();
+        Self { pool, clock, jetstream, replicas: running, _database: database, _broker: broker }
+    }
+
+    /// Starts replicas that know two banks, the LPR and the calendar.
+    pub async fn with_reference(replicas: usize) -> Self {
+        let world = Self::empty(replicas).await;
+        let facts = [institution(BANK, 1), institution(OTHER_BANK, 1), lpr(1, 30_000), calendar(1)];
+        world.deliver(Deliveries::new(facts)).await;
+        world
+    }
+
+    /// One replica, a product of the first bank, an enterprise that may have it.
+    pub async fn ready() -> (Self, String, Uscc) {
+        let world = Self::with_reference(1).await;
+        let (product, enterprise) = (new_id(), uscc(1));
+        world.deliver(Deliveries::new([published(&product, BANK, 1), profile(&enterprise, 1, 5)])).await;
+        (world, product, enterprise)
+    }
+
+    /// Stops all; each must end well.
+    pub async fn stop(self) {
+        for replica in &self.replicas {
+            replica.stop.cancel();
+        }
+        for replica in self.replicas {
+            replica.served.await.unwrap().unwrap();
+        }
+    }
+
+    /// Asks all to stop.
+    pub fn ask_to_stop(&self) {
+        for replica in &self.replicas {
+            replica.stop.cancel();
+        }
+    }
+
+    pub fn calculator(&self) -> CalculatorServiceClient<Channel> {
+        CalculatorServiceClient::new(self.replicas[0].channel.clone())
+    }
+
+    pub fn orders(&self) -> OrderServiceClient<Channel> {
+        self.orders_at(0)
+    }
+
+    pub fn orders_at(&self, replica: usize) -> OrderServiceClient<Channel> {
+        OrderServiceClient::new(self.replicas[replica].channel.clone())
+    }
+
+    pub fn banks(&self) -> BankOrderServiceClient<Channel> {
+        self.banks_at(0)
+    }
+
+    pub fn banks_at(&self, replica: usize) -> BankOrderServiceClient<Channel> {
+        BankOrderServiceClient::new(self.replicas[replica].channel.clone())
+    }
+
+    pub fn reports(&self) -> MatchingReportServiceClient<Channel> {
+        MatchingReportServiceClient::new(self.replicas[0].channel.clone())
+    }
+
+    pub async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Publishes facts and waits until each has been dealt with.
+    pub async fn deliver(&self, deliveries: Deliveries) {
+        for stream in [streams::PROFILE, streams::CATALOG, streams::FEEDBACK] {
+            streams::ensure(&self.jetstream, stream, 1).await.unwrap();
+        }
+        deliveries.publish(&self.jetstream).await.unwrap();
+        let ids: Vec<String> =
+            deliveries.events().iter().map(|event| event.header("ce-id").unwrap().to_owned()).collect();
+        eventually(PATIENCE, "the facts are dealt with", || async {
+            let missing: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM unnest($1::text[]) id WHERE id NOT IN (SELECT event_id FROM runtime.inbox)",
+            )
+            .bind(&ids)
+            .fetch_one(&self.pool)
+            .await?;
+            Ok((missing == 0).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+
+    /// What was announced of this kind, in order, once the broker has acknowledged every event there is.
+    pub async fn announced<F: Fact>(&self) -> Vec<F> {
+        eventually(PATIENCE, "every event is published", || async {
+            let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM runtime.outbox WHERE published_at IS NULL")
+                .fetch_one(&self.pool)
+                .await?;
+            Ok((waiting == 0).then_some(()))
+        })
+        .await
+        .unwrap();
+        let rows: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT payload FROM runtime.outbox WHERE event_type = $1 ORDER BY stream_sequence")
+                .bind(F::TYPE)
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
+        rows.into_iter().map(|payload| F::decode(payload.as_slice()).unwrap()).collect()
+    }
+
+    pub async fn place(&self, enterprise: &Uscc, product: &str) -> Order {
+        let answer = self.orders().place_order(as_enterprise(enterprise, order(product, 10_000_000))).await;
+        answer.unwrap().into_inner().order.unwrap()
+    }
+
+    pub async fn approve(&self, request: ApproveLoanRequest) -> Loan {
+        self.banks().approve_loan(as_bank(BANK, request)).await.unwrap().into_inner().loan.unwrap()
+    }
+
+    /// The whole inbox of a bank.
+    pub async fn inbox(&self, institution: &str) -> Vec<InboxEntry> {
+        let request = ListInboxRequest { page_size: 500, ..ListInboxRequest::default() };
+        let page = self.banks().list_inbox(as_bank(institution, request)).await.unwrap().into_inner();
+        assert_eq!(page.next_page_token, "");
+        page.entries
+    }
+}
+
+/// An hour of a day in Shanghai.
+pub fn at(day: Date, hour: i64) -> Timestamp {
+    start_of_business_date(day).unwrap() + jiff::SignedDuration::from_hours(hour)
+}
+
+/// A request with the metadata that the gateway sets.
+pub fn call<T>(message: T, metadata: &[(&'static str, &str)]) -> Request<T> {
+    let mut request = Request::new(message);
+    for (name, value) in metadata {
+        request.metadata_mut().insert(*name, value.parse().unwrap());
+    }
+    request
+}
+
+pub fn as_enterprise<T>(enterprise: &Uscc, message: T) -> Request<T> {
+    call(message, &[("zr-role", "enterprise"), ("zr-subject", "wang"), ("zr-enterprise", enterprise.as_str())])
+}
+
+pub fn as_bank<T>(institution: &str, message: T) -> Request<T> {
+    call(message, &[("zr-role", "bank"), ("zr-subject", "core"), ("zr-institution", institution)])
+}
+
+pub fn as_staff<T>(message: T) -> Request<T> {
+    call(message, &[("zr-role", "staff"), ("zr-subject", "li")])
+}
+
+pub fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// Made-up enterprises.
+pub fn uscc(number: usize) -> Uscc {
+    Uscc::with_check(&format!("9133000000{number:07}")).unwrap()
+}
+
+pub fn order(product: &str, amount_fen: i64) -> PlaceOrderRequest {
+    PlaceOrderRequest {
+        request_id: new_id(),
+        product_id: product.to_owned(),
+        amount_fen,
+        term_months: 12,
+        purpose_zh: "购置设备".to_owned(),
+        consent: Some(Consent {
+            scopes: vec![DataScope::Score.into(), DataScope::Features.into()],
+            text_version: "2031-01".to_owned(),
+            granted_at: None,
+            expires_on: "2031-12-31".to_owned(),
+        }),
+    }
+}
+
+pub fn approval(order: &Order, reference: &str) -> ApproveLoanRequest {
+    ApproveLoanRequest {
+        request_id: new_id(),
+        order_id: order.order_id.clone(),
+        amount_fen: 8_000_000,
+        rate_ppm: 34_500,
+        term_months: 12,
+        bank_reference: reference.to_owned(),
+    }
+}
+
+pub fn acceptance(order: &Order) -> AcceptOrderRequest {
+    AcceptOrderRequest { request_id: new_id(), order_id: order.order_id.clone() }
+}
+
+pub fn rejection(order: &Order) -> RejectOrderRequest {
+    let (request_id, order_id) = (new_id(), order.order_id.clone());
+    RejectOrderRequest { request_id, order_id, reason_zh: "材料不足".to_owned() }
+}
+
+pub fn withdrawal(order: &Order) -> WithdrawOrderRequest {
+    let (request_id, order_id) = (new_id(), order.order_id.clone());
+    WithdrawOrderRequest { request_id, order_id, reason_zh: "暂不需要".to_owned() }
+}
+
+pub fn disbursement(loan: &Loan, amount_fen: i64, day: Date) -> RecordDisbursementRequest {
+    let (request_id, loan_id) = (new_id(), loan.loan_id.clone());
+    RecordDisbursementRequest { request_id, loan_id, amount_fen, disbursed_on: day.to_string() }
+}
+
+pub fn wish() -> CalculateRequest {
+    CalculateRequest::default()
+}
+
+pub fn institution(id: &str, version: i64) -> Event {
+    let (institution_id, name_zh) = (id.to_owned(), format!("示例银行{version}"));
+    let institution = Institution { institution_id, name_zh, version, ..Institution::default() };
+    Event::of(id, &InstitutionRegistered { institution: Some(institution) })
+}
+
+/// A product whose limit is 100 000 CNY a patent and whose rate is LPR + 0.5 %; the sequence is also its version.
+pub fn product(id: &str, bank: &str, sequence: i32) -> Product {
+    let condition = |expression: &str, label_zh: &str| Condition {
+        expression: expression.to_owned(),
+        label_zh: label_zh.to_owned(),
+        advice_zh: String::new(),
+    };
+    let terms = CreditTerms {
+        conditions: vec![condition("patent_count >= 1", "有专利"), condition("!is_dishonest", "未失信")],
+        limit_formula: "min(patent_count * 10000000, 300000000)".to_owned(),
+        rate_formula: "lpr_1y_ppm + 5000".to_owned(),
+        min_amount_fen: 1_000_000,
+        max_amount_fen: 300_000_000,
+        min_term_months: 3,
+        max_term_months: 36,
+        answer_working_days: 5,
+        ..CreditTerms::default()
+    };
+    Product {
+        product_id: id.to_owned(),
+        version: sequence,
+        spec: Some(ProductSpec {
+            institution_id: bank.to_owned(),
+            name_zh: format!("示例贷{sequence}"),
+            tags: vec!["ip_pledge".to_owned()],
+            terms: Some(Terms::Credit(terms)),
+            ..ProductSpec::default()
+        }),
+        state: ProductState::Published.into(),
+        published_at: None,
+    }
+}
+
+pub fn published(id: &str, bank: &str, sequence: i32) -> Event {
+    let product = Some(product(id, bank, sequence));
+    Event::of(id, &ProductPublished { product, sequence: sequence.into() })
+}
+
+/// An enterprise with so many patents.
+pub fn profile(enterprise: &Uscc, version: i64, patents: i64) -> Event {
+    let value = |kind| FeatureValue { kind: Some(kind), ..FeatureValue::default() };
+    let profile = Profile {
+        enterprise_id: enterprise.to_string(),
+        name: "示例科技有限公司".to_owned(),
+        version,
+        features: BTreeMap::from([
+            ("patent_count".to_owned(), value(Kind::Integer(patents))),
+            ("is_dishonest".to_owned(), value(Kind::Flag(false))),
+            ("enterprise_class".to_owned(), value(Kind::Text("micro".to_owned()))),
+        ]),
+        score: Some(Score { points: 700, ..Score::default() }),
+        computed_at: None,
+    };
+    Event::of(enterprise.as_str(), &ProfileUpdated { profile: Some(profile) })
+}
+
+pub fn lpr(version: i64, one_year_ppm: i64) -> Event {
+    let changes = vec![LprChange { published_on: "2030-12-20".to_owned(), one_year_ppm, five_year_ppm: 35_000 }];
+    lpr_table(version, LprTable { changes, known_through: "2031-03-19".to_owned() })
+}
+
+pub fn lpr_table(version: i64, table: LprTable) -> Event {
+    Event::of("lpr", &ReferencePublished { version, reference: Some(Reference::Lpr(table)) })
+}
+
+pub fn calendar(version: i64) -> Event {
+    working_days(version, WorkingDayCalendar { years: vec![2031], ..WorkingDayCalendar::default() })
+}
+
+pub fn working_days(version: i64, calendar: WorkingDayCalendar) -> Event {
+    Event::of("calendar", &ReferencePublished { version, reference: Some(Reference::Calendar(calendar)) })
+}
+
+/// A refusal as a program reads it.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: Code,
+    pub reason: String,
+    pub fields: Vec<String>,
+}
+
+/// Reads a refusal; each must have a reason and a Chinese sentence.
+pub fn refusal<T: std::fmt::Debug>(answer: Result<T, Status>) -> Refusal {
+    let status = answer.unwrap_err();
+    let details = status.get_error_details();
+    assert!(!details.localized_message().unwrap().message.is_empty(), "{status:?}");
+    let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+    Refusal {
+        code: status.code(),
+        reason: details.error_info().unwrap().reason.clone(),
+        fields: violations.into_iter().map(|violation| violation.field).collect(),
+    }
+}
+
+/// Code and reason of a refusal.
+pub fn reason<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
+    let refusal = refusal(answer);
+    (refusal.code, refusal.reason)
+}

@@ -83,7 +83,7 @@ async fn what_can_not_be_used_is_set_aside_and_changes_nothing() {
         working_days(9, days(&[2031], "2031-13-01")),
         working_days(9, days(&[2031], "2032-01-01")),
         working_days(9, days(&[99_999], "2031-01-01")),
-        institution("No Slug", 1),
+        institution("No_Slug", 1),
         Event::of("x", &ProductRetired { product_id: "x".to_owned(), sequence: 9 }),
         Event::of("x", &nobody),
         Event::of("x", &ProfileUpdated::default()),

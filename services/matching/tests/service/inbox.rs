@@ -151,3 +151,31 @@ async fn a_stream_ends_when_the_service_stops() {
     assert_eq!(ended, (Code::Unavailable, "SHUTTING_DOWN".to_owned()));
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_stream_with_much_to_tell_ends_too() {
+    const ENTRIES: i64 = 20_000;
+    let (world, product, enterprise) = World::ready().await;
+    world.place(&enterprise, &product).await;
+    sqlx::query(
+        "INSERT INTO inbox_entry SELECT institution_id, place, order_id, content
+         FROM inbox_entry, generate_series(2, $1) place",
+    )
+    .bind(ENTRIES)
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    let mut stream = open(&world, 0, 0).await;
+    read(&mut stream, 1).await;
+    world.ask_to_stop();
+    let mut last = 1;
+    let ended = loop {
+        match stream.message().await {
+            Ok(answer) => last = answer.unwrap().entry.unwrap().position,
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::Unavailable);
+    assert!(last < ENTRIES, "only what was on its way");
+    world.stop().await;
+}

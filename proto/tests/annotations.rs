@@ -59,6 +59,19 @@ fn every_message_field_enum_value_and_method_is_explained() {
             for (f, field) in message.field.iter().enumerate() {
                 check(vec![4, index(m), 2, index(f)], format!("{}.{}", message.name(), field.name()));
             }
+            for (o, oneof) in message.oneof_decl.iter().enumerate() {
+                // An optional field is written down as a oneof of its own, which nobody wrote.
+                if !oneof.name().starts_with('_') {
+                    check(vec![4, index(m), 8, index(o)], format!("{}.{}", message.name(), oneof.name()));
+                }
+            }
+            // Kept flat, so that what is looked at here is all there is; a map makes the only nested messages.
+            let nested =
+                message.nested_type.iter().any(|nested| !nested.options.as_ref().is_some_and(|o| o.map_entry()));
+            assert!(!nested && message.enum_type.is_empty(), "{} holds another message or enum", message.name());
+        }
+        for (e, extension) in proto.extension.iter().enumerate() {
+            check(vec![7, index(e)], extension.name().to_owned());
         }
         for (e, list) in proto.enum_type.iter().enumerate() {
             check(vec![5, index(e)], list.name().to_owned());

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool, types::Json};
+use sqlx::{Connection as _, PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
 pub(crate) use grpc::DeadLetters;
@@ -157,12 +157,16 @@ pub async fn show(conn: &mut PgConnection, id: Uuid) -> Result<Option<DeadLetter
 /// # Errors
 /// When the database fails.
 pub async fn request_replay(conn: &mut PgConnection, id: Uuid) -> Result<Option<DeadLetter>, sqlx::Error> {
+    // One transaction, so that what is returned is what was asked and not what a quick replay has made of it since.
+    let mut tx = conn.begin().await?;
     sqlx::query!(
         "UPDATE runtime.dead_letter SET replay_requested_at = now()
          WHERE dead_letter_id = $1 AND resolved_at IS NULL AND replay_requested_at IS NULL",
         id
     )
-    .execute(&mut *conn)
+    .execute(&mut *tx)
     .await?;
-    show(conn, id).await
+    let letter = show(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(letter)
 }

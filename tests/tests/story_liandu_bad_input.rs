@@ -234,6 +234,7 @@ async fn answers(district: &District, parts: &[Part]) -> Result<()> {
         rate_ppm: 35_000,
         term_months: order.term_months,
         bank_reference: format!("STORY-{amount_fen}"),
+        ..ApproveLoanRequest::default()
     };
     let status = other.clone().approve_loan(approve(order.amount_fen)).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "ORDER_NOT_FOUND"), "another's order");

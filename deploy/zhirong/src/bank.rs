@@ -114,6 +114,7 @@ async fn approve(client: &Client, order: &Order) -> Result<()> {
         rate_ppm: quote.rate_ppm,
         term_months: order.term_months,
         bank_reference: format!("SAMPLE-{}", order.order_id),
+        ..ApproveLoanRequest::default()
     };
     let approved =
         patiently(async || client.clone().approve_loan(approve.clone()).await).await.context("approving a loan")?;

@@ -158,6 +158,7 @@ async fn chain(district: &District, orders: Vec<Order>) -> Result<Chain> {
                 term_months: order.term_months,
                 bank_reference: format!("BENCH-{}", order.order_id),
                 order_id: order.order_id,
+                ..ApproveLoanRequest::default()
             };
             let answer = bank.approve_loan(request).await;
             drop(place);

@@ -271,6 +271,7 @@ pub fn approval(order: &Order, reference: &str) -> ApproveLoanRequest {
         rate_ppm: 34_500,
         term_months: 12,
         bank_reference: reference.to_owned(),
+        ..ApproveLoanRequest::default()
     }
 }
 

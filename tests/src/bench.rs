@@ -1,7 +1,20 @@
-//! What `make bench` measures.
+//! What `make bench` measures, in groups.
+
+use std::pin::Pin;
+
+use anyhow::Result;
 
 pub mod bare;
 pub mod spine;
+
+/// Every group by name; a group runs by itself, with servers of its own.
+pub const GROUPS: &[(&str, Run)] = &[("spine", || Box::pin(spine::run()))];
+
+/// Runs a group.
+pub type Run = fn() -> Pin<Box<dyn Future<Output = Result<Figures>>>>;
+
+/// What a group found: figures, and notes that say where the time went.
+pub type Figures = (Vec<Measure>, Vec<String>);
 
 /// One figure beside its baseline.
 pub struct Measure {

@@ -17,7 +17,7 @@ use zhirong_proto::matching::v1::{
     order_service_client::OrderServiceClient,
 };
 
-use super::{Measure, bare};
+use super::{Figures, Measure, bare};
 use crate::{
     district::{Authorised, District},
     liandu::{self, Part},
@@ -29,7 +29,7 @@ const LOANS: usize = 600;
 const APPROVERS: usize = 32;
 
 /// Runs the group; gives figures and where the time went.
-pub async fn run() -> Result<(Vec<Measure>, Vec<String>)> {
+pub async fn run() -> Result<Figures> {
     println!("starting a district (release build)");
     let district = District::start_durable().await?;
     let parts = liandu::parts()?;

@@ -1,4 +1,4 @@
-//! `make bench`: measures a whole district beside baselines of the same run, prints a table, and writes
+//! `make bench`: measures group by group beside baselines of the same run, prints a table, and writes
 //! `target/bench/<group>.json`. Nothing is asserted.
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use std::fs;
 use anyhow::{Result, bail};
 use clap::Parser;
 use serde::Serialize;
-use zhirong_tests::bench;
+use zhirong_tests::bench::{self, Measure};
 
 /// Measures.
 #[derive(Parser)]
@@ -40,13 +40,24 @@ struct Line {
 #[tokio::main]
 async fn main() -> Result<()> {
     let only = Arguments::parse().only;
-    if !only.is_empty() && only != "spine" {
-        bail!("there is no bench group `{only}`; there is: spine");
+    let chosen: Vec<_> = bench::GROUPS.iter().filter(|(name, _)| only.is_empty() || only == *name).collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = bench::GROUPS.iter().map(|(name, _)| *name).collect();
+        bail!("there is no bench group `{only}`; there are: {}", names.join(", "));
     }
-    let (measures, notes) = bench::spine::run().await?;
-    let lines: Vec<Line> = measures
-        .into_iter()
-        .map(|measure| Line {
+    for (name, run) in chosen {
+        let (measures, notes) = run().await?;
+        let lines: Vec<Line> = measures.into_iter().map(Line::of).collect();
+        show(name, &lines, &notes);
+        fs::create_dir_all("target/bench")?;
+        fs::write(format!("target/bench/{name}.json"), serde_json::to_string_pretty(&lines)?)?;
+    }
+    Ok(())
+}
+
+impl Line {
+    fn of(measure: Measure) -> Self {
+        Self {
             ratio: measure.ours / measure.baseline,
             name: measure.name,
             ours: measure.ours,
@@ -54,20 +65,21 @@ async fn main() -> Result<()> {
             baseline_name: measure.baseline_name,
             unit: measure.unit,
             goal: measure.goal,
-        })
-        .collect();
-    println!("\n{:<34} {:>12} {:>12} {:>7}  {:<12} baseline", "spine", "ours", "baseline", "ratio", "unit");
-    for line in &lines {
+        }
+    }
+}
+
+fn show(group: &str, lines: &[Line], notes: &[String]) {
+    println!("\n{group:<34} {:>14} {:>14} {:>9} {:>7}  {:<12} baseline", "ours", "baseline", "ratio", "goal", "unit");
+    for line in lines {
+        let goal = line.goal.map_or_else(String::new, |goal| format!("{goal:.2}"));
         println!(
-            "{:<34} {:>12.1} {:>12.1} {:>7.2}  {:<12} {}",
-            line.name, line.ours, line.baseline, line.ratio, line.unit, line.baseline_name
+            "{:<34} {:>14.2} {:>14.2} {:>9.2} {:>7}  {:<12} {}",
+            line.name, line.ours, line.baseline, line.ratio, goal, line.unit, line.baseline_name
         );
     }
     println!();
     for note in notes {
         println!("{note}");
     }
-    fs::create_dir_all("target/bench")?;
-    fs::write("target/bench/spine.json", serde_json::to_string_pretty(&lines)?)?;
-    Ok(())
 }

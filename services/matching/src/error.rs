@@ -12,6 +12,14 @@ pub enum Error {
     /// Nothing is known of the enterprise.
     #[error("there is no profile of this enterprise yet")]
     ProfileNotFound,
+    /// A version of the past that is not known.
+    #[error("version {version} of the {of} is not known")]
+    VersionNotFound {
+        /// Of what.
+        of: &'static str,
+        /// Which.
+        version: i64,
+    },
     /// Not a published credit product.
     #[error("there is no published credit product {0}")]
     ProductNotFound(String),
@@ -112,6 +120,10 @@ impl From<Error> for Problem {
             Error::ProfileNotFound => {
                 Self::not_found("PROFILE_NOT_FOUND", text).zh("尚无贵单位的信用画像，待数据归集后再试")
             }
+            Error::VersionNotFound { of, version } => Self::not_found("VERSION_NOT_FOUND", text)
+                .meta("of", of)
+                .meta("version", version)
+                .zh("该历史版本不存在"),
             Error::ProductNotFound(_) => Self::not_found("PRODUCT_NOT_FOUND", text).zh("产品不存在或已下架"),
             Error::NotEligible(failed) => {
                 Self::failed_precondition("NOT_ELIGIBLE", text).zh(format!("暂不符合产品条件：{}", reasons_zh(&failed)))

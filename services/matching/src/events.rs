@@ -19,7 +19,11 @@ use zhirong_runtime::{
     streams,
 };
 
-use crate::{reference, snapshot::Snapshots, store::read_model};
+use crate::{
+    reference,
+    snapshot::Snapshots,
+    store::{catalog::Kind, read_model},
+};
 
 /// Profiles.
 pub const PROFILES: Subscription = Subscription {
@@ -75,17 +79,17 @@ impl Handler for CatalogHandler {
             }
             ReferencePublished::TYPE => {
                 let fact: ReferencePublished = delivery.decode()?;
-                let (name, content) = match fact.reference.ok_or_else(|| missing("reference"))? {
+                let (kind, content) = match fact.reference.ok_or_else(|| missing("reference"))? {
                     Reference::Lpr(table) => {
                         reference::lpr(&table).map_err(Rejection::poison)?;
-                        ("lpr", table.encode_to_vec())
+                        (Kind::Lpr, table.encode_to_vec())
                     }
                     Reference::Calendar(notice) => {
                         reference::calendar(&notice).map_err(Rejection::poison)?;
-                        ("calendar", notice.encode_to_vec())
+                        (Kind::Calendar, notice.encode_to_vec())
                     }
                 };
-                read_model::put_reference(conn, name, fact.version, &content).await?;
+                read_model::put_reference(conn, kind, fact.version, &content).await?;
             }
             ProductScored::TYPE => {
                 let fact: ProductScored = delivery.decode()?;

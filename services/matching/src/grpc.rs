@@ -2,22 +2,14 @@
 
 use std::sync::Arc;
 
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use zhirong_kernel::{
-    clock::Clock,
-    feature::{FeatureValue, Features},
-    rule::{Inputs, RuleContext},
-};
-use zhirong_proto::profile::v1::{self as profile_pb, Profile};
+use zhirong_kernel::clock::Clock;
 use zhirong_runtime::{outbox::OutboxWake, problem::Problem};
 
-use crate::{
-    error::Error,
-    snapshot::{Catalog, Snapshots},
-};
+use crate::snapshot::Snapshots;
 
 mod bank;
 mod calculator;
@@ -43,41 +35,6 @@ pub struct Matching {
     pub calculated: Arc<Calculated>,
     /// Ends open streams.
     pub shutdown: CancellationToken,
-}
-
-/// A term that the calculator takes when none is wished.
-const USUAL_TERM_MONTHS: i64 = 12;
-
-/// Makes a profile ready for the rules of a catalog on a day.
-fn context(
-    catalog: &Catalog,
-    profile: &Profile,
-    today: Date,
-    requested_fen: i64,
-    term_months: i32,
-) -> Result<RuleContext, Error> {
-    let inputs = Inputs {
-        requested_fen,
-        term_months: if term_months == 0 { USUAL_TERM_MONTHS } else { i64::from(term_months) },
-        lpr_1y_ppm: catalog.one_year_lpr(today)?.get(),
-    };
-    Ok(RuleContext::new(&features(profile), inputs))
-}
-
-fn features(profile: &Profile) -> Features {
-    use profile_pb::feature_value::Kind;
-    profile
-        .features
-        .iter()
-        .filter_map(|(name, value)| {
-            let value = match value.kind.as_ref()? {
-                Kind::Integer(number) => FeatureValue::Int(*number),
-                Kind::Flag(flag) => FeatureValue::Bool(*flag),
-                Kind::Text(text) => FeatureValue::Text(text.clone()),
-            };
-            Some((name.clone(), value))
-        })
-        .collect()
 }
 
 fn proto_time(at: Timestamp) -> prost_types::Timestamp {

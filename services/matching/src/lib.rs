@@ -17,7 +17,9 @@ use zhirong_proto::matching::v1::{
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
+pub mod answer;
 pub mod calculate;
+pub mod cost;
 mod error;
 mod events;
 mod expire;
@@ -28,6 +30,7 @@ pub mod product;
 mod reference;
 mod snapshot;
 mod store;
+mod wish;
 
 /// The schema.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();

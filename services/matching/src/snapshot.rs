@@ -15,11 +15,12 @@ use crate::{
     error::Error,
     product::CompiledProduct,
     reference::{self, Unusable},
-    store::read_model,
+    store::catalog::{self, Entry, Loaded},
 };
 
-/// Looks for changes that another replica has taken in.
-const POLL: Duration = Duration::from_millis(500);
+/// Looks for changes that another replica has taken in; a small query, so that every replica answers from a change within
+/// 50 ms of its fact.
+const POLL: Duration = Duration::from_millis(25);
 
 /// One version of the catalog.
 #[derive(Default)]
@@ -37,6 +38,30 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// The catalog of some entries; products that another one has at the same version are not compiled again.
+    fn of(loaded: Loaded, known: &Self) -> Self {
+        let mut catalog = Self { version: loaded.version, ..Self::default() };
+        for entry in loaded.entries {
+            match entry {
+                Entry::Institution(id, name) => {
+                    catalog.institutions.insert(id, name);
+                }
+                Entry::Product(product) => match known.products.get(&product.product_id) {
+                    Some(compiled) if compiled.product == product => {
+                        catalog.products.insert(product.product_id.clone(), Arc::clone(compiled));
+                    }
+                    _ => compile(&mut catalog.products, product),
+                },
+                Entry::Lpr(table) => catalog.lpr = usable(reference::lpr(&table)),
+                Entry::Calendar(notice) => catalog.calendar = usable(reference::calendar(&notice)),
+                Entry::Score(product_id, level_ppm) => {
+                    catalog.scores.insert(product_id, level_ppm);
+                }
+            }
+        }
+        catalog
+    }
+
     /// The one-year LPR to price with: the latest that the district has loaded. Banks price on the latest published rate, so
     /// that days past the table's end use its last row.
     ///
@@ -99,31 +124,27 @@ impl Snapshots {
         let before = self.current();
         // One snapshot of the database, so that products, reference data and version belong together.
         let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        if read_model::catalog_version(&mut tx).await? == before.version {
+        if catalog::version(&mut tx).await? == before.version {
             return Ok(());
         }
-        let loaded = read_model::load(&mut tx).await?;
+        let loaded = catalog::load(&mut tx).await?;
         tx.commit().await?;
-
-        let mut products = HashMap::new();
-        for product in loaded.products {
-            let id = product.product_id.clone();
-            match before.products.get(&id) {
-                Some(known) if known.product.version == product.version => {
-                    products.insert(id, Arc::clone(known));
-                }
-                _ => compile(&mut products, product),
-            }
-        }
-        self.current.store(Arc::new(Catalog {
-            version: loaded.version,
-            products,
-            institutions: loaded.institutions,
-            scores: loaded.scores,
-            lpr: loaded.lpr.as_ref().and_then(|table| usable(reference::lpr(table))),
-            calendar: loaded.calendar.as_ref().and_then(|notice| usable(reference::calendar(notice))),
-        }));
+        self.current.store(Arc::new(Catalog::of(loaded, &before)));
         Ok(())
+    }
+
+    /// The catalog as it was at a version.
+    ///
+    /// # Errors
+    /// [`Error::VersionNotFound`] when there was no such version.
+    pub async fn at(&self, version: i64) -> Result<Arc<Catalog>, Error> {
+        let current = self.current();
+        if current.version == version {
+            return Ok(current);
+        }
+        let mut conn = self.pool.acquire().await?;
+        let loaded = catalog::load_at(&mut conn, version).await?;
+        Ok(Arc::new(Catalog::of(loaded, &current)))
     }
 
     /// Follows changes until shutdown.

@@ -1,5 +1,6 @@
 //! All SQL of matching.
 
+pub mod catalog;
 pub mod order;
 pub mod read_model;
 pub mod report;

@@ -5,8 +5,8 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::{clock::business_date, id::OrderId, uscc::Uscc};
 use zhirong_proto::matching::v1::{
-    Consent, DataScope, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse, Order, OrderPlaced,
-    OrderState, OrderWithdrawn, PlaceOrderRequest, PlaceOrderResponse, Quote, WithdrawOrderRequest,
+    CalculateRequest, Consent, DataScope, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
+    Order, OrderPlaced, OrderState, OrderWithdrawn, PlaceOrderRequest, PlaceOrderResponse, Quote, WithdrawOrderRequest,
     WithdrawOrderResponse, order_service_server::OrderService,
 };
 use zhirong_runtime::{
@@ -17,13 +17,15 @@ use zhirong_runtime::{
     problem::Problem,
 };
 
-use super::{Matching, context, cut, id, proto_time};
+use super::{Matching, cut, id, proto_time};
 use crate::{
+    answer::context,
     calculate::{Verdict, judge},
     error::Error,
     order::{Command, decide},
     product::CompiledProduct,
     store::{
+        catalog::version as catalog_version,
         order::{self as orders, Cursor, OrderRow, Owner},
         read_model,
     },
@@ -96,7 +98,7 @@ impl Matching {
             Claim::Fresh(slot) => slot,
         };
         let catalog = self.snapshots.current();
-        if read_model::catalog_version(&mut tx).await? != catalog.version {
+        if catalog_version(&mut tx).await? != catalog.version {
             tx.rollback().await?;
             return Ok(None);
         }
@@ -105,7 +107,12 @@ impl Matching {
             .get(&request.product_id)
             .ok_or_else(|| Error::ProductNotFound(request.product_id.clone()))?;
         let profile = read_model::profile(&mut tx, enterprise.as_str()).await?;
-        let context = context(&catalog, &profile, today, request.amount_fen, request.term_months)?;
+        let wish = CalculateRequest {
+            requested_fen: request.amount_fen,
+            term_months: request.term_months,
+            ..CalculateRequest::default()
+        };
+        let context = context(&catalog, &profile, &wish, today)?;
         let (limit_fen, rate_ppm) = may_have(product, judge(product, &context), request)?;
         let days = u32::try_from(product.terms.answer_working_days).unwrap_or(0);
         let due = catalog.working_days_after(today, days)?;

@@ -1,26 +1,28 @@
 //! What matching keeps of the other contexts. An older fact never overwrites a newer one; what the calculator computes from
 //! raises the catalog's version in the same transaction.
 
-use std::collections::HashMap;
-
 use jiff::civil::Date;
 use jiff_sqlx::ToSqlx as _;
 use prost::Message as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::{
-    catalog::v1::{Institution, LprTable, Product, WorkingDayCalendar},
+    catalog::v1::{Institution, Product},
     profile::v1::Profile,
 };
 
+use super::catalog::Kind;
 use crate::error::Error;
 
-/// Keeps a profile unless a newer one is there.
+/// Keeps a profile; it is the one in force unless a newer one is there.
 pub async fn put_profile(conn: &mut PgConnection, profile: &Profile) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO profile AS kept (enterprise_id, version, content) VALUES ($1, $2, $3)
-         ON CONFLICT (enterprise_id) DO UPDATE SET version = excluded.version, content = excluded.content
-             WHERE kept.version < excluded.version",
+        "WITH newest AS (
+             INSERT INTO profile AS kept (enterprise_id, version, content) VALUES ($1, $2, $3)
+             ON CONFLICT (enterprise_id) DO UPDATE
+                 SET version = excluded.version, content = excluded.content, changed_at = clock_timestamp()
+                 WHERE kept.version < excluded.version)
+         INSERT INTO profile_log (enterprise_id, version, content) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         profile.enterprise_id,
         profile.version,
         profile.encode_to_vec()
@@ -28,6 +30,19 @@ pub async fn put_profile(conn: &mut PgConnection, profile: &Profile) -> Result<(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// A version of an enterprise's profile.
+pub async fn profile_at(conn: &mut PgConnection, enterprise_id: &str, version: i64) -> Result<Profile, Error> {
+    let content = sqlx::query_scalar!(
+        "SELECT content FROM profile_log WHERE enterprise_id = $1 AND version = $2",
+        enterprise_id,
+        version
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::VersionNotFound { of: "profile", version })?;
+    Ok(Profile::decode(content.as_slice())?)
 }
 
 /// The profile of an enterprise.
@@ -51,7 +66,8 @@ pub async fn put_institution(conn: &mut PgConnection, institution: &Institution)
     )
     .execute(&mut *conn)
     .await?;
-    raise(conn, done.rows_affected()).await
+    let name = Some(institution.name_zh.as_bytes());
+    changed(conn, done.rows_affected(), Kind::Institution, &institution.institution_id, name).await
 }
 
 /// Keeps a product, or that it has left, unless a newer fact is there.
@@ -61,23 +77,24 @@ pub async fn put_product(
     sequence: i64,
     product: Option<&Product>,
 ) -> Result<(), sqlx::Error> {
+    let content = product.map(prost::Message::encode_to_vec);
     let done = sqlx::query!(
         "INSERT INTO product AS kept (product_id, sequence, content) VALUES ($1, $2, $3)
          ON CONFLICT (product_id) DO UPDATE SET sequence = excluded.sequence, content = excluded.content
              WHERE kept.sequence < excluded.sequence",
         product_id,
         sequence,
-        product.map(prost::Message::encode_to_vec)
+        content
     )
     .execute(&mut *conn)
     .await?;
-    raise(conn, done.rows_affected()).await
+    changed(conn, done.rows_affected(), Kind::Product, &product_id.to_string(), content.as_deref()).await
 }
 
 /// Keeps reference data unless newer ones are there.
 pub async fn put_reference(
     conn: &mut PgConnection,
-    name: &str,
+    kind: Kind,
     version: i64,
     content: &[u8],
 ) -> Result<(), sqlx::Error> {
@@ -85,13 +102,13 @@ pub async fn put_reference(
         "INSERT INTO reference AS kept (name, version, content) VALUES ($1, $2, $3)
          ON CONFLICT (name) DO UPDATE SET version = excluded.version, content = excluded.content
              WHERE kept.version < excluded.version",
-        name,
+        kind.word(),
         version,
         content
     )
     .execute(&mut *conn)
     .await?;
-    raise(conn, done.rows_affected()).await
+    changed(conn, done.rows_affected(), kind, "", Some(content)).await
 }
 
 /// Keeps a product's score unless a newer one is there.
@@ -111,66 +128,31 @@ pub async fn put_score(
     )
     .execute(&mut *conn)
     .await?;
-    raise(conn, done.rows_affected()).await
+    let content = mean_level_ppm.to_string();
+    changed(conn, done.rows_affected(), Kind::Score, &product_id.to_string(), Some(content.as_bytes())).await
 }
 
-async fn raise(conn: &mut PgConnection, changed: u64) -> Result<(), sqlx::Error> {
-    if changed > 0 {
-        sqlx::query!("UPDATE catalog_version SET version = version + 1").execute(conn).await?;
+/// Raises the catalog's version and keeps what it was at that version, if anything has changed. The row's lock orders changes.
+async fn changed(
+    conn: &mut PgConnection,
+    rows: u64,
+    kind: Kind,
+    key: &str,
+    content: Option<&[u8]>,
+) -> Result<(), sqlx::Error> {
+    if rows == 0 {
+        return Ok(());
     }
+    sqlx::query!(
+        "WITH raised AS (UPDATE catalog_version SET version = version + 1 RETURNING version)
+         INSERT INTO catalog_log (version, kind, key, content) SELECT version, $1, $2, $3 FROM raised",
+        kind.word(),
+        key,
+        content
+    )
+    .execute(conn)
+    .await?;
     Ok(())
-}
-
-/// The catalog's version.
-pub async fn catalog_version(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!("SELECT version FROM catalog_version").fetch_one(conn).await
-}
-
-/// Everything the calculator computes from.
-pub struct Loaded {
-    /// The catalog's version.
-    pub version: i64,
-    /// Published products.
-    pub products: Vec<Product>,
-    /// Names of institutions.
-    pub institutions: HashMap<String, String>,
-    /// Mean ratings.
-    pub scores: HashMap<String, i64>,
-    /// The LPR table.
-    pub lpr: Option<LprTable>,
-    /// The calendar.
-    pub calendar: Option<WorkingDayCalendar>,
-}
-
-/// Loads everything the calculator computes from; in a transaction that sees one snapshot.
-pub async fn load(conn: &mut PgConnection) -> Result<Loaded, Error> {
-    let version = catalog_version(&mut *conn).await?;
-    let products = sqlx::query_scalar!(r#"SELECT content AS "content!" FROM product WHERE content IS NOT NULL"#)
-        .fetch_all(&mut *conn)
-        .await?
-        .iter()
-        .map(|content| Product::decode(content.as_slice()))
-        .collect::<Result<_, _>>()?;
-    let institutions = sqlx::query!("SELECT institution_id, name_zh FROM institution")
-        .fetch_all(&mut *conn)
-        .await?
-        .into_iter()
-        .map(|row| (row.institution_id, row.name_zh))
-        .collect();
-    let scores = sqlx::query!("SELECT product_id, mean_level_ppm FROM product_score")
-        .fetch_all(&mut *conn)
-        .await?
-        .into_iter()
-        .map(|row| (row.product_id.to_string(), row.mean_level_ppm))
-        .collect();
-    let mut loaded = Loaded { version, products, institutions, scores, lpr: None, calendar: None };
-    for row in sqlx::query!("SELECT name, content FROM reference").fetch_all(conn).await? {
-        match row.name.as_str() {
-            "lpr" => loaded.lpr = Some(LprTable::decode(row.content.as_slice())?),
-            _ => loaded.calendar = Some(WorkingDayCalendar::decode(row.content.as_slice())?),
-        }
-    }
-    Ok(loaded)
 }
 
 /// Notes that an enterprise has computed on a day; the first time of the day counts.

@@ -125,7 +125,7 @@ pub async fn calculate(district: &District, part: &Part, view: CalculateView) ->
         requested_fen: part.amount_fen.unwrap_or(0),
         term_months: part.term_months,
         view: view.into(),
-        limit: 0,
+        ..CalculateRequest::default()
     };
     eventually(&format!("{} can compute", part.uscc), || async {
         Ok(Some(client.clone().calculate(request.clone()).await?.into_inner()))

@@ -162,7 +162,7 @@ async fn offers(stage: &Stage<'_>, part: &Part) -> Result<Vec<Offer>> {
         requested_fen: part.amount_fen.unwrap_or(0),
         term_months: part.term_months,
         view: CalculateView::Eligible.into(),
-        limit: 0,
+        ..CalculateRequest::default()
     };
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {

@@ -12,7 +12,7 @@ use tonic::{
 };
 use tower::ServiceExt as _;
 use zhirong_proto::matching::v1::{
-    CalculateRequest, CalculateResponse,
+    CalculateRequest, CalculateResponse, RecalculateRequest, RecalculateResponse,
     calculator_service_server::{CalculatorService, CalculatorServiceServer},
 };
 
@@ -22,6 +22,10 @@ struct Echo;
 impl CalculatorService for Echo {
     async fn calculate(&self, _: Request<CalculateRequest>) -> Result<Response<CalculateResponse>, Status> {
         Ok(Response::new(CalculateResponse::default()))
+    }
+
+    async fn recalculate(&self, _: Request<RecalculateRequest>) -> Result<Response<RecalculateResponse>, Status> {
+        Ok(Response::new(RecalculateResponse::default()))
     }
 }
 

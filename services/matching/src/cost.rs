@@ -18,7 +18,8 @@ pub struct Cost {
 
 /// Millionths a year in a month's rate of one.
 const MONTHS_OF_MILLION: i128 = 12_000_000;
-/// Fixed-point scale of the growth factor: 15 digits keep an instalment exact to the fen for any loan of an `i64`.
+/// Fixed-point scale of the growth factor: 15 digits keep an instalment exact to the fen, and leave room in 128 bits for loans
+/// up to a trillion CNY.
 const SCALE: i128 = 1_000_000_000_000_000;
 
 /// The cost of a loan; nothing when it does not fit into 64 bits or an argument is negative.
@@ -56,9 +57,9 @@ fn equal_instalments(principal_fen: i64, rate_ppm: i64, months: i32) -> Option<C
     let instalment = if rate == 0 {
         half_up(principal, i128::from(months))?
     } else {
-        // Interest of a month first, so that the product stays within 128 bits.
-        let interest = half_up(principal.checked_mul(rate)?.checked_mul(1000)?, MONTHS_OF_MILLION)?;
-        half_up(interest.checked_mul(growth)?, growth.checked_sub(SCALE)?.checked_mul(1000)?)?
+        // One division at the end: at low rates the divisor is small and would enlarge an earlier rounding.
+        let dividend = principal.checked_mul(rate)?.checked_mul(growth)?;
+        half_up(dividend, growth.checked_sub(SCALE)?.checked_mul(MONTHS_OF_MILLION)?)?
     };
     let (mut owed, mut total) = (principal, 0_i128);
     for month in 1..=months {
@@ -106,6 +107,13 @@ mod tests {
         let found = cost(RepaymentMethod::EqualInstalment, 10_000_000, 60_000, 12).unwrap();
         assert_eq!(found.first_month_fen, 860_664);
         assert!((327_970..=327_974).contains(&found.total_interest_fen), "{found:?}");
+    }
+
+    #[test]
+    fn a_low_rate_is_as_exact_as_a_high_one() {
+        // Found by the property below: 117 628 768.518 fen, which an early rounding had moved.
+        let found = cost(RepaymentMethod::EqualInstalment, 704_189_246, 7_705, 6).unwrap();
+        assert_eq!(found.first_month_fen, 117_628_769);
     }
 
     #[test]

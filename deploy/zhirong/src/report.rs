@@ -45,6 +45,10 @@ pub struct Report {
     pub disbursed_fen: i64,
     /// Enterprises that got a loan.
     pub enterprises_with_loan: i64,
+    /// Enterprises with a pre-approved limit, now.
+    pub preapproved_enterprises: i64,
+    /// Sum of each one's largest pre-approved limit, fen.
+    pub preapproved_fen: i64,
     /// Grants with money set aside.
     pub subsidy_grants: i64,
     /// Enterprises that have one.
@@ -106,6 +110,8 @@ pub async fn gather(channel: Authorised, from: Date, to: Date) -> Result<Report>
         loans_disbursed: matching.loans_disbursed,
         disbursed_fen: matching.disbursed_fen,
         enterprises_with_loan: matching.enterprises_with_loan,
+        preapproved_enterprises: matching.preapproved_enterprises,
+        preapproved_fen: matching.preapproved_fen,
         subsidy_grants: subsidy.grants,
         subsidy_enterprises: subsidy.enterprises,
         subsidy_planned_fen: subsidy.planned_fen,
@@ -141,6 +147,8 @@ impl fmt::Display for Report {
         writeln!(out, "  放款笔数     loans disbursed          {}", self.loans_disbursed)?;
         writeln!(out, "  放款金额     amount disbursed (CNY)   {}", yuan(self.disbursed_fen))?;
         writeln!(out, "  获贷企业数   enterprises with a loan  {}", self.enterprises_with_loan)?;
+        writeln!(out, "  预授信企业数 enterprises pre-approved {}", self.preapproved_enterprises)?;
+        writeln!(out, "  预授信额度   pre-approved (CNY)       {}", yuan(self.preapproved_fen))?;
         writeln!(out, "  贴息笔数     subsidy grants           {}", self.subsidy_grants)?;
         writeln!(out, "  贴息企业数   enterprises subsidised   {}", self.subsidy_enterprises)?;
         writeln!(out, "  贴息金额     subsidy set aside (CNY)  {}", yuan(self.subsidy_planned_fen))?;

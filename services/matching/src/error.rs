@@ -12,6 +12,9 @@ pub enum Error {
     /// Nothing is known of the enterprise.
     #[error("there is no profile of this enterprise yet")]
     ProfileNotFound,
+    /// Nothing has been computed for the enterprise yet.
+    #[error("no pre-approval of this enterprise has been computed yet")]
+    PreapprovalNotFound,
     /// A version of the past that is not known.
     #[error("version {version} of the {of} is not known")]
     VersionNotFound {
@@ -119,6 +122,9 @@ impl From<Error> for Problem {
         match error {
             Error::ProfileNotFound => {
                 Self::not_found("PROFILE_NOT_FOUND", text).zh("尚无贵单位的信用画像，待数据归集后再试")
+            }
+            Error::PreapprovalNotFound => {
+                Self::not_found("PREAPPROVAL_NOT_FOUND", text).zh("尚未生成预授信额度，请稍后再试")
             }
             Error::VersionNotFound { of, version } => Self::not_found("VERSION_NOT_FOUND", text)
                 .meta("of", of)

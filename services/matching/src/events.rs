@@ -1,9 +1,10 @@
 //! What matching hears of, and what it keeps of it.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::Arc};
 
 use prost::Message as _;
 use sqlx::PgConnection;
+use tokio::sync::Notify;
 use uuid::Uuid;
 use zhirong_kernel::{InstitutionId, Uscc};
 use zhirong_proto::{
@@ -22,7 +23,7 @@ use zhirong_runtime::{
 use crate::{
     reference,
     snapshot::Snapshots,
-    store::{catalog::Kind, read_model},
+    store::{catalog::Kind, preapproval, read_model},
 };
 
 /// Profiles.
@@ -42,14 +43,22 @@ pub const SCORES: Subscription = Subscription {
 };
 
 /// Keeps profiles.
-pub struct ProfileHandler;
+pub struct ProfileHandler {
+    /// Wakes who computes pre-approvals.
+    pub due: Arc<Notify>,
+}
 
 impl Handler for ProfileHandler {
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
         let profile = delivery.decode::<ProfileUpdated>()?.profile.ok_or_else(|| missing("profile"))?;
         profile.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
         read_model::put_profile(conn, &profile).await?;
+        preapproval::due(conn, &[profile.enterprise_id]).await?;
         Ok(())
+    }
+
+    async fn committed(&self) {
+        self.due.notify_one();
     }
 }
 

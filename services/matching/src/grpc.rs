@@ -14,6 +14,7 @@ use crate::snapshot::Snapshots;
 mod bank;
 mod calculator;
 mod order;
+mod preapproval;
 mod report;
 
 pub use calculator::Calculated;
@@ -37,7 +38,7 @@ pub struct Matching {
     pub shutdown: CancellationToken,
 }
 
-fn proto_time(at: Timestamp) -> prost_types::Timestamp {
+pub fn proto_time(at: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }
 

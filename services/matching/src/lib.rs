@@ -1,7 +1,7 @@
 //! Matching (智能匹配): the calculator, orders, the institutions' inboxes, loans.
 //!
 //! In: `profile.updated`, `institution.registered`, `product.published` / `retired`, `reference.published`, `product.scored`.
-//! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed`.
+//! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed`, `preapproval.computed`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use zhirong_kernel::{Clock, clock::SystemClock};
 use zhirong_proto::matching::v1::{
     bank_order_service_server::BankOrderServiceServer, calculator_service_server::CalculatorServiceServer,
     matching_report_service_server::MatchingReportServiceServer, order_service_server::OrderServiceServer,
+    preapproval_service_server::PreapprovalServiceServer,
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
@@ -26,6 +27,7 @@ mod expire;
 mod grpc;
 pub mod loan;
 pub mod order;
+pub mod preapproval;
 pub mod product;
 mod reference;
 mod snapshot;
@@ -56,7 +58,8 @@ pub async fn serve_by(clock: Arc<dyn Clock>, settings: Settings, shutdown: Cance
     let snapshots = snapshot::Snapshots::new(service.pool());
     snapshots.refresh().await.map_err(Error::other)?;
 
-    service.consume(events::PROFILES, events::ProfileHandler);
+    let due = Arc::new(Notify::new());
+    service.consume(events::PROFILES, events::ProfileHandler { due: Arc::clone(&due) });
     service.consume(events::CATALOG, events::CatalogHandler { snapshots: snapshots.clone() });
     service.consume(events::SCORES, events::CatalogHandler { snapshots: snapshots.clone() });
     service.background("catalog", snapshots.clone().follow(service.shutdown()));
@@ -67,6 +70,14 @@ pub async fn serve_by(clock: Arc<dyn Clock>, settings: Settings, shutdown: Cance
         inbox: Arc::clone(&inbox),
     };
     service.background("expire", expire.run(service.shutdown()));
+    let keep = preapproval::keep::Keep {
+        pool: service.pool(),
+        clock: service.clock(),
+        outbox: service.outbox(),
+        snapshots: snapshots.clone(),
+        due,
+    };
+    service.background("preapproval", keep.run(service.shutdown()));
 
     let matching = grpc::Matching {
         pool: service.pool(),
@@ -80,6 +91,7 @@ pub async fn serve_by(clock: Arc<dyn Clock>, settings: Settings, shutdown: Cance
     let routes = Routes::new(CalculatorServiceServer::new(matching.clone()))
         .add_service(OrderServiceServer::new(matching.clone()))
         .add_service(BankOrderServiceServer::new(matching.clone()))
+        .add_service(PreapprovalServiceServer::new(matching.clone()))
         .add_service(MatchingReportServiceServer::new(matching));
     service.serve(routes).await
 }

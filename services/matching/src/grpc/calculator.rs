@@ -97,7 +97,7 @@ fn check(wish: &CalculateRequest) -> Result<(), Problem> {
 }
 
 /// An enterprise means itself; staff name one.
-fn whose(caller: &Caller, named: &str) -> Result<Uscc, Problem> {
+pub fn whose(caller: &Caller, named: &str) -> Result<Uscc, Problem> {
     if caller.role == Role::Enterprise {
         let own = caller.enterprise()?;
         if !named.is_empty() && named != own.as_str() {

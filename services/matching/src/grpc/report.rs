@@ -46,6 +46,8 @@ impl Matching {
             disbursed_fen: outcome.disbursed_fen,
             enterprises_with_loan: outcome.enterprises_with_loan,
             institutions_with_loan: outcome.institutions_with_loan,
+            preapproved_enterprises: outcome.preapproved_enterprises,
+            preapproved_fen: outcome.preapproved_fen,
         })
     }
 }

@@ -8,5 +8,6 @@ mod expiry;
 mod facts;
 mod inbox;
 mod orders;
+mod preapproval;
 mod report;
 mod support;

@@ -48,6 +48,7 @@ async fn the_first_and_the_last_moment_of_a_day_belong_to_it() {
         disbursed_fen: 7_000_000,
         enterprises_with_loan: 1,
         institutions_with_loan: 1,
+        ..none
     };
     let of_the_next = GetMatchingOutcomeResponse {
         loans_approved: 1,

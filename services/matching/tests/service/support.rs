@@ -25,6 +25,7 @@ use zhirong_proto::{
         Loan, Order, PlaceOrderRequest, RecordDisbursementRequest, RejectOrderRequest, WithdrawOrderRequest,
         bank_order_service_client::BankOrderServiceClient, calculator_service_client::CalculatorServiceClient,
         matching_report_service_client::MatchingReportServiceClient, order_service_client::OrderServiceClient,
+        preapproval_service_client::PreapprovalServiceClient,
     },
     profile::v1::{FeatureValue, Profile, ProfileUpdated, Score, feature_value::Kind},
 };
@@ -144,6 +145,10 @@ impl World {
 
     pub fn banks_at(&self, replica: usize) -> BankOrderServiceClient<Channel> {
         BankOrderServiceClient::new(self.replicas[replica].channel.clone())
+    }
+
+    pub fn preapprovals(&self) -> PreapprovalServiceClient<Channel> {
+        PreapprovalServiceClient::new(self.replicas[0].channel.clone())
     }
 
     pub fn reports(&self) -> MatchingReportServiceClient<Channel> {
@@ -340,6 +345,15 @@ pub fn product(id: &str, bank: &str, sequence: i32) -> Product {
 pub fn published(id: &str, bank: &str, sequence: i32) -> Event {
     let product = Some(product(id, bank, sequence));
     Event::of(id, &ProductPublished { product, sequence: sequence.into() })
+}
+
+/// As [`published`], and limits may be computed before anybody asks.
+pub fn published_preapprovable(id: &str, bank: &str, sequence: i32) -> Event {
+    let mut product = product(id, bank, sequence);
+    if let Some(ProductSpec { terms: Some(Terms::Credit(terms)), .. }) = &mut product.spec {
+        terms.preapprovable = true;
+    }
+    Event::of(id, &ProductPublished { product: Some(product), sequence: sequence.into() })
 }
 
 /// An enterprise with so many patents.

@@ -8,10 +8,12 @@ use zhirong_proto::{matching::v1::Preapproval, profile::v1::Profile};
 
 use crate::error::Error;
 
-/// Marks enterprises as due.
+/// Marks enterprises as due. Who is due already is locked: it must not be taken before the change that makes it due again can
+/// be seen.
 pub async fn due(conn: &mut PgConnection, enterprises: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO preapproval_due (enterprise_id) SELECT id FROM unnest($1::text[]) AS id ORDER BY id ON CONFLICT DO NOTHING",
+        "INSERT INTO preapproval_due (enterprise_id) SELECT id FROM unnest($1::text[]) AS id ORDER BY id
+         ON CONFLICT (enterprise_id) DO UPDATE SET enterprise_id = excluded.enterprise_id",
         enterprises
     )
     .execute(conn)
@@ -19,10 +21,11 @@ pub async fn due(conn: &mut PgConnection, enterprises: &[String]) -> Result<(), 
     Ok(())
 }
 
-/// Marks every enterprise as due.
+/// Marks every enterprise as due, as [`due`] does.
 pub async fn all_due(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO preapproval_due (enterprise_id) SELECT enterprise_id FROM profile ORDER BY enterprise_id ON CONFLICT DO NOTHING"
+        "INSERT INTO preapproval_due (enterprise_id) SELECT enterprise_id FROM profile ORDER BY enterprise_id
+         ON CONFLICT (enterprise_id) DO UPDATE SET enterprise_id = excluded.enterprise_id"
     )
     .execute(conn)
     .await?;

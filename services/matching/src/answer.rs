@@ -18,7 +18,7 @@ use zhirong_proto::{
 };
 
 use crate::{
-    calculate::{Failed, Standing, Verdict, judge, rank},
+    calculate::{Failed, Standing, Verdict, Weights, judge, rank},
     cost::{cost, rate_of},
     error::Error,
     product::CompiledProduct,
@@ -52,6 +52,7 @@ pub fn answer(
     profile: &Profile,
     wish: &CalculateRequest,
     day: Date,
+    weights: Weights,
 ) -> Result<CalculateResponse, Error> {
     let context = context(catalog, profile, wish, day)?;
     let (mut eligible, mut unknown, mut refused) = (Vec::new(), Vec::new(), Vec::new());
@@ -64,7 +65,7 @@ pub fn answer(
             Verdict::Refused(failed) => refused.push((product, failed)),
         }
     }
-    eligible.sort_by(|a, b| rank(&standing(catalog, a.0, &a.1), &standing(catalog, b.0, &b.1)));
+    eligible.sort_by(|a, b| rank(weights, &standing(catalog, a.0, &a.1), &standing(catalog, b.0, &b.1)));
     unknown.sort_by(|a, b| a.0.product.product_id.cmp(&b.0.product.product_id));
     refused.sort_by(|a, b| a.0.product.product_id.cmp(&b.0.product.product_id));
 
@@ -96,6 +97,8 @@ pub fn answer(
         profile_version: profile.version,
         computed_on: day.to_string(),
         coupons_version: 0,
+        level_worth_ppm: weights.level_worth_ppm,
+        unrated_level_ppm: weights.unrated_level_ppm,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
+use serde::Deserialize;
 use zhirong_kernel::{
     feature::FeatureValue,
     rule::{Outcome, RuleContext},
@@ -100,6 +101,37 @@ pub fn judge(product: &CompiledProduct, context: &RuleContext) -> Verdict {
     }
 }
 
+/// What ratings weigh in the ranking; `defaults.toml` explains every key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Weights {
+    /// What a whole level of the mean rating is worth, ppm of yearly rate.
+    pub level_worth_ppm: i64,
+    /// What a product that nobody has rated is taken to have, ppm of a level.
+    pub unrated_level_ppm: i64,
+}
+
+impl Weights {
+    /// What is wrong with them, if anything.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        if !(0..=100_000).contains(&self.level_worth_ppm) {
+            return Some("ranking.level_worth_ppm must be 0 to 100000");
+        }
+        if !(1_000_000..=5_000_000).contains(&self.unrated_level_ppm) {
+            return Some("ranking.unrated_level_ppm must be 1000000 to 5000000");
+        }
+        None
+    }
+
+    /// The rate less what the rating is worth, in millionths of a ppm. Levels are 1 to 5, so that it can't overflow.
+    fn points(self, standing: &Standing<'_>) -> i128 {
+        let level = if standing.score_ppm > 0 { standing.score_ppm } else { self.unrated_level_ppm };
+        let rate = i128::from(standing.rate_ppm).saturating_mul(1_000_000);
+        rate.saturating_sub(i128::from(self.level_worth_ppm).saturating_mul(level.into()))
+    }
+}
+
 /// What the ranking looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing<'a> {
@@ -113,11 +145,12 @@ pub struct Standing<'a> {
     pub product_id: &'a str,
 }
 
-/// Best first: what the enterprise pays, then how others rated, then the limit, then the id.
+/// Best first: what the enterprise pays less what others' ratings are worth, then the rating, then the limit, then the id.
 #[must_use]
-pub fn rank(a: &Standing<'_>, b: &Standing<'_>) -> Ordering {
-    a.rate_ppm
-        .cmp(&b.rate_ppm)
+pub fn rank(weights: Weights, a: &Standing<'_>, b: &Standing<'_>) -> Ordering {
+    weights
+        .points(a)
+        .cmp(&weights.points(b))
         .then(b.score_ppm.cmp(&a.score_ppm))
         .then(b.limit_fen.cmp(&a.limit_fen))
         .then(a.product_id.cmp(b.product_id))
@@ -204,7 +237,35 @@ mod tests {
     }
 
     #[test]
-    fn ranks_by_rate_then_rating_then_limit_then_id() {
+    fn a_better_rating_makes_up_for_a_little_rate() {
+        let weights = Weights { level_worth_ppm: 200, unrated_level_ppm: 3_000_000 };
+        let standing = |rate_ppm, score_ppm, product_id| Standing { rate_ppm, score_ppm, limit_fen: 1, product_id };
+        let mut all = [
+            standing(30_401, 5_000_000, "loved, dear"),
+            standing(30_000, 0, "not rated"),
+            standing(30_399, 5_000_000, "loved"),
+            standing(29_700, 1_000_000, "hated"),
+        ];
+        all.sort_by(|a, b| rank(weights, a, b));
+        assert_eq!(all.map(|standing| standing.product_id), ["loved", "not rated", "loved, dear", "hated"]);
+        let by_rate = Weights { level_worth_ppm: 0, ..weights };
+        all.sort_by(|a, b| rank(by_rate, a, b));
+        assert_eq!(all.map(|standing| standing.product_id), ["hated", "not rated", "loved", "loved, dear"]);
+    }
+
+    #[test]
+    fn weights_have_bounds() {
+        let good = Weights { level_worth_ppm: 100_000, unrated_level_ppm: 5_000_000 };
+        assert_eq!(good.fault(), None);
+        assert!(Weights { level_worth_ppm: -1, ..good }.fault().is_some());
+        assert!(Weights { level_worth_ppm: 100_001, ..good }.fault().is_some());
+        assert!(Weights { unrated_level_ppm: 999_999, ..good }.fault().is_some());
+        assert!(Weights { unrated_level_ppm: 5_000_001, ..good }.fault().is_some());
+    }
+
+    #[test]
+    fn what_comes_out_the_same_is_ranked_by_rating_then_limit_then_id() {
+        let by_rate = Weights { level_worth_ppm: 0, unrated_level_ppm: 3_000_000 };
         let standing =
             |rate_ppm, score_ppm, limit_fen, product_id| Standing { rate_ppm, score_ppm, limit_fen, product_id };
         let mut all = [
@@ -214,7 +275,7 @@ mod tests {
             standing(29_000, 0, 1, "a"),
             standing(30_000, 0, 10, "e"),
         ];
-        all.sort_by(rank);
+        all.sort_by(|a, b| rank(by_rate, a, b));
         assert_eq!(all.map(|standing| standing.product_id), ["a", "c", "e", "b", "d"]);
     }
 }

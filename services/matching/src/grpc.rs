@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use zhirong_kernel::clock::Clock;
 use zhirong_runtime::{outbox::OutboxWake, problem::Problem};
 
-use crate::snapshot::Snapshots;
+use crate::{calculate::Weights, snapshot::Snapshots};
 
 mod bank;
 mod calculator;
@@ -30,6 +30,8 @@ pub struct Matching {
     pub outbox: OutboxWake,
     /// The catalog in memory.
     pub snapshots: Snapshots,
+    /// What ratings weigh in the ranking.
+    pub weights: Weights,
     /// Wakes open inbox streams of this process.
     pub inbox: Arc<Notify>,
     /// Which enterprises were noted today.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use sqlx::migrate::Migrator;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,8 @@ use zhirong_proto::matching::v1::{
     preapproval_service_server::PreapprovalServiceServer,
 };
 use zhirong_runtime::{Error, Service, config::Settings};
+
+use calculate::Weights;
 
 pub mod answer;
 pub mod calculate;
@@ -36,14 +39,22 @@ mod wish;
 
 /// The schema.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
-/// This service has no settings of its own.
-pub const DEFAULTS: &str = "";
+/// The commented defaults of this service's own settings.
+pub const DEFAULTS: &str = include_str!("../defaults.toml");
+
+/// Own settings; `defaults.toml` explains every key.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Own {
+    /// How offers are ranked.
+    pub ranking: Weights,
+}
 
 /// Runs the service until shutdown.
 ///
 /// # Errors
 /// When the settings, the database, the broker or the listener can't be used.
-pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
+pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Result<(), Error> {
     serve_by(Arc::new(SystemClock), settings, shutdown).await
 }
 
@@ -51,7 +62,15 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
 ///
 /// # Errors
 /// As [`serve`].
-pub async fn serve_by(clock: Arc<dyn Clock>, settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
+pub async fn serve_by(
+    clock: Arc<dyn Clock>,
+    settings: Settings<Own>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let weights = settings.own.ranking;
+    if let Some(fault) = weights.fault() {
+        return Err(Error::Config(fault.to_owned()));
+    }
     let service = Service::start("matching", settings.common, &MIGRATIONS, shutdown).await?;
     let mut service = service.with_clock(clock);
     let inbox = Arc::new(Notify::new());
@@ -84,6 +103,7 @@ pub async fn serve_by(clock: Arc<dyn Clock>, settings: Settings, shutdown: Cance
         clock: service.clock(),
         outbox: service.outbox(),
         snapshots,
+        weights,
         inbox,
         calculated: Arc::default(),
         shutdown: service.shutdown(),

@@ -18,7 +18,7 @@ use zhirong_runtime::{
 };
 
 use super::Matching;
-use crate::{answer::answer, error::Error, store::read_model, wish::violations};
+use crate::{answer::answer, calculate::Weights, error::Error, store::read_model, wish::violations};
 
 /// Enterprises that were noted on the current day, so that computing again writes nothing.
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl Matching {
         let mut conn = self.pool.acquire().await?;
         let profile = read_model::profile(&mut conn, enterprise.as_str()).await?;
         // First, so that only who gets an answer counts.
-        let response = answer(&catalog, &profile, wish, today)?;
+        let response = answer(&catalog, &profile, wish, today, self.weights)?;
         if wish.what_if.is_empty() && self.calculated.is_first(enterprise.as_str(), today) {
             read_model::note_calculation(&mut conn, enterprise.as_str(), today, catalog.version, profile.version)
                 .await?;
@@ -79,10 +79,18 @@ impl Matching {
                 .field("computed_on", "must be a date, YYYY-MM-DD")
                 .zh("日期有误")
         })?;
+        let weights =
+            Weights { level_worth_ppm: request.level_worth_ppm, unrated_level_ppm: request.unrated_level_ppm };
+        if let Some(fault) = weights.fault() {
+            return Err(Problem::invalid("REQUEST_INVALID", fault)
+                .field("level_worth_ppm", "must be as in the answer")
+                .field("unrated_level_ppm", "must be as in the answer")
+                .zh("排序权重有误，请按原结果填写"));
+        }
         let catalog = self.snapshots.at(request.catalog_version).await?;
         let mut conn = self.pool.acquire().await?;
         let profile = read_model::profile_at(&mut conn, enterprise.as_str(), request.profile_version).await?;
-        Ok(RecalculateResponse { answer: Some(answer(&catalog, &profile, &wish, day)?) })
+        Ok(RecalculateResponse { answer: Some(answer(&catalog, &profile, &wish, day, weights)?) })
     }
 }
 

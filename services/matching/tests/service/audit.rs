@@ -73,6 +73,8 @@ async fn an_answer_is_computed_again_to_the_last_bit() {
             profile_version: answer.profile_version,
             computed_on: answer.computed_on.clone(),
             coupons_version: answer.coupons_version,
+            level_worth_ppm: answer.level_worth_ppm,
+            unrated_level_ppm: answer.unrated_level_ppm,
         };
         let again = calculator.recalculate(as_staff(request)).await.unwrap().into_inner().answer.unwrap();
         assert_eq!(again, answer);
@@ -90,6 +92,8 @@ async fn a_version_that_never_was_is_not_found() {
         profile_version,
         computed_on: "2031-03-05".to_owned(),
         coupons_version: 0,
+        level_worth_ppm: 0,
+        unrated_level_ppm: 3_000_000,
     };
     let missing = (Code::NotFound, "VERSION_NOT_FOUND".to_owned());
     let known = enterprise.as_str();

@@ -31,7 +31,7 @@ use zhirong_proto::{
 };
 use zhirong_runtime::{
     Error,
-    config::{self, Nothing, Settings},
+    config::{self, Settings},
     streams,
 };
 use zhirong_testkit::{Deliveries, Event, ManualClock, TestBroker, TestDatabase, eventually};
@@ -79,7 +79,7 @@ impl World {
             common.inbox.retry_ms = vec![50];
             common.shutdown.notice_ms = 0;
             let stop = CancellationToken::new();
-            let settings = Settings { common, own: Nothing {} };
+            let settings = Settings { common, own: own() };
             let served = tokio::spawn(matching::serve_by(clock.clone(), settings, stop.clone()));
             let address = eventually(PATIENCE, "matching listens", || async {
                 Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
@@ -215,6 +215,12 @@ impl World {
         assert_eq!(page.next_page_token, "");
         page.entries
     }
+}
+
+/// Ranked by rate alone.
+pub fn own() -> matching::Own {
+    let ranking = matching::calculate::Weights { level_worth_ppm: 0, unrated_level_ppm: 3_000_000 };
+    matching::Own { ranking }
 }
 
 /// An hour of a day in Shanghai.

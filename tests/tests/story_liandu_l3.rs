@@ -64,7 +64,7 @@ fn one_year_lpr_ppm() -> Result<i64> {
     let mut rows = table.lines().filter(|line| !line.starts_with('#'));
     let header: Vec<&str> = rows.next().context("a header")?.split(',').collect();
     let column = header.iter().position(|name| *name == "one_year_ppm").context("the one-year rate")?;
-    Ok(rows.filter(|row| !row.is_empty()).last().context("a row")?.split(',').nth(column).context("a rate")?.parse()?)
+    Ok(rows.rfind(|row| !row.is_empty()).context("a row")?.split(',').nth(column).context("a rate")?.parse()?)
 }
 
 /// What CEL's interpreter makes of a product, with the profile's features and the wish as variables.

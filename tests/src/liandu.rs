@@ -149,21 +149,26 @@ pub fn best_offer(response: &CalculateResponse, part: &Part) -> Result<Offer> {
         .with_context(|| format!("no offer reaches {amount} fen for {}", part.uscc))
 }
 
+/// A consent to hand over everything, for 30 days.
+pub fn consent() -> Option<Consent> {
+    let expires_on = today().checked_add(jiff::Span::new().days(30)).unwrap();
+    Some(Consent {
+        scopes: vec![DataScope::Score.into(), DataScope::Features.into()],
+        text_version: "2026-01".to_owned(),
+        granted_at: None,
+        expires_on: expires_on.to_string(),
+    })
+}
+
 /// A valid order for an offer.
 pub fn order_request(part: &Part, offer: &Offer) -> PlaceOrderRequest {
-    let expires_on = today().checked_add(jiff::Span::new().days(30)).unwrap();
     PlaceOrderRequest {
         request_id: Uuid::now_v7().to_string(),
         product_id: offer.product_id.clone(),
         amount_fen: part.amount_fen.unwrap_or(0),
         term_months: part.term_months,
         purpose_zh: part.purpose_zh.clone(),
-        consent: Some(Consent {
-            scopes: vec![DataScope::Score.into(), DataScope::Features.into()],
-            text_version: "2026-01".to_owned(),
-            granted_at: None,
-            expires_on: expires_on.to_string(),
-        }),
+        consent: consent(),
     }
 }
 

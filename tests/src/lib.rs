@@ -13,3 +13,4 @@
 pub mod bench;
 pub mod district;
 pub mod liandu;
+pub mod records;

@@ -1,8 +1,6 @@
 //! Pre-approved credit: the data of departments and banks give 574 individual businesses a limit before anybody asks.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::fmt::Write as _;
-
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use zhirong_kernel::uscc::Uscc;
@@ -12,6 +10,7 @@ use zhirong_proto::matching::v1::{
 use zhirong_tests::{
     district::{District, eventually},
     liandu,
+    records::{publish, record},
 };
 
 /// The district's own figures.
@@ -38,17 +37,7 @@ impl Business {
     }
 
     fn records(&self, day: &str) -> Vec<Value> {
-        let record = |category: &str, data: Value| {
-            json!({
-                "source": format!("sample-{}", category.replace('_', "-")),
-                "category": category,
-                "record_id": format!("{}-{category}", self.uscc),
-                "uscc": self.uscc,
-                "observed_at": format!("{day}T00:00:00Z"),
-                "operation": "OPERATION_UPSERT",
-                "data": data,
-            })
-        };
+        let record = |category: &str, data: Value| record(&self.uscc, category, day, &data);
         let mut records = vec![
             record(
                 "business_registration",
@@ -111,13 +100,7 @@ fn businesses() -> Vec<Business> {
 /// Publishes the records of businesses as of a day.
 async fn arrive(district: &District, businesses: impl Iterator<Item = &Business>, day: &str) -> Result<usize> {
     let records: Vec<Value> = businesses.flat_map(|business| business.records(day)).collect();
-    let text = records.iter().fold(String::new(), |mut text, record| {
-        writeln!(text, "{record}").unwrap();
-        text
-    });
-    let file = district.folder().join(format!("records-{day}.ndjson"));
-    std::fs::write(&file, text)?;
-    district.zhirong(&["records", "--nats", district.nats(), &file.display().to_string()]).await?;
+    publish(district, &format!("records-{day}"), &records).await?;
     Ok(records.len())
 }
 

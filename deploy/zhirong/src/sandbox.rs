@@ -17,6 +17,7 @@ use zhirong_servers::{Nats, NatsOptions, Postgres, PostgresOptions};
 use crate::{
     client::Gateway,
     play::{self, Stage},
+    records,
     seed::{self, Staff},
     token::{self, Bearer},
 };
@@ -121,7 +122,8 @@ async fn prepare(
 ) -> Result<()> {
     stack.ready().await?;
     let gateway = Gateway::connect(&stack.gateway()).await?;
-    let stage = Stage { gateway, nats: &nats.url(), keys, seeds: &options.seeds };
+    let broker = records::Broker::open(&nats.url());
+    let stage = Stage { gateway, nats: &broker, keys, seeds: &options.seeds };
     once(dir, "seeded", &options.seeds, async || {
         println!("loading the seeds");
         let staff = Staff {

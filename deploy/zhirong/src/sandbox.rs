@@ -22,6 +22,7 @@ use crate::{
     token::{self, Bearer},
 };
 
+mod crashes;
 mod stack;
 
 /// The services, by context and by the name of their program.

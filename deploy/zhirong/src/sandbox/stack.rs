@@ -1,4 +1,5 @@
-//! The services and the gateway as processes: started in order, started again when one dies, stopped gently.
+//! The services and the gateway as processes: started in order, started again when one dies, stopped gently. Settings of
+//! one's own for a program go into `settings/<program>.toml` in the sandbox's folder.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +20,7 @@ use tonic::transport::Endpoint;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use zhirong_servers::{Nats, Postgres, bound_to_us, spawn_bound};
 
-use super::SERVICES;
+use super::{SERVICES, crashes};
 use crate::token;
 
 /// Longest wait for a process to serve.
@@ -42,6 +43,7 @@ struct Program {
     environment: BTreeMap<String, String>,
     log: PathBuf,
     pid_file: PathBuf,
+    crashes: PathBuf,
 }
 
 impl Stack {
@@ -54,14 +56,18 @@ impl Stack {
         listen: SocketAddr,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let (logs, run) = (dir.join("log"), dir.join("run"));
+        let (logs, run, crash) = (dir.join("log"), dir.join("run"), dir.join("crash"));
         fs::create_dir_all(&logs)?;
         fs::create_dir_all(&run)?;
         let binaries = std::env::current_exe()?.parent().context("the program's folder")?.to_path_buf();
-        let stack = |name: &'static str, environment| -> Result<Program> {
+        let stack = |name: &'static str, mut environment: BTreeMap<String, String>| -> Result<Program> {
             let binary = binaries.join(name);
             if !binary.exists() {
                 bail!("{} is missing; build it with `cargo build --workspace --bins`", binary.display());
+            }
+            let settings = dir.join("settings").join(format!("{name}.toml"));
+            if settings.exists() {
+                environment.insert("ZHIRONG_CONFIG".to_owned(), settings.display().to_string());
             }
             Ok(Program {
                 name,
@@ -69,6 +75,7 @@ impl Stack {
                 environment,
                 log: logs.join(format!("{name}.log")),
                 pid_file: run.join(format!("{name}.pid")),
+                crashes: crash.join(name),
             })
         };
 
@@ -138,6 +145,9 @@ impl Program {
         // sandbox be killed, nothing stays behind.
         let mut command = bound_to_us(&self.binary, Signal::SIGTERM);
         command.envs(&self.environment).stdout(log.try_clone()?).stderr(log);
+        if let Some(point) = crashes::next(&self.crashes)? {
+            command.env("ZHIRONG__FAULT__CRASH_AT", point);
+        }
         let child = spawn_bound(command).await.with_context(|| format!("starting {}", self.binary.display()))?;
         if let Some(pid) = child.id() {
             fs::write(&self.pid_file, pid.to_string())?;

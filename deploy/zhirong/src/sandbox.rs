@@ -86,6 +86,9 @@ pub async fn run(options: Options) -> Result<()> {
 
     println!("starting PostgreSQL and NATS below {}", dir.display());
     let postgres = Postgres::start(&dir.join("postgres"), PostgresOptions { durable: !options.no_fsync }).await?;
+    if postgres.dir() != dir.join("postgres") {
+        println!("PostgreSQL's user can't reach that folder; its data are in {}", postgres.dir().display());
+    }
     let nats = Nats::start(&dir.join("nats"), NatsOptions { durable: !options.no_fsync }).await?;
     for (context, _) in SERVICES {
         postgres.ensure_database(context).await?;

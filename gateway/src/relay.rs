@@ -16,9 +16,13 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use tonic::transport::Channel;
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 use zhirong_kernel::clock::Clock;
 use zhirong_proto::access::v1::Role;
-use zhirong_runtime::problem::Problem;
+use zhirong_runtime::{
+    problem::Problem,
+    telemetry::{call::Call, trace},
+};
 
 use crate::{
     access::{AccessTable, Destination, Method, SERVICE_KEY, Upstream},
@@ -65,6 +69,15 @@ impl Relay {
 
     /// Answers one call. Never fails: a refusal is a gRPC status.
     pub async fn call(&self, request: Request<axum::body::Body>) -> Response {
+        let path = request.uri().path();
+        // Names that callers invent are no labels.
+        let call = Call::begin(if self.access.get(path).is_some() { path } else { "unknown" }, request.headers());
+        let response = self.answer(request).instrument(call.span()).await;
+        call.answered(response.headers());
+        response
+    }
+
+    async fn answer(&self, request: Request<axum::body::Body>) -> Response {
         let call_id = call_id(request.headers());
         let path = request.uri().path().to_owned();
         let mut response = match self.relay(request, &call_id).await {
@@ -98,6 +111,7 @@ impl Relay {
         *onward.version_mut() = http::Version::HTTP_2;
         *onward.uri_mut() = parts.uri.path().parse().map_err(Problem::internal)?;
         *onward.headers_mut() = headers(parts.headers, &identity, call_id)?;
+        trace::into_request(onward.headers_mut());
 
         let answer = async move { channel.oneshot(onward).await };
         let answer = if method.streams_answers {

@@ -59,19 +59,29 @@ pub struct District {
 impl District {
     /// Starts one with the seeds loaded and nothing played, which forgets its last moments in a power cut.
     pub async fn start() -> Result<Self> {
-        Self::start_with(&["--no-fsync"]).await
+        Self::start_with(&["--no-fsync"], &[]).await
+    }
+
+    /// As [`District::start`], with settings (TOML) for some of its programs.
+    pub async fn start_set(settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_with(&["--no-fsync"], settings).await
     }
 
     /// Starts one that keeps everything, as in production; for measuring.
     pub async fn start_durable() -> Result<Self> {
-        Self::start_with(&[]).await
+        Self::start_with(&[], &[]).await
     }
 
-    async fn start_with(more: &[&str]) -> Result<Self> {
+    async fn start_with(more: &[&str], settings: &[(&str, &str)]) -> Result<Self> {
         let zhirong = program("zhirong");
         let folder = tempfile::Builder::new().prefix("zhirong-district-").tempdir()?;
         // The database's user is another one when this runs as root.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+        for (name, text) in settings {
+            let files = folder.path().join("settings");
+            fs::create_dir_all(&files)?;
+            fs::write(files.join(format!("{name}.toml")), text)?;
+        }
         let log = fs::File::create(folder.path().join("sandbox.log"))?;
         let mut sandbox = Command::new(&zhirong)
             .args(["sandbox", "--no-play", "--listen", "127.0.0.1:0"])
@@ -221,6 +231,22 @@ impl District {
             Ok((fs::read_to_string(&file).unwrap_or_default() != before).then_some(()))
         })
         .await
+    }
+
+    /// Ends a process and lets the next ones abort at these crash points, one each, in this order.
+    pub async fn crash_at(&self, name: &str, points: &[&str]) -> Result<()> {
+        let folder = self.path.join("crash");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(name), points.join("\n"))?;
+        self.kill(name).await
+    }
+
+    /// Whether a process has aborted at this crash point.
+    pub fn has_crashed_at(&self, name: &str, point: &str) -> Result<bool> {
+        let log = fs::read_to_string(self.path.join(format!("log/{name}.log")))?;
+        Ok(log
+            .lines()
+            .any(|line| line.contains("aborting at the crash point") && line.contains(&format!("\"{point}\""))))
     }
 
     /// Stops gently and waits.

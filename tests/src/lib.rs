@@ -10,6 +10,7 @@
     reason = "support of tests"
 )]
 
+pub mod apart;
 pub mod bench;
 pub mod district;
 pub mod liandu;

@@ -1,31 +1,23 @@
 //! The Liandu story: a district runs, from government data to the rated loan; and runs the same when its processes are killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::Write as _,
-    process::{Command, Stdio},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use jiff::{Timestamp, tz::TimeZone};
-use serde_json::{Value, json};
-use zhirong_kernel::id::InstitutionId;
+use serde_json::json;
 use zhirong_proto::{
     catalog::v1::{
         ListInstitutionsRequest, ListProductsRequest, ProductKind,
         institution_service_client::InstitutionServiceClient, product_service_client::ProductServiceClient,
     },
     feedback::v1::SmsState,
-    matching::v1::{
-        CalculateView, GetLoanRequest, Loan, Order, OrderState, bank_order_service_client::BankOrderServiceClient,
-        get_loan_request::Key, offer::Outcome,
-    },
+    matching::v1::{CalculateView, Order, OrderState, offer::Outcome},
     profile::v1::{GetProfileRequest, profile_service_client::ProfileServiceClient},
     subsidy::v1::GrantState,
 };
 use zhirong_tests::{
-    district::{District, eventually, seeds},
+    apart::{computed_apart, loans},
+    district::{District, eventually},
     liandu::{self, Part},
 };
 
@@ -212,62 +204,4 @@ async fn check(district: &District, parts: &[Part], orders: &[Order]) -> Result<
     assert!(text.contains("121000000.00"), "{text}");
     println!("{text}");
     Ok(())
-}
-
-/// The loans as the banks that gave them see them.
-async fn loans(district: &District, orders: &[Order]) -> Result<Vec<Loan>> {
-    let mut loans = Vec::new();
-    for order in orders.iter().filter(|order| order.state() == OrderState::Approved) {
-        let institution: InstitutionId = order.institution_id.parse()?;
-        let request = GetLoanRequest { key: Some(Key::LoanId(order.loan_id.clone())) };
-        let mut client = BankOrderServiceClient::new(district.as_bank(&institution).await?);
-        loans.push(client.get_loan(request).await?.into_inner().loan.context("a loan")?);
-    }
-    Ok(loans)
-}
-
-/// Policy and amount of each loan's grant by a program of its own, in another language, from the seeds and the loans alone.
-fn computed_apart(loans: &[Loan]) -> Result<BTreeMap<String, (String, i64)>> {
-    let zone = TimeZone::get("Asia/Shanghai")?;
-    let policies: Value = serde_norway::from_str(&std::fs::read_to_string(seeds().join("policies.yaml"))?)?;
-    let loans: Vec<Value> = loans
-        .iter()
-        .map(|loan| {
-            let approved = loan.approved_at.unwrap();
-            let approved_on = Timestamp::new(approved.seconds, approved.nanos).unwrap().to_zoned(zone.clone()).date();
-            json!({
-                "loan_id": loan.loan_id,
-                "product_tags": loan.product_tags,
-                "enterprise_class": loan.enterprise_class,
-                "amount_fen": loan.amount_fen,
-                "rate_ppm": loan.rate_ppm,
-                "term_months": loan.term_months,
-                "approved_on": approved_on.to_string(),
-                "disbursed_fen": loan.disbursed_fen,
-                "disbursed_on": loan.disbursed_on,
-            })
-        })
-        .collect();
-    let script = seeds().parent().context("the repository")?.join("tests/independent/subsidy.py");
-    let mut python = Command::new("python3")
-        .arg(script)
-        .arg("--lpr")
-        .arg(seeds().join("lpr.csv"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let input = json!({ "policies": policies, "loans": loans }).to_string();
-    python.stdin.take().context("its input")?.write_all(input.as_bytes())?;
-    let output = python.wait_with_output()?;
-    ensure!(output.status.success(), "the independent computation failed");
-    let answer: Value = serde_json::from_slice(&output.stdout)?;
-    answer["grants"]
-        .as_array()
-        .context("grants")?
-        .iter()
-        .map(|grant| {
-            let text = |name: &str| grant[name].as_str().map(ToOwned::to_owned).context("a text");
-            Ok((text("loan_id")?, (text("policy_id")?, grant["planned_fen"].as_i64().context("an amount")?)))
-        })
-        .collect()
 }

@@ -59,9 +59,8 @@ enum Command {
     },
     /// Send a file of government records (one JSON record a line) to the broker, as the data platform does
     Records {
-        /// The broker
-        #[arg(long, default_value = "nats://127.0.0.1:4222")]
-        nats: String,
+        #[command(flatten)]
+        broker: records::Broker,
         /// The file
         file: PathBuf,
     },
@@ -225,7 +224,7 @@ async fn run(command: Command) -> Result<()> {
             };
             seed::load(&staff, &seeds).await
         }
-        Command::Records { nats, file } => records::publish(&nats, &file).await.map(|_| ()),
+        Command::Records { broker, file } => records::publish(&broker, &file).await.map(|_| ()),
         Command::Token(command) => token_command(command),
         Command::DeadLetters(command) => dead_letter_command(command).await,
         Command::Report { at, from, to, json } => {

@@ -68,7 +68,7 @@ pub struct Stage<'a> {
     /// The gateway.
     pub gateway: Gateway,
     /// The broker.
-    pub nats: &'a str,
+    pub nats: &'a records::Broker,
     /// Folder with the signing key.
     pub keys: &'a Path,
     /// Folder with the seeds.

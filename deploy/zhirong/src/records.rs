@@ -1,13 +1,13 @@
 //! Government data from a file to the broker, as the data platform sends them: one CloudEvent a record.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
-use async_nats::{HeaderMap, jetstream};
+use async_nats::{Client, ConnectOptions, HeaderMap, jetstream};
 use serde_json::Value;
 
 use crate::seed::{bar, derived_id, finish};
@@ -15,11 +15,40 @@ use crate::seed::{bar, derived_id, finish};
 /// Records published before their acknowledgements are awaited.
 const IN_FLIGHT: usize = 256;
 
+/// The broker, and as whom to speak to it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Broker {
+    /// The broker
+    #[arg(long = "nats", value_name = "URL", default_value = "nats://127.0.0.1:4222")]
+    url: String,
+    /// File with the seed (nkey) of the data platform's user; none where the broker lets anybody in
+    #[arg(long, value_name = "FILE")]
+    nkey_seed_file: Option<PathBuf>,
+    /// Where the broker's answers come in; a broker with users lets each listen under its own prefix only
+    #[arg(long, default_value = "_INBOX_gov")]
+    inbox_prefix: String,
+}
+
+impl Broker {
+    /// One that lets anybody in.
+    pub fn open(url: &str) -> Self {
+        Self { url: url.to_owned(), nkey_seed_file: None, inbox_prefix: "_INBOX_gov".to_owned() }
+    }
+
+    async fn connect(&self) -> Result<Client> {
+        let mut options = ConnectOptions::new().name("zhirong records").custom_inbox_prefix(&self.inbox_prefix);
+        if let Some(file) = &self.nkey_seed_file {
+            let seed = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+            options = options.nkey(seed.trim().to_owned());
+        }
+        options.connect(&self.url).await.with_context(|| format!("no broker lets us in at {}", self.url))
+    }
+}
+
 /// Publishes a file with one JSON record a line; says how many. A record's event id comes from its content, so that
 /// publishing a file again changes nothing.
-pub async fn publish(nats: &str, file: &Path) -> Result<usize> {
-    let client = async_nats::connect(nats).await.with_context(|| format!("no broker answers at {nats}"))?;
-    let context = jetstream::new(client);
+pub async fn publish(broker: &Broker, file: &Path) -> Result<usize> {
+    let context = jetstream::new(broker.connect().await?);
     let lines: Vec<String> = BufReader::new(File::open(file).with_context(|| format!("opening {}", file.display()))?)
         .lines()
         .collect::<Result<_, _>>()?;

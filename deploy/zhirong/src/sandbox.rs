@@ -17,10 +17,12 @@ use zhirong_servers::{Nats, NatsOptions, Postgres, PostgresOptions};
 use crate::{
     client::Gateway,
     play::{self, Stage},
+    records,
     seed::{self, Staff},
     token::{self, Bearer},
 };
 
+mod crashes;
 mod stack;
 
 /// The services, by context and by the name of their program.
@@ -84,6 +86,9 @@ pub async fn run(options: Options) -> Result<()> {
 
     println!("starting PostgreSQL and NATS below {}", dir.display());
     let postgres = Postgres::start(&dir.join("postgres"), PostgresOptions { durable: !options.no_fsync }).await?;
+    if postgres.dir() != dir.join("postgres") {
+        println!("PostgreSQL's user can't reach that folder; its data are in {}", postgres.dir().display());
+    }
     let nats = Nats::start(&dir.join("nats"), NatsOptions { durable: !options.no_fsync }).await?;
     for (context, _) in SERVICES {
         postgres.ensure_database(context).await?;
@@ -121,7 +126,8 @@ async fn prepare(
 ) -> Result<()> {
     stack.ready().await?;
     let gateway = Gateway::connect(&stack.gateway()).await?;
-    let stage = Stage { gateway, nats: &nats.url(), keys, seeds: &options.seeds };
+    let broker = records::Broker::open(&nats.url());
+    let stage = Stage { gateway, nats: &broker, keys, seeds: &options.seeds };
     once(dir, "seeded", &options.seeds, async || {
         println!("loading the seeds");
         let staff = Staff {

@@ -9,7 +9,7 @@ use jsonwebtoken::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpSocket, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Request, Status,
@@ -48,6 +48,7 @@ pub struct World {
     stop: CancellationToken,
     served: JoinHandle<Result<(), Error>>,
     _folder: TempDir,
+    _nobody_listens: TcpSocket,
 }
 
 impl World {
@@ -60,7 +61,10 @@ impl World {
         common.grpc.address_file = address_file.display().to_string();
         common.ops.listen = "127.0.0.1:0".parse().unwrap();
         common.shutdown.drain_ms = 200;
-        let nobody = format!("http://{}", free_address());
+        // Taken, but not listened on: every connection is refused.
+        let nobody_listens = TcpSocket::new_v4().unwrap();
+        nobody_listens.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let nobody = format!("http://{}", nobody_listens.local_addr().unwrap());
         let upstreams = [
             ("profile", &nobody),
             ("catalog", &nobody),
@@ -89,7 +93,16 @@ impl World {
         .await
         .unwrap();
         let channel = Endpoint::new(address.clone()).unwrap().connect().await.unwrap();
-        Self { upstream, upstream_life, address, channel, stop, served, _folder: folder }
+        Self {
+            upstream,
+            upstream_life,
+            address,
+            channel,
+            stop,
+            served,
+            _folder: folder,
+            _nobody_listens: nobody_listens,
+        }
     }
 
     /// Stops the gateway; it must end well.
@@ -98,11 +111,6 @@ impl World {
         self.stop.cancel();
         tokio::time::timeout(PATIENCE, self.served).await.expect("the gateway ends").unwrap().unwrap();
     }
-}
-
-/// An address on which nothing listens.
-fn free_address() -> std::net::SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn key(seed: u8) -> EncodingKey {

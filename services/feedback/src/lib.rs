@@ -8,6 +8,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use secrecy::SecretString;
 use serde::Deserialize;
 use sqlx::migrate::Migrator;
@@ -61,6 +62,22 @@ pub struct Sms {
     pub token_file: String,
     /// Longest wait for the provider, in milliseconds.
     pub timeout_ms: u64,
+    /// When a sender that has said nothing is taken for dead, in seconds.
+    pub claim_s: u32,
+}
+
+impl Sms {
+    /// A sender that is alive asks and sends, each within the provider's time; it must not be taken for dead meanwhile.
+    fn claim(&self) -> Result<SignedDuration, Error> {
+        let claim = SignedDuration::from_secs(i64::from(self.claim_s));
+        if claim.as_millis() <= i128::from(self.timeout_ms).saturating_mul(2) {
+            return Err(Error::Config(format!(
+                "sms.claim_s is {}; it must be longer than twice sms.timeout_ms, {} ms",
+                self.claim_s, self.timeout_ms
+            )));
+        }
+        Ok(claim)
+    }
 }
 
 /// The channels there are.
@@ -79,6 +96,7 @@ pub enum ChannelKind {
 /// When the settings, the database, the broker or the listener can't be used.
 pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Result<(), Error> {
     let channel = configured(&settings.own.sms)?;
+    let claim = settings.own.sms.claim()?;
     let mut service = Service::start("feedback", settings.common, &MIGRATIONS, shutdown).await?;
     let wake = Arc::new(Notify::new());
 
@@ -89,6 +107,7 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
         channel,
         outbox: service.outbox(),
         wake: Arc::clone(&wake),
+        claim,
     };
     service.background("sms sender", sender.run(service.shutdown()));
 

@@ -9,7 +9,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zhirong_kernel::clock::Clock;
 use zhirong_proto::feedback::v1::{SmsDelivered, SmsFailed};
-use zhirong_runtime::outbox::{self, Aggregate, OutboxWake};
+use zhirong_runtime::{
+    fault,
+    outbox::{self, Aggregate, OutboxWake},
+};
 
 use crate::{
     channel::{Outgoing, SmsChannel},
@@ -20,8 +23,6 @@ use crate::{
 
 /// Messages claimed at once.
 const BATCH: i64 = 20;
-/// A sender that has not said what came of a message for so long is taken for dead.
-const CLAIM: SignedDuration = SignedDuration::from_secs(60);
 /// Looks for messages of other replicas and for claims that ran out.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -37,6 +38,8 @@ pub struct Sender<C> {
     pub outbox: OutboxWake,
     /// Wakes the sender.
     pub wake: Arc<Notify>,
+    /// A sender that has not said what came of a message for so long is taken for dead.
+    pub claim: SignedDuration,
 }
 
 impl<C: SmsChannel> Sender<C> {
@@ -69,7 +72,7 @@ impl<C: SmsChannel> Sender<C> {
     /// When the database fails.
     pub async fn send_due(&self) -> Result<usize, Error> {
         let mut conn = self.pool.acquire().await?;
-        let claimed = store::claim_due(&mut conn, self.clock.now(), CLAIM, BATCH).await?;
+        let claimed = store::claim_due(&mut conn, self.clock.now(), self.claim, BATCH).await?;
         drop(conn);
         let tries = claimed.iter().map(|one| self.try_one(one));
         for done in futures::future::join_all(tries).await {
@@ -116,7 +119,10 @@ impl<C: SmsChannel> Sender<C> {
         let phone = store::phone(&mut conn, &claimed.enterprise_id).await?;
         drop(conn);
         let phone = phone.ok_or_else(|| Error::Stored("a queued sms without a contact".to_owned()))?;
+        fault::point("sms_before_send");
         let message = Outgoing { sms_id: claimed.sms_id.uuid(), phone, text_zh: claimed.text_zh.clone() };
-        Ok(sms::after_sending(self.channel.send(&message).await, claimed.attempts))
+        let outcome = self.channel.send(&message).await;
+        fault::point("sms_after_send");
+        Ok(sms::after_sending(outcome, claimed.attempts))
     }
 }

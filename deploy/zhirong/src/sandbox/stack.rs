@@ -1,4 +1,5 @@
-//! The services and the gateway as processes: started in order, started again when one dies, stopped gently.
+//! The services and the gateway as processes: started in order, started again when one dies, stopped gently. Settings of
+//! one's own for a program go into `settings/<program>.toml` in the sandbox's folder.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +20,7 @@ use tonic::transport::Endpoint;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use zhirong_servers::{Nats, Postgres, bound_to_us, spawn_bound};
 
-use super::SERVICES;
+use super::{SERVICES, crashes};
 use crate::token;
 
 /// Longest wait for a process to serve.
@@ -42,6 +43,7 @@ struct Program {
     environment: BTreeMap<String, String>,
     log: PathBuf,
     pid_file: PathBuf,
+    crashes: PathBuf,
 }
 
 impl Stack {
@@ -54,14 +56,18 @@ impl Stack {
         listen: SocketAddr,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let (logs, run) = (dir.join("log"), dir.join("run"));
+        let (logs, run, crash) = (dir.join("log"), dir.join("run"), dir.join("crash"));
         fs::create_dir_all(&logs)?;
         fs::create_dir_all(&run)?;
         let binaries = std::env::current_exe()?.parent().context("the program's folder")?.to_path_buf();
-        let stack = |name: &'static str, environment| -> Result<Program> {
+        let stack = |name: &'static str, mut environment: BTreeMap<String, String>| -> Result<Program> {
             let binary = binaries.join(name);
             if !binary.exists() {
                 bail!("{} is missing; build it with `cargo build --workspace --bins`", binary.display());
+            }
+            let settings = dir.join("settings").join(format!("{name}.toml"));
+            if settings.exists() {
+                environment.insert("ZHIRONG_CONFIG".to_owned(), settings.display().to_string());
             }
             Ok(Program {
                 name,
@@ -69,35 +75,39 @@ impl Stack {
                 environment,
                 log: logs.join(format!("{name}.log")),
                 pid_file: run.join(format!("{name}.pid")),
+                crashes: crash.join(name),
             })
         };
 
-        let mut programs = Vec::new();
-        let mut addresses = Vec::new();
-        let mut upstreams = BTreeMap::new();
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut started = Vec::new();
         for (context, name) in SERVICES {
-            let grpc = free_address(None)?;
-            upstreams.insert(format!("ZHIRONG__UPSTREAMS__{}", context.to_uppercase()), format!("http://{grpc}"));
-            addresses.push((name, grpc));
-            let mut environment = common(grpc)?;
+            let mut environment = common(anywhere);
             environment.insert("ZHIRONG__DATABASE__URL".to_owned(), postgres.url(context));
             environment.insert("ZHIRONG__NATS__URL".to_owned(), nats.url());
             if context == "feedback" {
                 environment.insert("ZHIRONG__SMS__FILE".to_owned(), dir.join("sms.ndjson").display().to_string());
             }
-            programs.push(stack(name, environment)?);
+            started.push(stack(name, environment)?.first_start().await?);
         }
-        let gateway = free_address(Some(listen))?;
-        addresses.push(("gateway", gateway));
-        let mut environment = common(gateway)?;
+        let mut addresses = Vec::new();
+        let mut upstreams = BTreeMap::new();
+        for ((context, name), (program, child)) in SERVICES.into_iter().zip(&mut started) {
+            let address = program.settle(child).await?;
+            upstreams.insert(format!("ZHIRONG__UPSTREAMS__{}", context.to_uppercase()), format!("http://{address}"));
+            addresses.push((name, address));
+        }
+        let mut environment = common(if is_free(listen) { listen } else { anywhere });
         environment.append(&mut upstreams);
         environment.insert("ZHIRONG__IDENTITY__JWKS_FILE".to_owned(), token::jwks_file(keys).display().to_string());
-        programs.push(stack("gateway", environment)?);
+        let (mut program, mut child) = stack("gateway", environment)?.first_start().await?;
+        let gateway = program.settle(&mut child).await?;
+        addresses.push(("gateway", gateway));
+        started.push((program, child));
 
         let tasks = TaskTracker::new();
-        for program in programs {
-            let first = program.spawn().await?;
-            tasks.spawn(program.supervise(first, stop.clone()));
+        for (program, child) in started {
+            tasks.spawn(program.supervise(child, stop.clone()));
         }
         tasks.close();
         Ok(Self { tasks, gateway, addresses, logs })
@@ -132,12 +142,45 @@ impl Stack {
 }
 
 impl Program {
+    /// Starts it for the first time; it chooses its port itself, so that no other program can take it in between.
+    async fn first_start(mut self) -> Result<(Self, Child)> {
+        let file = self.pid_file.with_extension("address");
+        let _ = fs::remove_file(&file);
+        self.environment.insert("ZHIRONG__GRPC__ADDRESS_FILE".to_owned(), file.display().to_string());
+        let child = self.spawn().await?;
+        Ok((self, child))
+    }
+
+    /// Waits until it listens. Started again, it does so where its callers know it.
+    async fn settle(&mut self, child: &mut Child) -> Result<SocketAddr> {
+        let file = self.pid_file.with_extension("address");
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            // It is renamed into place, so it is whole.
+            if let Ok(address) = fs::read_to_string(&file) {
+                let address: SocketAddr = address.trim().parse()?;
+                self.environment.insert("ZHIRONG__GRPC__LISTEN".to_owned(), address.to_string());
+                return Ok(address);
+            }
+            if let Some(status) = child.try_wait()? {
+                bail!("{} ended at once ({status}); see {}", self.name, self.log.display());
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!("{} does not listen after {PATIENCE:?}; see {}", self.name, self.log.display());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     async fn spawn(&self) -> Result<Child> {
         let log = File::options().create(true).append(true).open(&self.log)?;
         // In a group of its own: Ctrl-C reaches the sandbox alone, which then stops the others in order. And should the
         // sandbox be killed, nothing stays behind.
         let mut command = bound_to_us(&self.binary, Signal::SIGTERM);
         command.envs(&self.environment).stdout(log.try_clone()?).stderr(log);
+        if let Some(point) = crashes::next(&self.crashes)? {
+            command.env("ZHIRONG__FAULT__CRASH_AT", point);
+        }
         let child = spawn_bound(command).await.with_context(|| format!("starting {}", self.binary.display()))?;
         if let Some(pid) = child.id() {
             fs::write(&self.pid_file, pid.to_string())?;
@@ -176,20 +219,16 @@ impl Program {
     }
 }
 
-fn common(grpc: SocketAddr) -> Result<BTreeMap<String, String>> {
-    Ok(BTreeMap::from([
+fn common(grpc: SocketAddr) -> BTreeMap<String, String> {
+    BTreeMap::from([
         ("ZHIRONG__GRPC__LISTEN".to_owned(), grpc.to_string()),
-        ("ZHIRONG__OPS__LISTEN".to_owned(), free_address(None)?.to_string()),
+        ("ZHIRONG__OPS__LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
         ("ZHIRONG__TELEMETRY__LOG".to_owned(), "text".to_owned()),
-    ]))
+    ])
 }
 
-/// The wished address if it is free, else a free port on loopback.
-fn free_address(wish: Option<SocketAddr>) -> Result<SocketAddr> {
-    if let Some(listener) = wish.and_then(|wish| TcpListener::bind(wish).ok()) {
-        return Ok(listener.local_addr()?);
-    }
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+fn is_free(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok()
 }
 
 async fn serves(address: SocketAddr) -> bool {

@@ -156,6 +156,7 @@ async fn serve(database: &TestDatabase, broker: &TestBroker, provider_url: &str)
         url: provider_url.to_owned(),
         token_file: String::new(),
         timeout_ms: 500,
+        claim_s: 60,
     };
     let stop = CancellationToken::new();
     let served = tokio::spawn(feedback::serve(Settings { common, own: Own { sms } }, stop.clone()));

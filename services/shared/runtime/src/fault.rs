@@ -2,7 +2,8 @@
 //!
 //! Set `fault.crash_at` (environment `ZHIRONG__FAULT__CRASH_AT`) to one of: `outbox_before_publish`,
 //! `outbox_after_publish` (acknowledged, not yet marked), `outbox_after_mark`, `inbox_before_commit`, `inbox_after_commit`
-//! (effect kept, not yet acknowledged), or to a name that a service passes to [`point`].
+//! (effect kept, not yet acknowledged), or to a name that a service passes to [`point`]. The sandbox hands them out one a
+//! start: `crash/<program>` in its folder lists them.
 
 use std::sync::OnceLock;
 

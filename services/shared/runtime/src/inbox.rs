@@ -9,6 +9,7 @@ pub(crate) mod cloudevents;
 mod consumer;
 mod dead;
 mod delivery;
+mod hopeless;
 
 use std::{error::Error as StdError, future::Future};
 
@@ -50,7 +51,8 @@ pub enum Rejection {
     /// It came before something it needs: it comes again, with back-off, for ever.
     #[error("too early: {0}")]
     NotYet(String),
-    /// Applying it failed: it comes again, with back-off, for ever.
+    /// Applying it failed: it comes again, with back-off, for ever; unless the database refuses the value itself (a CHECK, a
+    /// date out of range), which makes it poison.
     #[error("{0}")]
     Retry(#[source] Box<dyn StdError + Send + Sync>),
 }

@@ -2,10 +2,11 @@
 //!
 //! Metrics are always kept and shown at `/metrics`; when an OTLP endpoint is set, traces, metrics and logs go there too.
 
+pub mod call;
 pub mod metrics;
 pub mod trace;
 
-use std::{io::IsTerminal as _, sync::OnceLock};
+use std::{io::IsTerminal as _, sync::OnceLock, time::Duration};
 
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
@@ -18,12 +19,18 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider},
 };
 use prometheus::{Encoder as _, Registry, TextEncoder};
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::Metadata;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
     Error,
     config::{LogFormat, Telemetry as Settings},
 };
+
+/// Longest wait for a collector at the end of the process.
+pub const LAST_EXPORT: Duration = Duration::from_secs(1);
 
 static REGISTRY: OnceLock<Registry> = OnceLock::new();
 
@@ -84,7 +91,10 @@ pub fn start(service: &'static str, settings: &Settings) -> Result<Telemetry, Er
         .with(filter)
         .with(output)
         .with(traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("zhirong"))))
-        .with(logs.as_ref().map(OpenTelemetryTracingBridge::new))
+        .with(
+            logs.as_ref()
+                .map(|provider| OpenTelemetryTracingBridge::new(provider).with_filter(filter_fn(not_the_export))),
+        )
         .try_init()
         .map_err(|error| wrong("start", &error))?;
     global::set_meter_provider(metrics.clone());
@@ -94,16 +104,22 @@ pub fn start(service: &'static str, settings: &Settings) -> Result<Telemetry, Er
 }
 
 impl Telemetry {
-    /// Sends what is left. Blocks for a short time; call it last, off the async threads.
+    /// Sends what is left. Blocks for as long as [`LAST_EXPORT`] for each of the three, no longer, whatever the collector does;
+    /// call it last, off the async threads.
     pub fn shutdown(self) {
         if let Some(traces) = self.traces {
-            let _ = traces.shutdown();
+            let _ = traces.shutdown_with_timeout(LAST_EXPORT);
         }
         if let Some(logs) = self.logs {
-            let _ = logs.shutdown();
+            let _ = logs.shutdown_with_timeout(LAST_EXPORT);
         }
-        let _ = self.metrics.shutdown();
+        let _ = self.metrics.shutdown_with_timeout(LAST_EXPORT);
     }
+}
+
+/// What the export says of itself is not exported, or a collector that is away would make more of it.
+fn not_the_export(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("opentelemetry")
 }
 
 /// All metrics as Prometheus text; empty before [`start`].

@@ -18,11 +18,15 @@ use super::{
     cloudevents::Headers,
     dead::{self, Letter, storable},
     delivery::Delivery,
+    hopeless,
 };
 use crate::{fault, telemetry};
 
 /// An event whose handler panicked is set aside at this delivery.
 const PANICS_ALLOWED: u64 = 3;
+
+/// Checks the deferred constraints of what was done so far, and defers them again.
+const CHECK_NOW: &str = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED";
 
 /// One message, read or not.
 pub(super) struct Item {
@@ -160,7 +164,12 @@ async fn one<H: Handler>(
         Err(reason) => reason.clone(),
         Ok(delivery) => {
             let mut savepoint = tx.begin().await?;
-            let outcome = guarded(handler, &mut savepoint, delivery).await;
+            let mut outcome = guarded(handler, &mut savepoint, delivery).await;
+            if outcome.is_ok() {
+                // what is else checked at the commit only, where it would take the neighbours along
+                let checked = sqlx::raw_sql(CHECK_NOW).execute(&mut *savepoint).await;
+                outcome = checked.map(|_| ()).map_err(|error| Refusal::Rejected(error.into()));
+            }
             if outcome.is_ok() {
                 savepoint.commit().await?;
             } else {
@@ -169,6 +178,10 @@ async fn one<H: Handler>(
             match outcome {
                 Ok(()) => return Ok(Verdict::Applied),
                 Err(Refusal::Rejected(Rejection::Poison(reason))) => reason,
+                Err(Refusal::Rejected(Rejection::Retry(error))) => match hopeless::reason(error.as_ref()) {
+                    Some(reason) => reason,
+                    None => return Ok(Verdict::Again(error.to_string())),
+                },
                 Err(refusal @ Refusal::Panicked(_)) if item.attempt >= PANICS_ALLOWED => refusal.to_string(),
                 Err(again) => return Ok(Verdict::Again(again.to_string())),
             }

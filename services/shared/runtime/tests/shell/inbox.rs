@@ -68,6 +68,34 @@ async fn poison_is_set_aside_and_its_neighbours_are_applied() {
 }
 
 #[tokio::test]
+async fn what_the_database_will_always_refuse_is_set_aside_and_not_tried_again() {
+    let world = world().await;
+    let context = world.jetstream().await;
+    let refused = ["against a check", "against a check at the commit", "out of range"];
+    for order in ["a", refused[0], "b", refused[1], refused[2], "c"] {
+        publish(&context, &format!("event {order}"), order).await;
+    }
+    let service = world.orders_service(Orders::default()).await;
+    until("three are set aside", || async { world.count(LETTERS).await == 3 }).await;
+    until("the others are applied", || async { world.count(EFFECTS).await == 3 }).await;
+    let reasons: Vec<(String, String)> =
+        sqlx::query_as("SELECT event_id, reason FROM runtime.dead_letter ORDER BY stream_sequence")
+            .fetch_all(&world.pool)
+            .await
+            .unwrap();
+    for ((event, reason), (order, why)) in reasons.iter().zip(refused.into_iter().zip([
+        "violates check constraint",
+        "it does not balance",
+        "out of range",
+    ])) {
+        assert_eq!(event, &format!("event {order}"));
+        assert!(reason.starts_with("the database refuses it: ") && reason.contains(why), "{reason}");
+    }
+    assert_eq!(world.count("SELECT count(*) FROM checked").await, 0);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn an_early_event_comes_again_until_it_can_be_applied() {
     let world = world().await;
     let context = world.jetstream().await;

@@ -84,10 +84,19 @@ impl World {
 }
 
 pub(crate) async fn effects_table(pool: &PgPool) {
-    sqlx::query("CREATE TABLE IF NOT EXISTS effect (event_id TEXT NOT NULL, order_id TEXT NOT NULL)")
-        .execute(pool)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "CREATE TABLE IF NOT EXISTS effect (event_id TEXT NOT NULL, order_id TEXT NOT NULL);
+         CREATE TABLE IF NOT EXISTS checked (n INT CHECK (n > 0), on_day DATE);
+         CREATE TABLE IF NOT EXISTS checked_late (n INT);
+         CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN RAISE EXCEPTION 'it does not balance' USING ERRCODE = 'check_violation'; END $$;
+         DROP TRIGGER IF EXISTS late ON checked_late;
+         CREATE CONSTRAINT TRIGGER late AFTER INSERT ON checked_late
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 pub(crate) struct Running {
@@ -125,6 +134,18 @@ impl Handler for Orders {
             "poison" => Err(Rejection::poison("never")),
             "panic" => panic!("a bug in a handler"),
             "early" if delivery.attempt < 3 => Err(Rejection::not_yet("the loan is not here")),
+            "against a check" => {
+                sqlx::query("INSERT INTO checked (n) VALUES (0)").execute(tx).await?;
+                Ok(())
+            }
+            "against a check at the commit" => {
+                sqlx::query("INSERT INTO checked_late VALUES (0)").execute(tx).await?;
+                Ok(())
+            }
+            "out of range" => {
+                sqlx::query("INSERT INTO checked (on_day) VALUES ('2026-02-30')").execute(tx).await?;
+                Ok(())
+            }
             "broken sql" => {
                 sqlx::query("SELECT * FROM no_such_table").execute(tx).await?;
                 Ok(())

@@ -18,8 +18,10 @@ mod check;
 mod limits;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 pub use limits::LONGEST;
+pub use tree::{Comparison, Operation, Tree};
 
 /// Stack for the parser, which takes tens of kilobytes a level in a debug build: the worst that the limits let through fits in
 /// 16 MiB. Untouched pages cost nothing.
@@ -99,6 +101,7 @@ pub struct Inputs {
 #[derive(Debug)]
 pub struct Rule {
     program: Program,
+    tree: Tree,
     /// In order of name; `kinds` has their types in the same order.
     features: Vec<FeatureName>,
     kinds: Vec<FeatureType>,
@@ -130,6 +133,12 @@ impl Rule {
     #[must_use]
     pub fn features(&self) -> &[FeatureName] {
         &self.features
+    }
+
+    /// The rule as a tree.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// What it says of a profile.
@@ -175,7 +184,9 @@ fn parse_and_check(text: &str, dictionary: &FeatureDictionary, expected: Expecte
         None => RuleError::at(text, 0, "this is not an expression"),
     })?;
     let (features, kinds) = check::check(&program, text, dictionary, expected)?.into_iter().unzip();
-    Ok(Rule { program, features, kinds })
+    let tree = tree::tree(program.expression())
+        .ok_or_else(|| RuleError::at(text, 0, "this is not an expression the compiler understands"))?;
+    Ok(Rule { program, tree, features, kinds })
 }
 
 /// CEL's standard functions, built once: they are the same for every profile.

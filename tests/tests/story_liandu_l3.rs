@@ -173,6 +173,33 @@ fn costed(offer: &Offer, part: &Part) {
     assert!(terms.term_months <= terms.max_term_months && terms.answer_working_days > 0);
 }
 
+/// Supposes the smallest change that each refusal tells of: the product is then offered. Says how many there were.
+async fn what_is_suggested_does(district: &District, part: &Part, answer: &CalculateResponse) -> Result<usize> {
+    let mut client = CalculatorServiceClient::new(district.as_enterprise(&part.uscc).await?);
+    let mut tried = BTreeMap::new();
+    for offer in &answer.offers {
+        let Some(Outcome::Refused(refused)) = &offer.outcome else { continue };
+        for needed in refused.failed.iter().flat_map(|failed| &failed.needed) {
+            assert!(!needed.values.is_empty() && needed.text_zh.starts_with(&needed.label_zh), "{needed:?}");
+        }
+        let Some(change) = &refused.smallest_change else { continue };
+        assert!(change.text_zh.ends_with("即可") || change.text_zh.ends_with('）'), "{change:?}");
+        let key = format!("{} {:?}", change.feature, change.to);
+        tried.entry(key).or_insert_with(|| (change.clone(), Vec::new())).1.push(&offer.product_id);
+    }
+    let mut count = 0;
+    for (change, products) in tried.into_values() {
+        let what_if = [(change.feature, change.to.context("a value")?)].into();
+        let request = CalculateRequest { what_if, view: CalculateView::Eligible.into(), ..wish(part) };
+        let supposed = client.calculate(request).await?.into_inner();
+        for product in products {
+            assert!(supposed.offers.iter().any(|offer| &offer.product_id == product), "{}", change.text_zh);
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn story_liandu_l3_calculator() -> Result<()> {
     let district = District::start().await?;
@@ -182,6 +209,7 @@ async fn story_liandu_l3_calculator() -> Result<()> {
     assert_eq!(products.len(), 216);
     let staff = CalculatorServiceClient::new(district.as_staff().await?);
     let mut seen = BTreeMap::<&str, usize>::new();
+    let mut suggested = 0;
     for part in &parts {
         let answer = liandu::calculate(&district, part, CalculateView::All).await?;
         let request = GetProfileRequest { enterprise_id: part.uscc.to_string() };
@@ -218,7 +246,9 @@ async fn story_liandu_l3_calculator() -> Result<()> {
         };
         let again = staff.clone().recalculate(again).await?.into_inner().answer.context("an answer")?;
         assert_eq!(again, answer);
+        suggested += what_is_suggested_does(&district, part, &answer).await?;
     }
+    assert!(suggested > 50, "{suggested} smallest changes were tried");
     assert!(seen["eligible"] > 100 && seen["refused"] > 100, "{seen:?}");
     assert_eq!(liandu::report(&district).await?["enterprises_computed"], parts.len());
     district.stop().await

@@ -2,25 +2,26 @@
 //! profile, wish and day give the same answer to the last bit, which is what an audit relies on.
 
 use jiff::civil::Date;
+use zhirong_engine::Row;
 use zhirong_kernel::{
     feature::FeatureDictionary,
     interest::{DayCount, interest},
     money::Fen,
     rate::Ppm,
-    rule::{Inputs, RuleContext},
+    rule::Inputs,
 };
 use zhirong_proto::{
     matching::v1::{
-        CalculateRequest, CalculateResponse, CalculateView, Eligible, FailedCondition, MissingFeature, Offer, Refused,
-        Unknown, offer::Outcome,
+        CalculateRequest, CalculateResponse, CalculateView, Eligible, MissingFeature, Offer, Unknown, offer::Outcome,
     },
     profile::v1::Profile,
 };
 
 use crate::{
-    calculate::{Failed, Standing, Verdict, Weights, judge, rank},
+    calculate::{Standing, Verdict, Weights, judge, rank},
     cost::{cost, rate_of},
     error::Error,
+    explain,
     product::CompiledProduct,
     snapshot::Catalog,
     wish::{USUAL_TERM_MONTHS, features},
@@ -30,13 +31,13 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::LprUnknown`].
-pub fn context(catalog: &Catalog, profile: &Profile, wish: &CalculateRequest, day: Date) -> Result<RuleContext, Error> {
+pub fn row(catalog: &Catalog, profile: &Profile, wish: &CalculateRequest, day: Date) -> Result<Row, Error> {
     let inputs = Inputs {
         requested_fen: wish.requested_fen,
         term_months: i64::from(term(wish)),
         lpr_1y_ppm: catalog.one_year_lpr(day)?.get(),
     };
-    Ok(RuleContext::new(&features(profile, &wish.what_if), inputs))
+    Ok(Row::new(&catalog.symbols, &features(profile, &wish.what_if), inputs))
 }
 
 const fn term(wish: &CalculateRequest) -> i32 {
@@ -54,20 +55,17 @@ pub fn answer(
     day: Date,
     weights: Weights,
 ) -> Result<CalculateResponse, Error> {
-    let context = context(catalog, profile, wish, day)?;
-    let (mut eligible, mut unknown, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for product in catalog.products.values() {
-        match judge(product, &context) {
-            Verdict::Eligible { limit_fen, rate_ppm } => {
-                eligible.push((product, priced(product, limit_fen, rate_ppm, wish)))
-            }
-            Verdict::Unknown(missing) => unknown.push((product, missing)),
-            Verdict::Refused(failed) => refused.push((product, failed)),
-        }
-    }
+    let row = row(catalog, profile, wish, day)?;
+    let mut eligible: Vec<_> = catalog
+        .engine
+        .all(&row)
+        .into_iter()
+        .filter_map(|found| {
+            let product = catalog.listed.get(found.product)?.as_ref();
+            Some((product, priced(product, found.limit_fen, found.rate_ppm, wish)))
+        })
+        .collect();
     eligible.sort_by(|a, b| rank(weights, &standing(catalog, a.0, &a.1), &standing(catalog, b.0, &b.1)));
-    unknown.sort_by(|a, b| a.0.product.product_id.cmp(&b.0.product.product_id));
-    refused.sort_by(|a, b| a.0.product.product_id.cmp(&b.0.product.product_id));
 
     let count = |length: usize| i32::try_from(length).unwrap_or(i32::MAX);
     let eligible_count = count(eligible.len());
@@ -77,14 +75,7 @@ pub fn answer(
         .map(|((product, terms), place)| offer(catalog, product, place, Outcome::Eligible(terms)));
     let mut offers: Vec<Offer> = ranked.collect();
     if wish.view() != CalculateView::Eligible {
-        offers.extend(unknown.into_iter().map(|(product, missing)| {
-            let missing = missing.into_iter().map(missing_feature).collect();
-            offer(catalog, product, 0, Outcome::Unknown(Unknown { missing }))
-        }));
-        offers.extend(refused.into_iter().map(|(product, failed)| {
-            let failed = failed.into_iter().map(|failed| failed_condition(profile, failed)).collect();
-            offer(catalog, product, 0, Outcome::Refused(Refused { failed, ..Refused::default() }))
-        }));
+        offers.extend(not_eligible(catalog, profile, wish, &row));
     }
     if let Ok(limit @ 1..) = usize::try_from(wish.limit) {
         offers.truncate(limit);
@@ -100,6 +91,26 @@ pub fn answer(
         level_worth_ppm: weights.level_worth_ppm,
         unrated_level_ppm: weights.unrated_level_ppm,
     })
+}
+
+/// What is not known, then what is refused, with what the enterprise can do about it.
+fn not_eligible(catalog: &Catalog, profile: &Profile, wish: &CalculateRequest, row: &Row) -> Vec<Offer> {
+    let (mut unknown, mut refused) = (Vec::new(), Vec::new());
+    for product in &catalog.listed {
+        match judge(product, row) {
+            Verdict::Eligible { .. } => {}
+            Verdict::Unknown(missing) => {
+                let missing = missing.into_iter().map(missing_feature).collect();
+                unknown.push(offer(catalog, product, 0, Outcome::Unknown(Unknown { missing })));
+            }
+            Verdict::Refused(failed) => {
+                let told = explain::refused(catalog, product, profile, wish, row, failed);
+                refused.push(offer(catalog, product, 0, Outcome::Refused(told)));
+            }
+        }
+    }
+    unknown.append(&mut refused);
+    unknown
 }
 
 /// Limit and rate with what they cost. A figure that does not fit into 64 bits is left at its largest: nobody lends that much.
@@ -151,18 +162,5 @@ fn missing_feature(feature: String) -> MissingFeature {
         label_zh: known.map(|known| known.label_zh.clone()).unwrap_or_default(),
         category: known.map(|known| known.category.clone()).unwrap_or_default(),
         feature,
-    }
-}
-
-fn failed_condition(profile: &Profile, failed: Failed) -> FailedCondition {
-    let values = failed.features.into_iter().filter_map(|name| {
-        let value = profile.features.get(&name)?.clone();
-        Some((name, value))
-    });
-    FailedCondition {
-        values: values.collect(),
-        label_zh: failed.label_zh,
-        advice_zh: failed.advice_zh,
-        needed: Vec::new(),
     }
 }

@@ -3,15 +3,10 @@
 use std::{cmp::Ordering, collections::BTreeSet};
 
 use serde::Deserialize;
-use zhirong_kernel::{
-    feature::FeatureValue,
-    rule::{Outcome, RuleContext},
-};
+use zhirong_engine::{Reason, Row, Verdict as Answer};
 
 use crate::product::CompiledProduct;
 
-/// Rates above this are a mistake in a formula.
-const HIGHEST_RATE_PPM: i64 = 360_000;
 const UNUSABLE_ZH: &str = "产品规则暂不可用";
 const BELOW_MINIMUM_ZH: &str = "测算额度低于产品起贷金额";
 
@@ -40,65 +35,45 @@ pub struct Failed {
     pub advice_zh: String,
     /// The features it looks at.
     pub features: Vec<String>,
+    /// Its place among the product's conditions; nothing for what is no condition.
+    pub condition: Option<usize>,
 }
 
 impl Failed {
     fn said(label_zh: &str) -> Self {
-        Self { label_zh: label_zh.to_owned(), advice_zh: String::new(), features: Vec::new() }
+        Self { label_zh: label_zh.to_owned(), advice_zh: String::new(), features: Vec::new(), condition: None }
     }
 }
 
-/// Computes one product. A condition that certainly fails outweighs what is not known. A rule that can't be computed for this
-/// enterprise (an overflow) refuses the product rather than guess.
+/// Computes one product.
 #[must_use]
-pub fn judge(product: &CompiledProduct, context: &RuleContext) -> Verdict {
-    let mut failed = Vec::new();
-    let mut missing = BTreeSet::new();
-    for condition in &product.conditions {
-        match condition.rule.evaluate(context) {
-            Outcome::Value(FeatureValue::Bool(true)) => {}
-            Outcome::Unknown { missing: names } => missing.extend(names),
-            Outcome::Failed(error) => {
-                tracing::warn!(product_id = %product.product.product_id, %error, "a condition can't be computed");
-                failed.push(Failed::said(UNUSABLE_ZH));
-            }
-            Outcome::Value(_) => failed.push(Failed {
+pub fn judge(product: &CompiledProduct, row: &Row) -> Verdict {
+    match product.engine.verdict(row) {
+        Answer::Eligible { limit_fen, rate_ppm } => Verdict::Eligible { limit_fen, rate_ppm },
+        Answer::Unknown(missing) => Verdict::Unknown(missing),
+        Answer::Refused(reasons) => {
+            Verdict::Refused(reasons.into_iter().filter_map(|reason| failed(product, reason)).collect())
+        }
+    }
+}
+
+fn failed(product: &CompiledProduct, reason: Reason) -> Option<Failed> {
+    Some(match reason {
+        Reason::Condition(place) => {
+            let condition = product.conditions.get(place)?;
+            Failed {
                 label_zh: condition.label_zh.clone(),
                 advice_zh: condition.advice_zh.clone(),
                 features: condition.rule.features().to_vec(),
-            }),
-        }
-    }
-    if !failed.is_empty() {
-        return Verdict::Refused(failed);
-    }
-    let (limit, rate) = (product.limit.evaluate(context), product.rate.evaluate(context));
-    for outcome in [&limit, &rate] {
-        if let Outcome::Unknown { missing: names } = outcome {
-            missing.extend(names.iter().cloned());
-        }
-    }
-    if !missing.is_empty() {
-        return Verdict::Unknown(missing);
-    }
-    match (limit, rate) {
-        (Outcome::Value(FeatureValue::Int(limit)), Outcome::Value(FeatureValue::Int(rate_ppm)))
-            if (0..=HIGHEST_RATE_PPM).contains(&rate_ppm) =>
-        {
-            let limit_fen = limit.min(product.terms.max_amount_fen);
-            if limit_fen < product.terms.min_amount_fen {
-                return Verdict::Refused(vec![Failed {
-                    features: product.limit.features().to_vec(),
-                    ..Failed::said(BELOW_MINIMUM_ZH)
-                }]);
+                condition: Some(place),
             }
-            Verdict::Eligible { limit_fen, rate_ppm }
         }
-        (limit, rate) => {
-            tracing::warn!(product_id = %product.product.product_id, ?limit, ?rate, "a formula can't be computed");
-            Verdict::Refused(vec![Failed::said(UNUSABLE_ZH)])
+        Reason::BelowMinimum => Failed { features: product.limit_features.clone(), ..Failed::said(BELOW_MINIMUM_ZH) },
+        Reason::Unusable => {
+            tracing::warn!(product_id = %product.product.product_id, "a rule can't be computed for a profile");
+            Failed::said(UNUSABLE_ZH)
         }
-    }
+    })
 }
 
 /// What ratings weigh in the ranking; `defaults.toml` explains every key.
@@ -158,7 +133,11 @@ pub fn rank(weights: Weights, a: &Standing<'_>, b: &Standing<'_>) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use zhirong_kernel::{feature::Features, rule::Inputs};
+    use zhirong_engine::Symbols;
+    use zhirong_kernel::{
+        feature::{FeatureValue, Features},
+        rule::Inputs,
+    };
     use zhirong_proto::catalog::v1::{Condition, CreditTerms, Product, ProductSpec, product_spec::Terms};
 
     use super::*;
@@ -179,12 +158,15 @@ mod tests {
         };
         change(&mut terms);
         let spec = ProductSpec { terms: Some(Terms::Credit(terms)), ..ProductSpec::default() };
-        CompiledProduct::compile(Product { spec: Some(spec), ..Product::default() }).unwrap().unwrap()
+        CompiledProduct::compile(Product { spec: Some(spec), ..Product::default() }, &Symbols::default())
+            .unwrap()
+            .unwrap()
     }
 
     fn verdict(product: &CompiledProduct, features: &[(&str, FeatureValue)]) -> Verdict {
         let features: Features = features.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        judge(product, &RuleContext::new(&features, Inputs { requested_fen: 0, term_months: 12, lpr_1y_ppm: 30_000 }))
+        let inputs = Inputs { requested_fen: 0, term_months: 12, lpr_1y_ppm: 30_000 };
+        judge(product, &Row::new(&Symbols::default(), &features, inputs))
     }
 
     const HIGH_TECH: (&str, FeatureValue) = ("is_high_tech", FeatureValue::Bool(true));

@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn a_refusal_tells_three_short_reasons() {
-        let failed = |label: String| Failed { label_zh: label, advice_zh: String::new(), features: Vec::new() };
+        let failed =
+            |label: String| Failed { label_zh: label, advice_zh: String::new(), features: Vec::new(), condition: None };
         let labels = |count: usize| (0..count).map(|_| failed("专".repeat(100))).collect::<Vec<_>>();
         let short = "专".repeat(60);
         assert_eq!(reasons_zh(&labels(1)), short);

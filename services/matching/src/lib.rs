@@ -27,6 +27,7 @@ pub mod cost;
 mod error;
 mod events;
 mod expire;
+pub mod explain;
 mod grpc;
 pub mod loan;
 pub mod order;

@@ -7,7 +7,7 @@ use zhirong_proto::{
 };
 
 use crate::{
-    answer::context,
+    answer::row,
     calculate::{Verdict, judge},
     error::Error,
     product::CompiledProduct,
@@ -30,10 +30,10 @@ fn of<'a>(
     profile: &Profile,
     day: Date,
 ) -> Result<Vec<PreapprovedLimit>, Error> {
-    let context = context(catalog, profile, &CalculateRequest::default(), day)?;
+    let row = row(catalog, profile, &CalculateRequest::default(), day)?;
     let mut found: Vec<_> = products
         .filter(|product| product.terms.preapprovable)
-        .filter_map(|product| match judge(product, &context) {
+        .filter_map(|product| match judge(product, &row) {
             Verdict::Eligible { limit_fen, rate_ppm } if limit_fen > 0 => Some(PreapprovedLimit {
                 product_id: product.product.product_id.clone(),
                 product_version: product.product.version,

@@ -1,5 +1,8 @@
 //! A credit product made ready for computing: every rule compiled once.
 
+use std::sync::Arc;
+
+use zhirong_engine::{Symbols, Terms as EngineTerms};
 use zhirong_kernel::{
     feature::FeatureDictionary,
     rule::{Expected, Rule, RuleError},
@@ -30,18 +33,18 @@ pub struct CompiledProduct {
     pub name_zh: String,
     /// What must hold.
     pub conditions: Vec<Condition>,
-    /// Limit in fen.
-    pub limit: Rule,
-    /// Rate in ppm.
-    pub rate: Rule,
+    /// Features that the limit looks at.
+    pub limit_features: Vec<String>,
+    /// What the engine makes of it.
+    pub engine: Arc<zhirong_engine::Product>,
 }
 
 impl CompiledProduct {
-    /// Compiles a product; nothing for a service, which is not computed.
+    /// Compiles a product; nothing for a service, which is not computed. The symbols are those of the profiles.
     ///
     /// # Errors
     /// When a rule does not compile. The catalog has compiled it before, so this is a difference between versions.
-    pub fn compile(product: Product) -> Result<Option<Self>, RuleError> {
+    pub fn compile(product: Product, symbols: &Symbols) -> Result<Option<Self>, RuleError> {
         let Some(spec) = product.spec.clone() else {
             return Ok(None);
         };
@@ -59,11 +62,31 @@ impl CompiledProduct {
                     advice_zh: condition.advice_zh.clone(),
                 })
             })
-            .collect::<Result<_, RuleError>>()?;
+            .collect::<Result<Vec<_>, RuleError>>()?;
+        let limit = compile(&terms.limit_formula, Expected::Int)?;
+        let rate = compile(&terms.rate_formula, Expected::Int)?;
+        let rules: Vec<&Rule> = conditions.iter().map(|condition: &Condition| &condition.rule).collect();
+        let engine = zhirong_engine::Product::compile(
+            symbols,
+            EngineTerms {
+                conditions: &rules,
+                limit: &limit,
+                rate: &rate,
+                min_amount_fen: terms.min_amount_fen,
+                max_amount_fen: terms.max_amount_fen,
+                // The ranking weighs ratings itself, beside subsidies and coupons.
+                score_ppm: 0,
+            },
+        );
+        let engine = Arc::new(engine.ok_or_else(|| RuleError {
+            line: 1,
+            column: 1,
+            message: "a rule looks at a feature that is not known".to_owned(),
+        })?);
         Ok(Some(Self {
             conditions,
-            limit: compile(&terms.limit_formula, Expected::Int)?,
-            rate: compile(&terms.rate_formula, Expected::Int)?,
+            limit_features: limit.features().to_vec(),
+            engine,
             institution_id: spec.institution_id,
             name_zh: spec.name_zh,
             terms,

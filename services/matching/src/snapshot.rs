@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use zhirong_engine::{Engine, Symbols, Weights as EngineWeights};
 use zhirong_kernel::{calendar::Calendar, lpr::LprHistory, rate::Ppm};
 use zhirong_proto::catalog::v1::Product;
 
@@ -33,6 +34,12 @@ pub struct Catalog {
     pub institutions: HashMap<String, String>,
     /// Mean ratings of products, ppm, by id.
     pub scores: HashMap<String, i64>,
+    /// The products in order of id, as the engine has them.
+    pub listed: Vec<Arc<CompiledProduct>>,
+    /// Matches a profile with all of them.
+    pub engine: Engine,
+    /// Texts of rules and profiles; the same for every version.
+    pub symbols: Arc<Symbols>,
     lpr: Option<LprHistory>,
     calendar: Option<Calendar>,
 }
@@ -40,7 +47,8 @@ pub struct Catalog {
 impl Catalog {
     /// The catalog of some entries; products that another one has at the same version are not compiled again.
     fn of(loaded: Loaded, known: &Self) -> Self {
-        let mut catalog = Self { version: loaded.version, ..Self::default() };
+        let symbols = Arc::clone(&known.symbols);
+        let mut catalog = Self { version: loaded.version, symbols, ..Self::default() };
         for entry in loaded.entries {
             match entry {
                 Entry::Institution(id, name) => {
@@ -50,7 +58,7 @@ impl Catalog {
                     Some(compiled) if compiled.product == product => {
                         catalog.products.insert(product.product_id.clone(), Arc::clone(compiled));
                     }
-                    _ => compile(&mut catalog.products, product),
+                    _ => compile(&mut catalog.products, product, &catalog.symbols),
                 },
                 Entry::Lpr(table) => catalog.lpr = usable(reference::lpr(&table)),
                 Entry::Calendar(notice) => catalog.calendar = usable(reference::calendar(&notice)),
@@ -59,6 +67,9 @@ impl Catalog {
                 }
             }
         }
+        catalog.listed = catalog.products.values().map(Arc::clone).collect();
+        catalog.listed.sort_by(|a, b| a.product.product_id.cmp(&b.product.product_id));
+        catalog.engine = engine(&catalog.listed);
         catalog
     }
 
@@ -166,9 +177,15 @@ fn usable<T>(data: Result<T, Unusable>) -> Option<T> {
     data.inspect_err(|error| tracing::error!(%error, "reference data can't be used and are left out")).ok()
 }
 
-fn compile(products: &mut HashMap<String, Arc<CompiledProduct>>, product: Product) {
+/// The ranking weighs ratings itself, so that nothing has to be said of them here.
+fn engine(listed: &[Arc<CompiledProduct>]) -> Engine {
+    let weights = EngineWeights { level_worth_ppm: 0, unrated_level_ppm: 0 };
+    Engine::new(listed.iter().map(|product| Arc::clone(&product.engine)).collect(), weights, 0)
+}
+
+fn compile(products: &mut HashMap<String, Arc<CompiledProduct>>, product: Product, symbols: &Symbols) {
     let id = product.product_id.clone();
-    match CompiledProduct::compile(product) {
+    match CompiledProduct::compile(product, symbols) {
         Ok(Some(compiled)) => {
             products.insert(id, Arc::new(compiled));
         }

@@ -59,7 +59,6 @@ pub fn value(message: &pb::FeatureValue) -> Option<FeatureValue> {
 }
 
 /// A value as a message, without where it comes from.
-#[cfg(test)]
 #[must_use]
 pub fn message(value: &FeatureValue) -> pb::FeatureValue {
     let kind = match value {
@@ -68,6 +67,16 @@ pub fn message(value: &FeatureValue) -> pb::FeatureValue {
         FeatureValue::Text(text) => Kind::Text(text.clone()),
     };
     pb::FeatureValue { kind: Some(kind), ..pb::FeatureValue::default() }
+}
+
+/// What is known or supposed of one feature.
+#[must_use]
+pub fn feature<'a>(
+    profile: &'a Profile,
+    what_if: &'a BTreeMap<String, pb::FeatureValue>,
+    name: &str,
+) -> Option<&'a pb::FeatureValue> {
+    what_if.get(name).or_else(|| profile.features.get(name))
 }
 
 /// What is known of an enterprise, with what is supposed in its place.

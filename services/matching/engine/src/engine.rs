@@ -19,7 +19,7 @@ const BLOCK: usize = WORDS * 64;
 type Bits = [u64; WORDS];
 
 /// What ratings weigh against rates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Weights {
     /// What a whole level of the mean rating is worth, ppm of yearly rate.
     pub level_worth_ppm: i64,
@@ -49,6 +49,7 @@ pub struct Found {
 }
 
 /// All products of a catalog, ready to be matched.
+#[derive(Default)]
 pub struct Engine {
     products: Vec<Arc<Product>>,
     weights: Weights,

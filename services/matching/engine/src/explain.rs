@@ -11,7 +11,7 @@ use zhirong_kernel::{
 use crate::{
     columns::{COLUMNS, Column, Row, Symbols},
     expression::Expression,
-    product::{Product, Verdict},
+    product::{Product, Reason, Verdict},
 };
 
 /// A value that a condition asks for.
@@ -97,10 +97,21 @@ pub struct SmallestChange {
 /// change does. Of several features the one whose value changes least in proportion is told, and the first by name at a tie.
 #[must_use]
 pub fn smallest_change(product: &Product, symbols: &Symbols, row: &Row) -> Option<SmallestChange> {
-    if !matches!(product.verdict(row), Verdict::Refused(_)) || !row.wrong.is_empty() {
-        return None;
+    let Verdict::Refused(reasons) = product.verdict(row) else { return None };
+    // Only a column that everything which fails looks at can put all of it right.
+    let mut columns: Option<BTreeSet<Column>> = None;
+    for reason in reasons {
+        let needs = match reason {
+            Reason::Condition(place) => &product.conditions.get(place)?.needs,
+            Reason::BelowMinimum => &product.limit.needs,
+            Reason::Unusable => return None,
+        };
+        columns = Some(match columns {
+            None => needs.iter().copied().collect(),
+            Some(columns) => needs.iter().copied().filter(|column| columns.contains(column)).collect(),
+        });
     }
-    let columns = product.needs().into_iter().filter(|column| row.knows(*column));
+    let columns = columns.unwrap_or_default().into_iter().filter(|column| row.knows(*column));
     let changes = columns.filter_map(|column| {
         let to = nearest(product, row, column)?;
         let from = row.value(column);
@@ -134,7 +145,7 @@ fn nearest(product: &Product, row: &Row, column: Column) -> Option<i64> {
     let mut candidates: Vec<i64> = candidates(product, row, column).into_iter().filter(|value| *value != own).collect();
     candidates.sort_by_key(|value| (distance(*value), *value));
     let mut found = candidates.into_iter().find(|value| takes(*value));
-    if COLUMNS.kind(column) == FeatureType::Int {
+    if product.limit.needs.contains(&column) {
         let up = beyond(&takes, own);
         found = [found, up].into_iter().flatten().min_by_key(|value| (distance(*value), *value));
     }

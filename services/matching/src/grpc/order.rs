@@ -19,7 +19,7 @@ use zhirong_runtime::{
 
 use super::{Matching, cut, id, proto_time};
 use crate::{
-    answer::context,
+    answer::row,
     calculate::{Verdict, judge},
     error::Error,
     order::{Command, decide},
@@ -112,8 +112,8 @@ impl Matching {
             term_months: request.term_months,
             ..CalculateRequest::default()
         };
-        let context = context(&catalog, &profile, &wish, today)?;
-        let (limit_fen, rate_ppm) = may_have(product, judge(product, &context), request)?;
+        let row = row(&catalog, &profile, &wish, today)?;
+        let (limit_fen, rate_ppm) = may_have(product, judge(product, &row), request)?;
         let days = u32::try_from(product.terms.answer_working_days).unwrap_or(0);
         let due = catalog.working_days_after(today, days)?;
 

@@ -1,7 +1,10 @@
 //! The calculator: who may ask for whom, and what comes back.
 
 use tonic::Code;
-use zhirong_proto::matching::v1::{CalculateRequest, CalculateResponse, CalculateView, Offer, offer::Outcome};
+use zhirong_proto::{
+    matching::v1::{CalculateRequest, CalculateResponse, CalculateView, Offer, offer::Outcome},
+    profile::v1::feature_value::Kind,
+};
 use zhirong_testkit::{Deliveries, eventually};
 
 use crate::support::{
@@ -50,6 +53,12 @@ async fn every_product_is_computed_and_ranked() {
     let answer = calculate(&poor, wish()).await;
     assert_eq!((answer.eligible_count, answer.profile_version), (0, 3));
     assert_eq!(answer.offers.iter().map(refused).collect::<Vec<_>>(), [["有专利"], ["有专利"]]);
+    let Some(Outcome::Refused(refused)) = &answer.offers[0].outcome else { panic!("{answer:?}") };
+    let needed = &refused.failed[0].needed[0];
+    assert_eq!((needed.operator.as_str(), needed.text_zh.as_str()), (">=", "有效专利数不低于1"));
+    let change = refused.smallest_change.as_ref().unwrap();
+    assert_eq!(change.text_zh, "有效专利数由0增至1即可（再增加1）");
+    assert_eq!(change.to.as_ref().unwrap().kind, Some(Kind::Integer(1)));
     let only = CalculateRequest { view: CalculateView::Eligible.into(), ..wish() };
     assert!(calculate(&poor, only).await.offers.is_empty());
     world.stop().await;

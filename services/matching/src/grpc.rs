@@ -9,13 +9,14 @@ use tokio_util::sync::CancellationToken;
 use zhirong_kernel::clock::Clock;
 use zhirong_runtime::{outbox::OutboxWake, problem::Problem};
 
-use crate::{calculate::Weights, snapshot::Snapshots};
+use crate::{calculate::Weights, population::Enterprises, snapshot::Snapshots};
 
 mod bank;
 mod calculator;
 mod order;
 mod preapproval;
 mod report;
+mod targeting;
 
 pub use calculator::Calculated;
 
@@ -30,6 +31,8 @@ pub struct Matching {
     pub outbox: OutboxWake,
     /// The catalog in memory.
     pub snapshots: Snapshots,
+    /// Every profile in memory.
+    pub enterprises: Enterprises,
     /// What ratings weigh in the ranking.
     pub weights: Weights,
     /// Wakes open inbox streams of this process.

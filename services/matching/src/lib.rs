@@ -15,7 +15,7 @@ use zhirong_kernel::{Clock, clock::SystemClock};
 use zhirong_proto::matching::v1::{
     bank_order_service_server::BankOrderServiceServer, calculator_service_server::CalculatorServiceServer,
     matching_report_service_server::MatchingReportServiceServer, order_service_server::OrderServiceServer,
-    preapproval_service_server::PreapprovalServiceServer,
+    preapproval_service_server::PreapprovalServiceServer, targeting_service_server::TargetingServiceServer,
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
@@ -31,6 +31,7 @@ pub mod explain;
 mod grpc;
 pub mod loan;
 pub mod order;
+mod population;
 pub mod preapproval;
 pub mod product;
 mod reference;
@@ -83,6 +84,8 @@ pub async fn serve_by(
     service.consume(events::CATALOG, events::CatalogHandler { snapshots: snapshots.clone() });
     service.consume(events::SCORES, events::CatalogHandler { snapshots: snapshots.clone() });
     service.background("catalog", snapshots.clone().follow(service.shutdown()));
+    let enterprises = population::Enterprises::new(service.pool(), snapshots.symbols());
+    service.background("population", enterprises.clone().follow(service.shutdown()));
     let expire = expire::Expire {
         pool: service.pool(),
         clock: service.clock(),
@@ -104,6 +107,7 @@ pub async fn serve_by(
         clock: service.clock(),
         outbox: service.outbox(),
         snapshots,
+        enterprises,
         weights,
         inbox,
         calculated: Arc::default(),
@@ -113,6 +117,7 @@ pub async fn serve_by(
         .add_service(OrderServiceServer::new(matching.clone()))
         .add_service(BankOrderServiceServer::new(matching.clone()))
         .add_service(PreapprovalServiceServer::new(matching.clone()))
+        .add_service(TargetingServiceServer::new(matching.clone()))
         .add_service(MatchingReportServiceServer::new(matching));
     service.serve(routes).await
 }

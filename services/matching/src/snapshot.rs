@@ -126,6 +126,12 @@ impl Snapshots {
         self.current.load_full()
     }
 
+    /// Texts of rules and profiles.
+    #[must_use]
+    pub fn symbols(&self) -> Arc<Symbols> {
+        Arc::clone(&self.current.load().symbols)
+    }
+
     /// Loads the newest version if it is not the current one. Products that have not changed are not compiled again.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! All SQL of matching.
 
 pub mod catalog;
+pub mod offer_consent;
 pub mod order;
+pub mod population;
 pub mod preapproval;
 pub mod read_model;
 pub mod report;

@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     grpc::proto_time,
     snapshot::{Catalog, Snapshots},
-    store::preapproval as store,
+    store::{population, preapproval as store},
 };
 
 /// Looks for what another replica has let in; what this one lets in wakes it at once.
@@ -134,7 +134,7 @@ async fn mark(tx: &mut sqlx::PgConnection, change: &Change<'_>) -> Result<(), Er
     }
     let mut after = String::new();
     loop {
-        let page = store::profiles_after(&mut *tx, &after, PAGE).await?;
+        let page = population::page(&mut *tx, &after, PAGE).await?;
         let Some(last) = page.last() else {
             return Ok(());
         };

@@ -65,18 +65,6 @@ pub async fn with_kept(
         .collect()
 }
 
-/// Profiles in order of enterprise, after one.
-pub async fn profiles_after(conn: &mut PgConnection, after: &str, most: i64) -> Result<Vec<Profile>, Error> {
-    let rows = sqlx::query_scalar!(
-        "SELECT content FROM profile WHERE enterprise_id > $1 ORDER BY enterprise_id LIMIT $2",
-        after,
-        most
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.iter().map(|content| Ok(Profile::decode(content.as_slice())?)).collect()
-}
-
 /// Keeps a pre-approval.
 pub async fn put(conn: &mut PgConnection, preapproval: &Preapproval) -> Result<(), sqlx::Error> {
     sqlx::query!(

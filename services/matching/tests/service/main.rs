@@ -11,3 +11,4 @@ mod orders;
 mod preapproval;
 mod report;
 mod support;
+mod targeting;

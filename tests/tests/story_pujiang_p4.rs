@@ -139,7 +139,8 @@ async fn story_pujiang_p4_ip_products_and_targeted_offers() -> Result<()> {
         .map(|product| product.product_id)
         .collect();
     let mut all = portfolio.clone();
-    (found.sort(), all.sort());
+    found.sort();
+    all.sort();
     assert_eq!(found, all, "the portfolio is found by its tag");
 
     let enterprises: Vec<Uscc> =

@@ -5,10 +5,12 @@ use std::pin::Pin;
 use anyhow::Result;
 
 pub mod bare;
+mod matching;
+mod products;
 pub mod spine;
 
 /// Every group by name; a group runs by itself, with servers of its own.
-pub const GROUPS: &[(&str, Run)] = &[("spine", || Box::pin(spine::run()))];
+pub const GROUPS: &[(&str, Run)] = &[("spine", || Box::pin(spine::run())), ("matching", || Box::pin(matching::run()))];
 
 /// Runs a group.
 pub type Run = fn() -> Pin<Box<dyn Future<Output = Result<Figures>>>>;

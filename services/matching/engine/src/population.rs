@@ -1,7 +1,10 @@
 //! Every enterprise in columns: one product against all of them, or all products. Enterprises stand in blocks of 64, so that
 //! each test of a rule gives the answers of a block as one word.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use zhirong_kernel::{feature::Features, rule::Inputs};
 
@@ -146,6 +149,14 @@ impl Population {
     #[must_use]
     pub fn blocks(&self) -> usize {
         self.blocks.len()
+    }
+
+    /// The sum of every value that some products look at: what reading their columns once costs, for measuring.
+    #[must_use]
+    pub fn read(&self, products: &[Arc<Product>]) -> i64 {
+        let touched: BTreeSet<Column> = products.iter().flat_map(|product| product.needs()).collect();
+        let cells = self.blocks.iter().flat_map(|block| touched.iter().filter_map(|column| block.columns.get(*column)));
+        cells.fold(0, |sum, cells| cells.values.iter().fold(sum, |sum, value| sum.wrapping_add(*value)))
     }
 
     /// As [`Population::each`], in some of the blocks.

@@ -5,10 +5,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
+    code::{Code, Span},
     columns::{COLUMNS, Column, Row},
-    expression::Expression,
+    expression::{Expression, Values},
     product::{HIGHEST_RATE_PPM, Product},
-    ranges::Sorted,
+    ranges::{Ranges, Sorted},
 };
 
 /// Words of bits in a block.
@@ -30,10 +31,9 @@ pub struct Weights {
 impl Weights {
     /// The rate less what the rating is worth, in millionths of a ppm: the lower, the better the place.
     #[must_use]
-    pub fn points(self, rate_ppm: i64, score_ppm: i64) -> i128 {
+    pub fn points(self, rate_ppm: i64, score_ppm: i64) -> i64 {
         let level = if score_ppm > 0 { score_ppm } else { self.unrated_level_ppm };
-        let worth = i128::from(self.level_worth_ppm).saturating_mul(level.into());
-        i128::from(rate_ppm).saturating_mul(1_000_000).saturating_sub(worth)
+        rate_ppm.saturating_mul(1_000_000).saturating_sub(self.level_worth_ppm.saturating_mul(level))
     }
 }
 
@@ -56,15 +56,21 @@ pub struct Engine {
     lpr_1y_ppm: i64,
     /// Products in order of the points they can come to at best, with those points and their place in the list.
     order: Vec<Placed>,
+    code: Code,
     thresholds: Vec<Thresholds>,
     /// For each block: the products there are.
     valid: Vec<Bits>,
 }
 
+/// What is looked at of a product once the bits take an enterprise; together in memory, because it is looked at often.
 struct Placed {
-    best: i128,
+    best: i64,
     place: usize,
-    product: Arc<Product>,
+    score_ppm: i64,
+    min_amount_fen: i64,
+    max_amount_fen: i64,
+    limit: Span,
+    rate: Span,
     /// What the bits do not say.
     rest: Vec<Expression>,
 }
@@ -83,12 +89,11 @@ impl Thresholds {
         self.cuts.len().saturating_add(2)
     }
 
-    fn interval(&self, row: &Row) -> usize {
-        if row.knows(self.column) {
-            let value = row.value(self.column);
-            self.cuts.partition_point(|cut| *cut <= value)
-        } else {
-            self.cuts.len().saturating_add(1)
+    /// Where a value stands among the cuts; nothing stands for a value that is not known.
+    fn interval(&self, value: Option<i64>) -> usize {
+        match value {
+            Some(value) => self.cuts.partition_point(|cut| *cut <= value),
+            None => self.cuts.len().saturating_add(1),
         }
     }
 }
@@ -99,26 +104,38 @@ impl Engine {
     pub fn new(products: Vec<Arc<Product>>, weights: Weights, lpr_1y_ppm: i64) -> Self {
         let lpr = COLUMNS.of_input(2);
         let bounds = |column: Column| if column == lpr { (lpr_1y_ppm, lpr_1y_ppm) } else { (i64::MIN, i64::MAX) };
-        let mut order: Vec<(Placed, Sorted<'_>)> = products
-            .iter()
-            .enumerate()
-            .map(|(place, product)| {
-                let least_rate = product.rate.test.bounds(&bounds).0.clamp(0, HIGHEST_RATE_PPM);
+        let best = |product: &Product| {
+            let least_rate = product.rate.test.bounds(&bounds).0.clamp(0, HIGHEST_RATE_PPM);
+            weights.points(least_rate, product.score_ppm)
+        };
+        let mut sorted: Vec<(i64, usize, &Arc<Product>)> =
+            products.iter().enumerate().map(|(place, product)| (best(product), place, product)).collect();
+        sorted.sort_by_key(|(best, place, _)| (*best, *place));
+        let mut code = Code::default();
+        let (order, needs): (Vec<Placed>, Vec<Needs>) = sorted
+            .into_iter()
+            .map(|(best, place, product)| {
                 let sorted = Sorted::of(product.conditions.iter().map(|condition| &condition.test));
-                let rest = sorted.rest.iter().map(|test| (*test).clone()).collect();
-                let best = weights.points(least_rate, product.score_ppm);
-                (Placed { best, place, product: Arc::clone(product), rest }, sorted)
+                let placed = Placed {
+                    best,
+                    place,
+                    score_ppm: product.score_ppm,
+                    min_amount_fen: product.min_amount_fen,
+                    max_amount_fen: product.max_amount_fen,
+                    rate: code.add(&product.rate.test),
+                    limit: code.add(&product.limit.test),
+                    rest: sorted.rest.iter().map(|test| (*test).clone()).collect(),
+                };
+                (placed, Needs { columns: product.needs(), ranges: sorted.ranges })
             })
-            .collect();
-        order.sort_by_key(|(placed, _)| (placed.best, placed.place));
-        let thresholds = thresholds(&order);
+            .unzip();
+        let thresholds = thresholds(&needs);
         let blocks = order.len().div_ceil(BLOCK);
         let mut valid = vec![Bits::default(); blocks];
         for position in 0..order.len() {
             set(&mut valid, position, true);
         }
-        let order = order.into_iter().map(|(placed, _)| placed).collect();
-        Self { products, weights, lpr_1y_ppm, order, thresholds, valid }
+        Self { products, weights, lpr_1y_ppm, order, code, thresholds, valid }
     }
 
     /// The products, in the order they were given.
@@ -143,7 +160,7 @@ impl Engine {
         let places = self.places(row);
         for block in 0..self.valid.len() {
             self.each(block, &places, |placed| {
-                found.extend(priced(placed, row));
+                found.extend(self.priced(placed, row));
                 true
             });
         }
@@ -154,25 +171,32 @@ impl Engine {
     /// place in the list. Terms that depend on the enterprise's subsidies and coupons are no part of it.
     #[must_use]
     pub fn best(&self, row: &Row, count: usize) -> Vec<Found> {
-        let mut best: Vec<(Rank, Found)> = Vec::with_capacity(count.saturating_add(1));
+        let mut best: Vec<(Rank, Found)> = Vec::with_capacity(count.saturating_add(1).min(64));
         if count == 0 {
             return Vec::new();
         }
         if row.value(COLUMNS.of_input(2)) != self.lpr_1y_ppm {
             // The order of products holds for another LPR.
             for found in self.all(row) {
-                keep(&mut best, count, self.rank(&found), found);
+                let score_ppm = self.products.get(found.product).map_or(0, |product| product.score_ppm);
+                keep(&mut best, count, self.rank(&found, score_ppm), found);
             }
             return best.into_iter().map(|(_, found)| found).collect();
         }
         let places = self.places(row);
         for block in 0..self.valid.len() {
             let going = self.each(block, &places, |placed| {
-                if best.len() == count && best.last().is_some_and(|(worst, _)| placed.best > worst.points) {
+                let worst = best.last().filter(|_| best.len() == count).map_or(i64::MAX, |(worst, _)| worst.points);
+                if placed.best > worst {
                     return false;
                 }
-                if let Some(found) = priced(placed, row) {
-                    keep(&mut best, count, self.rank(&found), found);
+                // The rate alone tells most of those that are not among the best.
+                let rate_ppm = self.code.value(placed.rate, row);
+                if rate_ppm.is_some_and(|rate_ppm| self.weights.points(rate_ppm, placed.score_ppm) > worst) {
+                    return true;
+                }
+                if let Some(found) = self.priced(placed, row) {
+                    keep(&mut best, count, self.rank(&found, placed.score_ppm), found);
                 }
                 true
             });
@@ -183,8 +207,17 @@ impl Engine {
         best.into_iter().map(|(_, found)| found).collect()
     }
 
-    fn rank(&self, found: &Found) -> Rank {
-        let score_ppm = self.products.get(found.product).map_or(0, |product| product.score_ppm);
+    /// Limit and rate of a product whose bits take a row.
+    fn priced(&self, placed: &Placed, row: &impl Values) -> Option<Found> {
+        if !placed.rest.iter().all(|test| test.value(row) == Some(1)) {
+            return None;
+        }
+        let rate_ppm = self.code.value(placed.rate, row).filter(|rate| (0..=HIGHEST_RATE_PPM).contains(rate))?;
+        let limit_fen = self.code.value(placed.limit, row)?.min(placed.max_amount_fen);
+        (limit_fen >= placed.min_amount_fen).then_some(Found { product: placed.place, limit_fen, rate_ppm })
+    }
+
+    fn rank(&self, found: &Found, score_ppm: i64) -> Rank {
         Rank {
             points: self.weights.points(found.rate_ppm, score_ppm),
             score: score_ppm.saturating_neg(),
@@ -199,14 +232,45 @@ impl Engine {
         self.thresholds
             .iter()
             .map(|thresholds| {
-                let bits = thresholds.bits.get(thresholds.interval(row)..).unwrap_or_default();
+                let value = row.knows(thresholds.column).then(|| row.value(thresholds.column));
+                let bits = thresholds.bits.get(thresholds.interval(value)..).unwrap_or_default();
                 (bits, thresholds.intervals())
             })
             .collect()
     }
 
+    /// The columns that thresholds are of.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = Column> {
+        self.thresholds.iter().map(|thresholds| thresholds.column)
+    }
+
+    /// Where a value stands among the thresholds at a place; nothing when there are more intervals than a code can name.
+    pub(crate) fn code(&self, place: usize, value: Option<i64>) -> Option<u16> {
+        u16::try_from(self.thresholds.get(place)?.interval(value)).ok()
+    }
+
+    /// Every product that takes who has these codes, one for each column of [`Engine::columns`].
+    pub(crate) fn each_of_coded(&self, codes: &[u16], row: &impl Values, mut show: impl FnMut(Found)) {
+        for (block, valid) in self.valid.iter().enumerate() {
+            let mut common = *valid;
+            for (thresholds, code) in self.thresholds.iter().zip(codes) {
+                let place = block.saturating_mul(thresholds.intervals()).saturating_add(usize::from(*code));
+                let Some(bits) = thresholds.bits.get(place) else { return };
+                for (common, bits) in common.iter_mut().zip(bits) {
+                    *common &= bits;
+                }
+            }
+            self.each_bit(block, &common, |placed| {
+                if let Some(found) = self.priced(placed, row) {
+                    show(found);
+                }
+                true
+            });
+        }
+    }
+
     /// Shows every product of a block whose bits take the row, in order, while it says so; says whether it still does.
-    fn each(&self, block: usize, places: &[(&[Bits], usize)], mut show: impl FnMut(&Placed) -> bool) -> bool {
+    fn each(&self, block: usize, places: &[(&[Bits], usize)], show: impl FnMut(&Placed) -> bool) -> bool {
         let mut common = self.valid.get(block).copied().unwrap_or_default();
         for (bits, intervals) in places {
             let bits = bits.get(block.saturating_mul(*intervals)).copied().unwrap_or_default();
@@ -214,8 +278,13 @@ impl Engine {
                 *common &= bits;
             }
         }
+        self.each_bit(block, &common, show)
+    }
+
+    fn each_bit(&self, block: usize, common: &Bits, mut show: impl FnMut(&Placed) -> bool) -> bool {
         let mut first = block.saturating_mul(BLOCK);
-        for mut word in common {
+        for word in common {
+            let mut word = *word;
             while word != 0 {
                 let bit = usize::try_from(word.trailing_zeros()).unwrap_or(0);
                 word &= word.wrapping_sub(1);
@@ -235,7 +304,7 @@ impl Engine {
 /// The lower, the better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    points: i128,
+    points: i64,
     score: i64,
     limit: i64,
     place: usize,
@@ -250,21 +319,18 @@ fn keep(best: &mut Vec<(Rank, Found)>, count: usize, rank: Rank, found: Found) {
     best.truncate(count);
 }
 
-fn priced(placed: &Placed, row: &Row) -> Option<Found> {
-    if !placed.rest.iter().all(|test| test.value(row) == Some(1)) {
-        return None;
-    }
-    let (limit_fen, rate_ppm) = placed.product.priced(row)?;
-    Some(Found { product: placed.place, limit_fen, rate_ppm })
+/// What a product needs of the columns.
+struct Needs {
+    columns: BTreeSet<Column>,
+    ranges: Vec<Ranges>,
 }
 
-fn thresholds(order: &[(Placed, Sorted<'_>)]) -> Vec<Thresholds> {
+fn thresholds(order: &[Needs]) -> Vec<Thresholds> {
     let blocks = order.len().div_ceil(BLOCK);
-    let needs: Vec<BTreeSet<Column>> = order.iter().map(|(placed, _)| placed.product.needs()).collect();
     let mut all = Vec::new();
     for column in 0..COLUMNS.count() {
         let mut cuts: Vec<i64> = Vec::new();
-        for ranges in order.iter().flat_map(|(_, sorted)| &sorted.ranges).filter(|ranges| ranges.column == column) {
+        for ranges in order.iter().flat_map(|needs| &needs.ranges).filter(|ranges| ranges.column == column) {
             for (start, end) in &ranges.ranges {
                 cuts.extend((*start != i64::MIN).then_some(*start));
                 cuts.extend(end.checked_add(1));
@@ -272,7 +338,7 @@ fn thresholds(order: &[(Placed, Sorted<'_>)]) -> Vec<Thresholds> {
         }
         cuts.sort_unstable();
         cuts.dedup();
-        let needing = needs.iter().enumerate().filter(|(_, needs)| needs.contains(&column));
+        let needing = order.iter().enumerate().filter(|(_, needs)| needs.columns.contains(&column));
         let needing: Vec<usize> = needing.map(|(position, _)| position).collect();
         if cuts.is_empty() && needing.is_empty() {
             continue;
@@ -281,8 +347,8 @@ fn thresholds(order: &[(Placed, Sorted<'_>)]) -> Vec<Thresholds> {
         let intervals = thresholds.intervals();
         thresholds.bits = vec![[u64::MAX; WORDS]; blocks.saturating_mul(intervals)];
         let starts: Vec<i64> = std::iter::once(i64::MIN).chain(thresholds.cuts.iter().copied()).collect();
-        for (position, (_, sorted)) in order.iter().enumerate() {
-            for ranges in sorted.ranges.iter().filter(|ranges| ranges.column == column) {
+        for (position, needs) in order.iter().enumerate() {
+            for ranges in needs.ranges.iter().filter(|ranges| ranges.column == column) {
                 for (interval, start) in starts.iter().enumerate() {
                     if !ranges.contains(*start) {
                         clear(&mut thresholds.bits, intervals, interval, position);

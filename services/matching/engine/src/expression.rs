@@ -166,7 +166,8 @@ pub(crate) fn compare(comparison: Comparison, a: i64, b: i64) -> bool {
     }
 }
 
-fn math(operation: Operation, a: i64, b: i64) -> Option<i64> {
+#[inline]
+pub(crate) fn math(operation: Operation, a: i64, b: i64) -> Option<i64> {
     match operation {
         Operation::Add => a.checked_add(b),
         Operation::Subtract => a.checked_sub(b),

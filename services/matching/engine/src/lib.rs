@@ -4,6 +4,7 @@
 //! A rule that looks at a feature that is not known is *unknown*, not false.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod code;
 mod columns;
 mod engine;
 mod explain;
@@ -15,5 +16,5 @@ mod ranges;
 pub use columns::{Row, Symbols};
 pub use engine::{Engine, Found, Weights};
 pub use explain::{Needed, SmallestChange, needed, smallest_change};
-pub use population::{Candidate, Id, Population};
+pub use population::{Candidate, Coded, Id, Population};
 pub use product::{HIGHEST_RATE_PPM, Product, Reason, Terms, Verdict};

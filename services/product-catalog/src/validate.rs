@@ -39,7 +39,7 @@ impl Findings {
     }
 
     fn rule(&mut self, text: &str, expected: Expected, field: String) {
-        if let Err(error) = Rule::compile(text, FeatureDictionary::standard(), expected) {
+        if let Err(error) = Rule::compile_to_save(text, FeatureDictionary::standard(), expected) {
             self.0.push(Violation { field, description: error.to_string(), is_rule: true });
         }
     }
@@ -144,7 +144,7 @@ mod tests {
                 conditions: vec![Condition {
                     expression: "patent_count > 0".to_owned(),
                     label_zh: "有专利".to_owned(),
-                    advice_zh: String::new(),
+                    ..Condition::default()
                 }],
                 limit_formula: "patent_count * 100".to_owned(),
                 rate_formula: "lpr_1y_ppm + 500".to_owned(),
@@ -155,7 +155,7 @@ mod tests {
                 repayment_method: RepaymentMethod::Bullet.into(),
                 guarantee_form: GuaranteeForm::Credit.into(),
                 answer_working_days: 3,
-                preapprovable: false,
+                ..CreditTerms::default()
             })),
             ..ProductSpec::default()
         }

@@ -17,6 +17,7 @@ use zhirong_kernel::{
 mod bank;
 mod client;
 mod dead_letters;
+mod intent;
 mod migrate;
 mod play;
 mod records;

@@ -193,8 +193,10 @@ fn parse_and_check(text: &str, dictionary: &FeatureDictionary, expected: Expecte
         None => RuleError::at(text, 0, "this is not an expression", "这不是表达式"),
     })?;
     let (features, kinds) = check::check(&program, text, dictionary, expected)?.into_iter().unzip();
-    let tree = tree::tree(program.expression())
-        .ok_or_else(|| RuleError::at(text, 0, "this is not an expression the compiler understands"))?;
+    let tree = tree::tree(program.expression()).ok_or_else(|| {
+        let why = "this is not an expression the compiler understands";
+        RuleError::at(text, 0, why, "编译器无法理解该表达式")
+    })?;
     Ok(Rule { program, tree, features, kinds })
 }
 

@@ -17,6 +17,7 @@ use crate::{
 
 mod adjustment;
 mod agreement;
+mod import;
 mod institution;
 mod product;
 mod reference;

@@ -10,12 +10,14 @@ use tonic::service::Routes;
 use zhirong_proto::catalog::v1::{
     adjustment_service_server::AdjustmentServiceServer, agreement_service_server::AgreementServiceServer,
     catalog_report_service_server::CatalogReportServiceServer, institution_service_server::InstitutionServiceServer,
-    product_service_server::ProductServiceServer, product_workflow_service_server::ProductWorkflowServiceServer,
-    reference_service_server::ReferenceServiceServer, rule_service_server::RuleServiceServer,
+    product_import_service_server::ProductImportServiceServer, product_service_server::ProductServiceServer,
+    product_workflow_service_server::ProductWorkflowServiceServer, reference_service_server::ReferenceServiceServer,
+    rule_service_server::RuleServiceServer,
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
 mod adjustment;
+mod differences;
 mod error;
 mod grpc;
 mod in_force;
@@ -44,6 +46,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
         .add_service(AdjustmentServiceServer::new(catalog.clone()))
         .add_service(AgreementServiceServer::new(catalog.clone()))
         .add_service(CatalogReportServiceServer::new(catalog.clone()))
+        .add_service(ProductImportServiceServer::new(catalog.clone()))
         .add_service(ProductWorkflowServiceServer::new(catalog.clone()))
         .add_service(RuleServiceServer::new(catalog.clone()))
         .add_service(ReferenceServiceServer::new(catalog));

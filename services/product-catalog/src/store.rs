@@ -12,6 +12,7 @@ pub mod adjustment;
 pub mod agreement;
 pub mod fill;
 pub mod history;
+pub mod import;
 pub mod search;
 pub mod version;
 

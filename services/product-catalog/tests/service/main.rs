@@ -3,6 +3,7 @@
 
 mod adjustments;
 mod agreements;
+mod import;
 mod institutions;
 mod products;
 mod publishing;

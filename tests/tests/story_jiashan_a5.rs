@@ -26,7 +26,7 @@ use zhirong_tests::{
 const BANK: &str = "sample-puhui-bank";
 
 fn condition(expression: &str, label_zh: &str) -> Condition {
-    Condition { expression: expression.to_owned(), label_zh: label_zh.to_owned(), advice_zh: String::new() }
+    Condition { expression: expression.to_owned(), label_zh: label_zh.to_owned(), ..Condition::default() }
 }
 
 fn special(name_zh: &str, tags: &[&str], conditions: Vec<Condition>, limit: &str, rate: &str) -> ProductSpec {
@@ -41,7 +41,7 @@ fn special(name_zh: &str, tags: &[&str], conditions: Vec<Condition>, limit: &str
         repayment_method: RepaymentMethod::InterestFirst.into(),
         guarantee_form: GuaranteeForm::Credit.into(),
         answer_working_days: 5,
-        preapprovable: false,
+        ..CreditTerms::default()
     };
     ProductSpec {
         institution_id: BANK.to_owned(),
@@ -63,6 +63,7 @@ async fn published(district: &District, spec: ProductSpec) -> Result<String> {
         request_id: new_id(),
         product_id: product.product_id.clone(),
         version: product.version,
+        ..PublishProductRequest::default()
     };
     reviewer.publish_product(request).await?;
     Ok(product.product_id)

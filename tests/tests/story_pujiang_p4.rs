@@ -36,7 +36,7 @@ fn spec(name_zh: &str, form: GuaranteeForm, tags: &[&str], condition: (&str, &st
         conditions: vec![Condition {
             expression: expression.to_owned(),
             label_zh: label_zh.to_owned(),
-            advice_zh: String::new(),
+            ..Condition::default()
         }],
         limit_formula: limit.to_owned(),
         rate_formula: "lpr_1y_ppm + 3000".to_owned(),
@@ -47,7 +47,7 @@ fn spec(name_zh: &str, form: GuaranteeForm, tags: &[&str], condition: (&str, &st
         repayment_method: RepaymentMethod::InterestFirst.into(),
         guarantee_form: form.into(),
         answer_working_days: 5,
-        preapprovable: false,
+        ..CreditTerms::default()
     };
     ProductSpec {
         institution_id: BANK.to_owned(),
@@ -67,6 +67,7 @@ async fn published(district: &District, spec: ProductSpec) -> Result<String> {
         request_id: new_id(),
         product_id: product.product_id.clone(),
         version: product.version,
+        ..PublishProductRequest::default()
     };
     ProductServiceClient::new(district.with_token(&reviewer)).publish_product(request).await?;
     Ok(product.product_id)

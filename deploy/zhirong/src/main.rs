@@ -17,8 +17,10 @@ use zhirong_kernel::{
 mod bank;
 mod client;
 mod dead_letters;
+mod intent;
 mod migrate;
 mod play;
+mod products;
 mod records;
 mod report;
 mod sandbox;
@@ -70,6 +72,9 @@ enum Command {
     /// Messages that a service could not use
     #[command(subcommand)]
     DeadLetters(DeadLetterCommand),
+    /// Take products out of the catalog into a YAML or CSV file, and from a file into the catalog
+    #[command(subcommand)]
+    Products(products::ProductsCommand),
     /// Print the outcome report (成效报告) of a period
     Report {
         #[command(flatten)]
@@ -227,6 +232,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Records { broker, file } => records::publish(&broker, &file).await.map(|_| ()),
         Command::Token(command) => token_command(command),
         Command::DeadLetters(command) => dead_letter_command(command).await,
+        Command::Products(command) => products::run(command).await,
         Command::Report { at, from, to, json } => {
             let report = report::gather(at.connect().await?, from, to).await?;
             if json {

@@ -7,12 +7,16 @@ use jiff::civil::Date;
 use serde::Serialize;
 use zhirong_kernel::money::Fen;
 use zhirong_proto::{
+    catalog::v1::{
+        GetCatalogOutcomeRequest, GetCatalogOutcomeResponse, catalog_report_service_client::CatalogReportServiceClient,
+    },
     feedback::v1::{
         GetFeedbackOutcomeRequest, GetFeedbackOutcomeResponse,
         feedback_report_service_client::FeedbackReportServiceClient,
     },
     matching::v1::{
-        GetMatchingOutcomeRequest, GetMatchingOutcomeResponse,
+        GetInstitutionOutcomesRequest, GetInstitutionOutcomesResponse, GetMatchingOutcomeRequest,
+        GetMatchingOutcomeResponse, institution_report_service_client::InstitutionReportServiceClient,
         matching_report_service_client::MatchingReportServiceClient,
     },
     subsidy::v1::{
@@ -20,7 +24,10 @@ use zhirong_proto::{
     },
 };
 
-use crate::client::Authorised;
+use crate::{
+    client::Authorised,
+    intent::{self, IntentLine},
+};
 
 /// What a district files for a period of business days. Each figure says what it counts.
 #[derive(Debug, Serialize)]
@@ -63,6 +70,12 @@ pub struct Report {
     pub sms_queued: i64,
     /// Rating messages the provider took.
     pub sms_sent: i64,
+    /// Strategic agreements in force on at least one day of the period.
+    pub agreements: i64,
+    /// Sum of what these intend, fen: an intent, which no other figure contains.
+    pub intent_fen: i64,
+    /// What each institution with an agreement or a loan intends, beside what it really lent.
+    pub institutions: Vec<IntentLine>,
     /// Ratings received.
     pub ratings: i64,
     /// Of these, satisfied or very satisfied.
@@ -92,6 +105,16 @@ pub async fn gather(channel: Authorised, from: Date, to: Date) -> Result<Report>
         .get_subsidy_outcome(GetSubsidyOutcomeRequest { from: first.clone(), to: last.clone() })
         .await
         .context("asking subsidy")?
+        .into_inner();
+    let catalog: GetCatalogOutcomeResponse = CatalogReportServiceClient::new(channel.clone())
+        .get_catalog_outcome(GetCatalogOutcomeRequest { from: first.clone(), to: last.clone() })
+        .await
+        .context("asking the catalog")?
+        .into_inner();
+    let lent: GetInstitutionOutcomesResponse = InstitutionReportServiceClient::new(channel.clone())
+        .get_institution_outcomes(GetInstitutionOutcomesRequest { from: first.clone(), to: last.clone() })
+        .await
+        .context("asking matching")?
         .into_inner();
     let feedback: GetFeedbackOutcomeResponse = FeedbackReportServiceClient::new(channel)
         .get_feedback_outcome(GetFeedbackOutcomeRequest { from: first, to: last })
@@ -125,6 +148,9 @@ pub async fn gather(channel: Authorised, from: Date, to: Date) -> Result<Report>
                 planned_fen: policy.planned_fen,
             })
             .collect(),
+        agreements: catalog.agreements,
+        intent_fen: catalog.intent_fen,
+        institutions: intent::beside(catalog.intents, lent.institutions),
         sms_queued: feedback.sms_queued,
         sms_sent: feedback.sms_sent,
         ratings: feedback.ratings,
@@ -149,6 +175,11 @@ impl fmt::Display for Report {
         writeln!(out, "  获贷企业数   enterprises with a loan  {}", self.enterprises_with_loan)?;
         writeln!(out, "  预授信企业数 enterprises pre-approved {}", self.preapproved_enterprises)?;
         writeln!(out, "  预授信额度   pre-approved (CNY)       {}", yuan(self.preapproved_fen))?;
+        writeln!(out, "  战略协议     strategic agreements     {}", self.agreements)?;
+        writeln!(out, "  协议意向     intended (CNY, no money) {}", yuan(self.intent_fen))?;
+        for line in &self.institutions {
+            writeln!(out, "    {line}")?;
+        }
         writeln!(out, "  贴息笔数     subsidy grants           {}", self.subsidy_grants)?;
         writeln!(out, "  贴息企业数   enterprises subsidised   {}", self.subsidy_enterprises)?;
         writeln!(out, "  贴息金额     subsidy set aside (CNY)  {}", yuan(self.subsidy_planned_fen))?;

@@ -18,6 +18,7 @@ use zhirong_proto::{
 };
 
 use crate::{
+    adjust::{Offered, offered},
     calculate::{Standing, Verdict, Weights, judge, rank},
     cost::{cost, rate_of},
     error::Error,
@@ -62,7 +63,8 @@ pub fn answer(
         .into_iter()
         .filter_map(|found| {
             let product = catalog.listed.get(found.product)?.as_ref();
-            Some((product, priced(product, found.limit_fen, found.rate_ppm, wish)))
+            let terms = offered(catalog, product, profile, wish, day, (found.limit_fen, found.rate_ppm));
+            Some((product, priced(product, terms, wish)))
         })
         .collect();
     eligible.sort_by(|a, b| rank(weights, &standing(catalog, a.0, &a.1), &standing(catalog, b.0, &b.1)));
@@ -114,7 +116,8 @@ fn not_eligible(catalog: &Catalog, profile: &Profile, wish: &CalculateRequest, r
 }
 
 /// Limit and rate with what they cost. A figure that does not fit into 64 bits is left at its largest: nobody lends that much.
-fn priced(product: &CompiledProduct, limit_fen: i64, rate_ppm: i64, wish: &CalculateRequest) -> Eligible {
+fn priced(product: &CompiledProduct, offered: Offered, wish: &CalculateRequest) -> Eligible {
+    let Offered { limit_fen, rate_ppm, answer_working_days, applied } = offered;
     let terms = &product.terms;
     let principal_fen = if wish.requested_fen > 0 { wish.requested_fen.min(limit_fen) } else { limit_fen };
     let term_months = term(wish).clamp(terms.min_term_months, terms.max_term_months.max(terms.min_term_months));
@@ -133,7 +136,8 @@ fn priced(product: &CompiledProduct, limit_fen: i64, rate_ppm: i64, wish: &Calcu
         total_interest_fen,
         net_cost_fen,
         net_rate_ppm: rate_of(net_cost_fen, total_interest_fen, rate_ppm).unwrap_or(rate_ppm),
-        answer_working_days: terms.answer_working_days,
+        adjustments: applied,
+        answer_working_days,
         ..Eligible::default()
     }
 }

@@ -146,7 +146,7 @@ mod tests {
         let condition = |expression: &str, label: &str| Condition {
             expression: expression.to_owned(),
             label_zh: label.to_owned(),
-            advice_zh: String::new(),
+            ..Condition::default()
         };
         let mut terms = CreditTerms {
             conditions: vec![condition("patent_count >= 3", "专利"), condition("is_high_tech", "高企")],

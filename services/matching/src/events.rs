@@ -10,7 +10,8 @@ use zhirong_kernel::{InstitutionId, Uscc};
 use zhirong_proto::{
     Fact as _,
     catalog::v1::{
-        InstitutionRegistered, ProductPublished, ProductRetired, ReferencePublished, reference_published::Reference,
+        InstitutionRegistered, ProductAdjusted, ProductPublished, ProductResumed, ProductRetired, ProductSuspended,
+        ReferencePublished, reference_published::Reference,
     },
     feedback::v1::ProductScored,
     profile::v1::ProfileUpdated,
@@ -23,7 +24,7 @@ use zhirong_runtime::{
 use crate::{
     reference,
     snapshot::Snapshots,
-    store::{catalog::Kind, preapproval, read_model},
+    store::{adjustment, catalog::Kind, preapproval, read_model},
 };
 
 /// Profiles.
@@ -85,6 +86,24 @@ impl Handler for CatalogHandler {
             ProductRetired::TYPE => {
                 let fact: ProductRetired = delivery.decode()?;
                 read_model::put_product(conn, uuid(&fact.product_id)?, fact.sequence, None).await?;
+            }
+            // A suspended product takes no new orders: to the calculator it is not there until it is resumed.
+            ProductSuspended::TYPE => {
+                let fact: ProductSuspended = delivery.decode()?;
+                read_model::put_product(conn, uuid(&fact.product_id)?, fact.sequence, None).await?;
+            }
+            ProductResumed::TYPE => {
+                let fact: ProductResumed = delivery.decode()?;
+                let product = fact.product.ok_or_else(|| missing("product"))?;
+                read_model::put_product(conn, uuid(&product.product_id)?, fact.sequence, Some(&product)).await?;
+            }
+            ProductAdjusted::TYPE => {
+                let fact: ProductAdjusted = delivery.decode()?;
+                let adjustment = fact.adjustment.ok_or_else(|| missing("adjustment"))?;
+                uuid(&adjustment.product_id)?;
+                let id =
+                    adjustment.adjustment_id.parse().map_err(|_| Rejection::poison("`adjustment_id` is not a UUID"))?;
+                adjustment::put(conn, id, fact.sequence, &adjustment).await?;
             }
             ReferencePublished::TYPE => {
                 let fact: ReferencePublished = delivery.decode()?;

@@ -1,6 +1,7 @@
 //! Matching (智能匹配): the calculator, orders, the institutions' inboxes, loans.
 //!
-//! In: `profile.updated`, `institution.registered`, `product.published` / `retired`, `reference.published`, `product.scored`.
+//! In: `profile.updated`, `institution.registered`, `product.published` / `suspended` / `resumed` / `retired` /
+//! `adjusted`, `reference.published`, `product.scored`.
 //! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed`, `preapproval.computed`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -14,6 +15,7 @@ use tonic::service::Routes;
 use zhirong_kernel::{Clock, clock::SystemClock};
 use zhirong_proto::matching::v1::{
     bank_order_service_server::BankOrderServiceServer, calculator_service_server::CalculatorServiceServer,
+    institution_report_service_server::InstitutionReportServiceServer,
     matching_report_service_server::MatchingReportServiceServer, order_service_server::OrderServiceServer,
     preapproval_service_server::PreapprovalServiceServer, targeting_service_server::TargetingServiceServer,
 };
@@ -21,6 +23,7 @@ use zhirong_runtime::{Error, Service, config::Settings};
 
 use calculate::Weights;
 
+pub mod adjust;
 pub mod answer;
 pub mod calculate;
 pub mod cost;
@@ -118,6 +121,7 @@ pub async fn serve_by(
         .add_service(BankOrderServiceServer::new(matching.clone()))
         .add_service(PreapprovalServiceServer::new(matching.clone()))
         .add_service(TargetingServiceServer::new(matching.clone()))
+        .add_service(InstitutionReportServiceServer::new(matching.clone()))
         .add_service(MatchingReportServiceServer::new(matching));
     service.serve(routes).await
 }

@@ -7,6 +7,7 @@ use zhirong_proto::{
 };
 
 use crate::{
+    adjust::{in_time, offered},
     answer::row,
     calculate::{Verdict, judge},
     error::Error,
@@ -30,19 +31,23 @@ fn of<'a>(
     profile: &Profile,
     day: Date,
 ) -> Result<Vec<PreapprovedLimit>, Error> {
-    let row = row(catalog, profile, &CalculateRequest::default(), day)?;
+    let wish = CalculateRequest::default();
+    let row = row(catalog, profile, &wish, day)?;
     let mut found: Vec<_> = products
         .filter(|product| product.terms.preapprovable)
         .filter_map(|product| match judge(product, &row) {
-            Verdict::Eligible { limit_fen, rate_ppm } if limit_fen > 0 => Some(PreapprovedLimit {
-                product_id: product.product.product_id.clone(),
-                product_version: product.product.version,
-                institution_id: product.institution_id.clone(),
-                product_name_zh: product.name_zh.clone(),
-                institution_name_zh: catalog.institution_name(&product.institution_id).to_owned(),
-                limit_fen,
-                rate_ppm,
-            }),
+            Verdict::Eligible { limit_fen, rate_ppm } if limit_fen > 0 => {
+                let terms = offered(catalog, product, profile, &wish, day, (limit_fen, rate_ppm));
+                Some(PreapprovedLimit {
+                    product_id: product.product.product_id.clone(),
+                    product_version: product.product.version,
+                    institution_id: product.institution_id.clone(),
+                    product_name_zh: product.name_zh.clone(),
+                    institution_name_zh: catalog.institution_name(&product.institution_id).to_owned(),
+                    limit_fen: terms.limit_fen,
+                    rate_ppm: terms.rate_ppm,
+                })
+            }
             _ => None,
         })
         .collect();
@@ -59,22 +64,23 @@ pub struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    /// Compares two catalogs. A change of the LPR concerns every product; a change of a product or of its institution's name
-    /// concerns that product.
+    /// Compares two catalogs. A change of the LPR concerns every product; a change of a product, of its adjustments that are in
+    /// time, or of its institution's name concerns that product.
     ///
     /// # Errors
     /// [`Error::LprUnknown`].
     pub fn between(before: (&'a Catalog, Date), after: (&'a Catalog, Date)) -> Result<Self, Error> {
         let repriced = before.0.one_year_lpr(before.1)? != after.0.one_year_lpr(after.1)?;
-        let shown = |catalog: &'a Catalog, id: &str| {
+        let shown = |(catalog, day): (&'a Catalog, Date), id: &str| {
             let product = catalog.products.get(id).filter(|product| product.terms.preapprovable)?;
-            Some((&product.product, catalog.institution_name(&product.institution_id)))
+            let adjustments: Vec<_> = in_time(catalog, id, day).collect();
+            Some((&product.product, adjustments, catalog.institution_name(&product.institution_id)))
         };
         let mut ids: Vec<&str> = before.0.products.keys().chain(after.0.products.keys()).map(String::as_str).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.retain(|id| {
-            let (old, new) = (shown(before.0, id), shown(after.0, id));
+            let (old, new) = (shown(before, id), shown(after, id));
             old != new || (repriced && new.is_some())
         });
         Ok(Self { before, after, products: ids })

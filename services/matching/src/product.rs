@@ -82,6 +82,7 @@ impl CompiledProduct {
             line: 1,
             column: 1,
             message: "a rule looks at a feature that is not known".to_owned(),
+            message_zh: "规则用到了未知的特征".to_owned(),
         })?);
         Ok(Some(Self {
             conditions,

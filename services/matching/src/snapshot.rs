@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use zhirong_engine::{Engine, Symbols, Weights as EngineWeights};
 use zhirong_kernel::{calendar::Calendar, lpr::LprHistory, rate::Ppm};
-use zhirong_proto::catalog::v1::Product;
+use zhirong_proto::catalog::v1::{Adjustment, Product};
 
 use crate::{
     error::Error,
@@ -34,6 +34,8 @@ pub struct Catalog {
     pub institutions: HashMap<String, String>,
     /// Mean ratings of products, ppm, by id.
     pub scores: HashMap<String, i64>,
+    /// Better terms for some, by product; each list in order of id.
+    pub adjustments: HashMap<String, Vec<Adjustment>>,
     /// The products in order of id, as the engine has them.
     pub listed: Vec<Arc<CompiledProduct>>,
     /// Matches a profile with all of them.
@@ -55,17 +57,23 @@ impl Catalog {
                     catalog.institutions.insert(id, name);
                 }
                 Entry::Product(product) => match known.products.get(&product.product_id) {
-                    Some(compiled) if compiled.product == product => {
+                    Some(compiled) if compiled.product == *product => {
                         catalog.products.insert(product.product_id.clone(), Arc::clone(compiled));
                     }
-                    _ => compile(&mut catalog.products, product, &catalog.symbols),
+                    _ => compile(&mut catalog.products, *product, &catalog.symbols),
                 },
                 Entry::Lpr(table) => catalog.lpr = usable(reference::lpr(&table)),
                 Entry::Calendar(notice) => catalog.calendar = usable(reference::calendar(&notice)),
                 Entry::Score(product_id, level_ppm) => {
                     catalog.scores.insert(product_id, level_ppm);
                 }
+                Entry::Adjustment(adjustment) => {
+                    catalog.adjustments.entry(adjustment.product_id.clone()).or_default().push(*adjustment);
+                }
             }
+        }
+        for of_product in catalog.adjustments.values_mut() {
+            of_product.sort_by(|a, b| a.adjustment_id.cmp(&b.adjustment_id));
         }
         catalog.listed = catalog.products.values().map(Arc::clone).collect();
         catalog.listed.sort_by(|a, b| a.product.product_id.cmp(&b.product.product_id));

@@ -1,6 +1,8 @@
 //! All SQL of matching.
 
+pub mod adjustment;
 pub mod catalog;
+pub mod institution_report;
 pub mod offer_consent;
 pub mod order;
 pub mod population;

@@ -3,6 +3,8 @@
 use uuid::Uuid;
 use zhirong_runtime::problem::Problem;
 
+use crate::workflow::{Refusal, State};
+
 /// Why a command is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -15,13 +17,25 @@ pub enum Error {
     /// A product stays with its institution.
     #[error("product {0} belongs to another institution")]
     OtherInstitution(Uuid),
-    /// The version is not a draft.
-    #[error("version {version} of product {product} is no draft")]
+    /// The version stands elsewhere; somebody may have been quicker.
+    #[error("version {version} of product {product} is {state} already; only what is not yet in force can be published", state = state.as_str())]
     NotADraft {
         /// The product.
         product: Uuid,
         /// The version.
         version: i32,
+        /// Where it stands.
+        state: State,
+    },
+    /// The version stands elsewhere; somebody may have been quicker.
+    #[error("version {version} of product {product} is {state}; from there it does not go this way", state = state.as_str())]
+    WrongState {
+        /// The product.
+        product: Uuid,
+        /// The version.
+        version: i32,
+        /// Where it stands.
+        state: State,
     },
     /// Only the newest draft can be published.
     #[error("version {version} of product {product} is not its newest, which is {latest}")]
@@ -34,11 +48,37 @@ pub enum Error {
         latest: i32,
     },
     /// Two people are needed.
-    #[error("a draft is published by another person than who wrote it")]
+    #[error("a draft is reviewed and published by another person than who wrote it")]
     SamePerson,
     /// The product is not in the supermarket.
     #[error("product {0} is not published")]
     NotPublished(Uuid),
+    /// No such adjustment.
+    #[error("there is no adjustment {0}")]
+    AdjustmentNotFound(Uuid),
+    /// Its id is taken.
+    #[error("there is an adjustment {0} already")]
+    AdjustmentExists(Uuid),
+    /// The adjustment stands elsewhere; somebody may have been quicker.
+    #[error("adjustment {id} is {state}; from there it does not go this way")]
+    AdjustmentState {
+        /// The adjustment.
+        id: Uuid,
+        /// Where it stands.
+        state: String,
+    },
+    /// No such agreement.
+    #[error("there is no agreement {0}")]
+    AgreementNotFound(Uuid),
+    /// Its id is taken.
+    #[error("there is an agreement {0} already")]
+    AgreementExists(Uuid),
+    /// It is over.
+    #[error("agreement {0} is not in force any more")]
+    AgreementOver(Uuid),
+    /// A sum does not fit into 64 bits.
+    #[error("{0} is more than 92 233 720 368 547 758.07 CNY and can't be told")]
+    TooMuch(&'static str),
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
@@ -48,6 +88,19 @@ pub enum Error {
     /// A row holds what it can't hold.
     #[error("a stored value is broken: {0}")]
     Stored(#[from] prost::DecodeError),
+    /// A row holds what it can't hold.
+    #[error("a stored value is broken: `{0}` is no state")]
+    StoredState(String),
+}
+
+impl Error {
+    /// Why a version does not go a way.
+    pub fn refused(refusal: Refusal, product: Uuid, version: i32) -> Self {
+        match refusal {
+            Refusal::WrongState(state) => Self::WrongState { product, version, state },
+            Refusal::SamePerson => Self::SamePerson,
+        }
+    }
 }
 
 impl From<Error> for Problem {
@@ -59,10 +112,23 @@ impl From<Error> for Problem {
             }
             Error::ProductNotFound(_) => Self::not_found("PRODUCT_NOT_FOUND", text).zh("产品或版本不存在"),
             Error::OtherInstitution(_) => Self::failed_precondition("OTHER_INSTITUTION", text).zh("产品属于其他机构"),
-            Error::NotADraft { .. } => Self::failed_precondition("NOT_A_DRAFT", text).zh("该版本不是草稿"),
-            Error::NotTheNewest { .. } => Self::failed_precondition("NOT_THE_NEWEST", text).zh("只能发布最新的草稿"),
-            Error::SamePerson => Self::failed_precondition("SAME_PERSON", text).zh("起草人与发布人不能为同一人"),
+            Error::NotADraft { state, .. } => {
+                Self::failed_precondition("NOT_A_DRAFT", text).zh(format!("该版本{}，不能再次发布", state.zh()))
+            }
+            Error::WrongState { state, .. } => Self::failed_precondition("WRONG_STATE", text)
+                .zh(format!("该版本当前为“{}”，不能进行此操作", state.zh())),
+            Error::NotTheNewest { .. } => Self::failed_precondition("NOT_THE_NEWEST", text).zh("只能处理最新的版本"),
+            Error::SamePerson => Self::failed_precondition("SAME_PERSON", text).zh("起草人与审核、发布人不能为同一人"),
             Error::NotPublished(_) => Self::failed_precondition("NOT_PUBLISHED", text).zh("产品未发布"),
+            Error::AdjustmentNotFound(_) => Self::not_found("ADJUSTMENT_NOT_FOUND", text).zh("调整不存在"),
+            Error::AdjustmentExists(_) => Self::already_exists("ADJUSTMENT_EXISTS", text).zh("调整编号已被使用"),
+            Error::AdjustmentState { .. } => {
+                Self::failed_precondition("WRONG_STATE", text).zh("该调整当前状态不能进行此操作")
+            }
+            Error::AgreementNotFound(_) => Self::not_found("AGREEMENT_NOT_FOUND", text).zh("协议不存在"),
+            Error::AgreementExists(_) => Self::already_exists("AGREEMENT_EXISTS", text).zh("协议编号已被使用"),
+            Error::AgreementOver(_) => Self::failed_precondition("AGREEMENT_OVER", text).zh("协议已终止或到期"),
+            Error::TooMuch(_) => Self::failed_precondition("SUM_TOO_LARGE", text).zh("合计金额超出可表示范围"),
             Error::Database(error) => error.into(),
             other => Self::internal(other),
         }

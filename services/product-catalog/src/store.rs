@@ -2,13 +2,19 @@
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
-use prost::Message as _;
 use sqlx::PgConnection;
-use uuid::Uuid;
 use zhirong_kernel::id::{InstitutionId, ProductId};
-use zhirong_proto::catalog::v1::{Institution, ProductSpec, product_spec::Terms};
+use zhirong_proto::catalog::v1::Institution;
 
 use crate::error::Error;
+
+pub mod adjustment;
+pub mod agreement;
+pub mod fill;
+pub mod history;
+pub mod import;
+pub mod search;
+pub mod version;
 
 /// Keeps an institution; gives its version, and whether anything changed.
 pub async fn put_institution(conn: &mut PgConnection, institution: &Institution) -> Result<(i64, bool), sqlx::Error> {
@@ -102,170 +108,12 @@ pub async fn lock(conn: &mut PgConnection, product: ProductId) -> Result<Head, E
     .ok_or(Error::ProductNotFound(product.uuid()))
 }
 
-/// Adds a draft as the newest version.
-pub async fn insert_draft(
-    conn: &mut PgConnection,
-    product: ProductId,
-    version: i32,
-    spec: &ProductSpec,
-    by: &str,
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "INSERT INTO product_version
-             (product_id, version, spec, institution_id, name_zh, summary_zh, tags, is_credit, state, drafted_by, drafted_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'draft', $9, $10)",
-        product.uuid(),
-        version,
-        spec.encode_to_vec(),
-        spec.institution_id,
-        spec.name_zh,
-        spec.summary_zh,
-        &spec.tags,
-        matches!(spec.terms, Some(Terms::Credit(_))),
-        by,
-        now.to_sqlx() as _
-    )
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query!("UPDATE product SET latest_version = $2 WHERE product_id = $1", product.uuid(), version)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// One version.
-#[derive(Debug, Clone)]
-pub struct VersionRow {
-    /// The product.
-    pub product_id: Uuid,
-    /// The version.
-    pub version: i32,
-    /// The encoded specification.
-    pub spec: Vec<u8>,
-    /// `draft`, `published` or `retired`.
-    pub state: String,
-    /// Who wrote it.
-    pub drafted_by: String,
-    /// When it was published.
-    pub published_at: Option<jiff_sqlx::Timestamp>,
-}
-
-/// One version of a product; the published one when none is given.
-pub async fn version(conn: &mut PgConnection, product: ProductId, version: Option<i32>) -> Result<VersionRow, Error> {
-    sqlx::query_as!(
-        VersionRow,
-        r#"SELECT product_id, version, spec, state, drafted_by, published_at AS "published_at: _" FROM product_version
-           WHERE product_id = $1 AND CASE WHEN $2::int IS NULL THEN state = 'published' ELSE version = $2 END"#,
-        product.uuid(),
-        version
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::ProductNotFound(product.uuid()))
-}
-
-/// Puts a draft into force in place of the version before; the product is locked. Gives the number of the fact.
-pub async fn publish(
-    conn: &mut PgConnection,
-    product: ProductId,
-    version: i32,
-    by: &str,
-    now: Timestamp,
-) -> Result<i64, sqlx::Error> {
-    retire_published(&mut *conn, product).await?;
-    sqlx::query!(
-        "UPDATE product_version SET state = 'published', published_by = $3, published_at = $4
-         WHERE product_id = $1 AND version = $2 AND state = 'draft'",
-        product.uuid(),
-        version,
-        by,
-        now.to_sqlx() as _
-    )
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query_scalar!(
-        "UPDATE product SET published_version = $2, sequence = sequence + 1 WHERE product_id = $1 RETURNING sequence",
-        product.uuid(),
-        version
-    )
-    .fetch_one(conn)
-    .await
-}
-
-/// Takes a product out of the supermarket; the product is locked. Gives the number of the fact.
-pub async fn retire(conn: &mut PgConnection, product: ProductId) -> Result<i64, sqlx::Error> {
-    retire_published(&mut *conn, product).await?;
-    sqlx::query_scalar!(
-        "UPDATE product SET published_version = NULL, sequence = sequence + 1 WHERE product_id = $1 RETURNING sequence",
-        product.uuid()
-    )
-    .fetch_one(conn)
-    .await
-}
-
-async fn retire_published(conn: &mut PgConnection, product: ProductId) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE product_version SET state = 'retired' WHERE product_id = $1 AND state = 'published'",
-        product.uuid()
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Which published products are looked for.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Of this institution.
-    pub institution_id: Option<String>,
-    /// With this tag.
-    pub tag: Option<String>,
-    /// Credit or service.
-    pub is_credit: Option<bool>,
-    /// With this text in name or summary, as a LIKE pattern.
-    pub like: Option<String>,
-}
-
-/// Published products in order of id, after a cursor.
-pub async fn list_products(
-    conn: &mut PgConnection,
-    filter: &Filter,
-    after: Option<Uuid>,
-    most: i64,
-) -> Result<Vec<VersionRow>, sqlx::Error> {
-    sqlx::query_as!(
-        VersionRow,
-        r#"SELECT product_id, version, spec, state, drafted_by, published_at AS "published_at: _" FROM product_version
-           WHERE state = 'published' AND ($1::uuid IS NULL OR product_id > $1)
-             AND ($2::text IS NULL OR institution_id = $2) AND ($3::text IS NULL OR $3 = ANY (tags))
-             AND ($4::bool IS NULL OR is_credit = $4) AND ($5::text IS NULL OR name_zh LIKE $5 OR summary_zh LIKE $5)
-           ORDER BY product_id LIMIT $6"#,
-        after,
-        filter.institution_id,
-        filter.tag,
-        filter.is_credit,
-        filter.like,
-        most
-    )
-    .fetch_all(conn)
-    .await
-}
-
-/// How many published products there are.
-pub async fn count_products(conn: &mut PgConnection, filter: &Filter) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM product_version
-           WHERE state = 'published'
-             AND ($1::text IS NULL OR institution_id = $1) AND ($2::text IS NULL OR $2 = ANY (tags))
-             AND ($3::bool IS NULL OR is_credit = $3) AND ($4::text IS NULL OR name_zh LIKE $4 OR summary_zh LIKE $4)"#,
-        filter.institution_id,
-        filter.tag,
-        filter.is_credit,
-        filter.like
-    )
-    .fetch_one(conn)
-    .await
+/// Whose a product is.
+pub async fn owner(conn: &mut PgConnection, product: ProductId) -> Result<String, Error> {
+    sqlx::query_scalar!("SELECT institution_id FROM product WHERE product_id = $1", product.uuid())
+        .fetch_optional(conn)
+        .await?
+        .ok_or(Error::ProductNotFound(product.uuid()))
 }
 
 /// Reference data in force.

@@ -12,6 +12,9 @@ use zhirong_proto::catalog::v1::{
     product_spec::Terms,
 };
 
+use crate::rows;
+
+mod bounds;
 mod reference;
 
 pub use reference::{calendar, lpr_table};
@@ -39,7 +42,7 @@ impl Findings {
     }
 
     fn rule(&mut self, text: &str, expected: Expected, field: String) {
-        if let Err(error) = Rule::compile(text, FeatureDictionary::standard(), expected) {
+        if let Err(error) = Rule::compile_to_save(text, FeatureDictionary::standard(), expected) {
             self.0.push(Violation { field, description: error.to_string(), is_rule: true });
         }
     }
@@ -54,6 +57,18 @@ pub fn institution(institution: &Institution) -> Vec<Violation> {
     found.check(text(&institution.name_zh, 1, 64), "institution.name_zh", "must have 1 to 64 characters");
     found.check(institution.kind() != InstitutionKind::Unspecified, "institution.kind", "must be a known kind");
     found.0
+}
+
+/// A product with the CEL of its rows, ready to be kept.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn completed(mut spec: ProductSpec) -> Result<ProductSpec, Vec<Violation>> {
+    let (mut found, broken) = rows::complete(&mut spec);
+    // Of a condition whose rows are wrong no more can be said.
+    let of_broken = |field: &str| broken.iter().any(|at| field.starts_with(&format!("spec.credit.conditions[{at}].")));
+    found.extend(product(&spec).into_iter().filter(|violation| !of_broken(&violation.field)));
+    if found.is_empty() { Ok(spec) } else { Err(found) }
 }
 
 /// What is wrong with a product.
@@ -109,6 +124,9 @@ fn credit(terms: &CreditTerms, found: &mut Findings) {
     found.check(guarantee, "spec.credit.guarantee_form", "must be a known form");
     let days = (1..=30).contains(&terms.answer_working_days);
     found.check(days, "spec.credit.answer_working_days", "must be 1 to 30");
+    if let Some(bounds) = &terms.adjustment_bounds {
+        bounds::check(bounds, terms.answer_working_days, found);
+    }
 }
 
 fn service(terms: &ServiceTerms, found: &mut Findings) {
@@ -117,12 +135,12 @@ fn service(terms: &ServiceTerms, found: &mut Findings) {
     found.check(text(&terms.fee_zh, 0, 200), "spec.service.fee_zh", "must have at most 200 characters");
 }
 
-fn text(value: &str, shortest: usize, longest: usize) -> bool {
+pub(crate) fn text(value: &str, shortest: usize, longest: usize) -> bool {
     let length = value.chars().take(longest.saturating_add(1)).count();
     (shortest..=longest).contains(&length) && !value.chars().any(char::is_control)
 }
 
-fn slug(value: &str) -> bool {
+pub(crate) fn slug(value: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (2..=32).contains(&value.len())
         && value.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase())
@@ -144,7 +162,7 @@ mod tests {
                 conditions: vec![Condition {
                     expression: "patent_count > 0".to_owned(),
                     label_zh: "有专利".to_owned(),
-                    advice_zh: String::new(),
+                    ..Condition::default()
                 }],
                 limit_formula: "patent_count * 100".to_owned(),
                 rate_formula: "lpr_1y_ppm + 500".to_owned(),
@@ -155,7 +173,7 @@ mod tests {
                 repayment_method: RepaymentMethod::Bullet.into(),
                 guarantee_form: GuaranteeForm::Credit.into(),
                 answer_working_days: 3,
-                preapprovable: false,
+                ..CreditTerms::default()
             })),
             ..ProductSpec::default()
         }

@@ -19,6 +19,7 @@ use zhirong_runtime::{
 
 use super::{Matching, cut, id, proto_time};
 use crate::{
+    adjust::{Offered, offered},
     answer::row,
     calculate::{Verdict, judge},
     error::Error,
@@ -113,8 +114,16 @@ impl Matching {
             ..CalculateRequest::default()
         };
         let row = row(&catalog, &profile, &wish, today)?;
-        let (limit_fen, rate_ppm) = may_have(product, judge(product, &row), request)?;
-        let days = u32::try_from(product.terms.answer_working_days).unwrap_or(0);
+        let (verdict, answer_working_days) = match judge(product, &row) {
+            Verdict::Eligible { limit_fen, rate_ppm } => {
+                let Offered { limit_fen, rate_ppm, answer_working_days, .. } =
+                    offered(&catalog, product, &profile, &wish, today, (limit_fen, rate_ppm));
+                (Verdict::Eligible { limit_fen, rate_ppm }, answer_working_days)
+            }
+            other => (other, product.terms.answer_working_days),
+        };
+        let (limit_fen, rate_ppm) = may_have(product, verdict, request)?;
+        let days = u32::try_from(answer_working_days).unwrap_or(0);
         let due = catalog.working_days_after(today, days)?;
 
         let order_id = OrderId::new(Uuid::now_v7());

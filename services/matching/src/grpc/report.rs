@@ -1,6 +1,6 @@
 //! Matching's part of the outcome report.
 
-use jiff::{ToSpan as _, civil::Date};
+use jiff::{Timestamp, ToSpan as _, civil::Date};
 use tonic::{Request, Response, Status};
 use zhirong_kernel::clock::start_of_business_date;
 use zhirong_proto::matching::v1::{
@@ -23,19 +23,9 @@ impl MatchingReportService for Matching {
 
 impl Matching {
     async fn outcome(&self, request: &GetMatchingOutcomeRequest) -> Result<GetMatchingOutcomeResponse, Problem> {
-        let invalid =
-            || Problem::invalid("PERIOD_INVALID", "the period can't be read; see the fields").zh("统计期间有误");
-        let first: Date = request.from.parse().map_err(|_| invalid().field("from", "must be a date, YYYY-MM-DD"))?;
-        let last: Date = request.to.parse().map_err(|_| invalid().field("to", "must be a date, YYYY-MM-DD"))?;
-        if last < first {
-            return Err(invalid().field("to", "must not be before `from`"));
-        }
-        let after = last.checked_add(1.day()).map_err(|_| invalid().field("to", "is out of range"))?;
-        let instant =
-            |day| start_of_business_date(day).ok_or_else(|| invalid().field("from", "the period is out of range"));
-        let instants = (instant(first)?, instant(after)?);
+        let (days, instants) = period(&request.from, &request.to)?;
         let mut conn = self.pool.acquire().await?;
-        let outcome = report::outcome(&mut conn, (first, last), instants).await?;
+        let outcome = report::outcome(&mut conn, days, instants).await?;
         Ok(GetMatchingOutcomeResponse {
             computed_enterprises: outcome.computed_enterprises,
             orders_placed: outcome.orders_placed,
@@ -50,4 +40,21 @@ impl Matching {
             preapproved_fen: outcome.preapproved_fen,
         })
     }
+}
+
+/// First and last day; and the instants from which until before which they are.
+type Period = ((Date, Date), (Timestamp, Timestamp));
+
+/// The days of a period, first and last, and the instants from the first one's beginning until before the day after the last.
+pub(super) fn period(from: &str, to: &str) -> Result<Period, Problem> {
+    let invalid = || Problem::invalid("PERIOD_INVALID", "the period can't be read; see the fields").zh("统计期间有误");
+    let first: Date = from.parse().map_err(|_| invalid().field("from", "must be a date, YYYY-MM-DD"))?;
+    let last: Date = to.parse().map_err(|_| invalid().field("to", "must be a date, YYYY-MM-DD"))?;
+    if last < first {
+        return Err(invalid().field("to", "must not be before `from`"));
+    }
+    let after = last.checked_add(1.day()).map_err(|_| invalid().field("to", "is out of range"))?;
+    let instant =
+        |day| start_of_business_date(day).ok_or_else(|| invalid().field("from", "the period is out of range"));
+    Ok(((first, last), (instant(first)?, instant(after)?)))
 }

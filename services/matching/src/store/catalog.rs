@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use sqlx::PgConnection;
-use zhirong_proto::catalog::v1::{LprTable, Product, WorkingDayCalendar};
+use zhirong_proto::catalog::v1::{Adjustment, LprTable, Product, WorkingDayCalendar};
 
 use crate::error::Error;
 
@@ -19,6 +19,8 @@ pub enum Kind {
     Calendar,
     /// A product's mean rating.
     Score,
+    /// Better terms of a product for some.
+    Adjustment,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             Self::Lpr => "lpr",
             Self::Calendar => "calendar",
             Self::Score => "score",
+            Self::Adjustment => "adjustment",
         }
     }
 }
@@ -41,13 +44,15 @@ pub enum Entry {
     /// An institution: id and Chinese name.
     Institution(String, String),
     /// A published product.
-    Product(Product),
+    Product(Box<Product>),
     /// The LPR table.
     Lpr(LprTable),
     /// The calendar.
     Calendar(WorkingDayCalendar),
     /// A product's id and its mean rating, ppm.
     Score(String, i64),
+    /// Better terms of a product for some.
+    Adjustment(Box<Adjustment>),
 }
 
 /// Everything the calculator computes from, at one version.
@@ -71,7 +76,8 @@ pub async fn load(conn: &mut PgConnection) -> Result<Loaded, Error> {
         r#"SELECT 'institution' AS "kind!", institution_id AS "key!", convert_to(name_zh, 'UTF8') AS "content!" FROM institution
            UNION ALL SELECT 'product', product_id::text, content FROM product WHERE content IS NOT NULL
            UNION ALL SELECT name, '', content FROM reference
-           UNION ALL SELECT 'score', product_id::text, convert_to(mean_level_ppm::text, 'UTF8') FROM product_score"#
+           UNION ALL SELECT 'score', product_id::text, convert_to(mean_level_ppm::text, 'UTF8') FROM product_score
+           UNION ALL SELECT 'adjustment', adjustment_id::text, content FROM adjustment WHERE content IS NOT NULL"#
     )
     .fetch_all(conn)
     .await?;
@@ -106,7 +112,8 @@ fn entry(kind: &str, key: String, content: &[u8]) -> Result<Entry, Error> {
             let name_zh = text(&key)?.to_owned();
             Entry::Institution(key, name_zh)
         }
-        "product" => Entry::Product(Product::decode(content)?),
+        "product" => Entry::Product(Box::new(Product::decode(content)?)),
+        "adjustment" => Entry::Adjustment(Box::new(Adjustment::decode(content)?)),
         "lpr" => Entry::Lpr(LprTable::decode(content)?),
         "calendar" => Entry::Calendar(WorkingDayCalendar::decode(content)?),
         "score" => {

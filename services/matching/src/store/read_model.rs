@@ -133,7 +133,7 @@ pub async fn put_score(
 }
 
 /// Raises the catalog's version and keeps what it was at that version, if anything has changed. The row's lock orders changes.
-async fn changed(
+pub(super) async fn changed(
     conn: &mut PgConnection,
     rows: u64,
     kind: Kind,

@@ -1,6 +1,7 @@
 //! Matching from outside: real clients on real servers, with a database and a broker of their own for each test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod adjustments;
 mod answers;
 mod audit;
 mod calculator;

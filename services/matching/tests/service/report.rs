@@ -2,7 +2,9 @@
 
 use jiff::civil::{Date, date};
 use tonic::Code;
-use zhirong_proto::matching::v1::{GetMatchingOutcomeRequest, GetMatchingOutcomeResponse};
+use zhirong_proto::matching::v1::{
+    GetInstitutionOutcomesRequest, GetMatchingOutcomeRequest, GetMatchingOutcomeResponse, InstitutionOutcome,
+};
 use zhirong_testkit::{Deliveries, eventually};
 
 use crate::support::{
@@ -63,6 +65,33 @@ async fn the_first_and_the_last_moment_of_a_day_belong_to_it() {
     assert_eq!(outcome(&world, date(2031, 3, 7), date(2031, 3, 31)).await, none);
     let both = GetMatchingOutcomeResponse { loans_approved: 2, approved_fen: 16_000_000, ..of_the_day };
     assert_eq!(outcome(&world, day, next).await, both);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_each_institution_lent_is_told_by_itself() {
+    let (world, product, enterprise) = World::ready().await;
+    let lent = async |day: Date| {
+        let request = GetInstitutionOutcomesRequest { from: day.to_string(), to: day.to_string() };
+        let answer = world.institution_reports().get_institution_outcomes(as_staff(request)).await.unwrap();
+        answer.into_inner().institutions
+    };
+    assert_eq!(lent(TODAY).await, []);
+    let order = world.place(&enterprise, &product).await;
+    let loan = world.approve(approval(&order, "REF-1")).await;
+    let next = date(2031, 3, 6);
+    world.clock.set(at(next, 9));
+    world.banks().record_disbursement(as_bank(BANK, disbursement(&loan, 7_000_000, next))).await.unwrap();
+    let figures = |loans_approved, approved_fen, loans_disbursed, disbursed_fen| InstitutionOutcome {
+        institution_id: BANK.to_owned(),
+        loans_approved,
+        approved_fen,
+        loans_disbursed,
+        disbursed_fen,
+    };
+    assert_eq!(lent(TODAY).await, [figures(1, 8_000_000, 0, 0)]);
+    assert_eq!(lent(next).await, [figures(0, 0, 1, 7_000_000)]);
+    assert_eq!(lent(date(2031, 3, 7)).await, []);
     world.stop().await;
 }
 

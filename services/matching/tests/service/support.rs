@@ -24,6 +24,7 @@ use zhirong_proto::{
         AcceptOrderRequest, ApproveLoanRequest, CalculateRequest, Consent, DataScope, InboxEntry, ListInboxRequest,
         Loan, Order, PlaceOrderRequest, RecordDisbursementRequest, RejectOrderRequest, WithdrawOrderRequest,
         bank_order_service_client::BankOrderServiceClient, calculator_service_client::CalculatorServiceClient,
+        institution_report_service_client::InstitutionReportServiceClient,
         matching_report_service_client::MatchingReportServiceClient, order_service_client::OrderServiceClient,
         preapproval_service_client::PreapprovalServiceClient, targeting_service_client::TargetingServiceClient,
     },
@@ -157,6 +158,10 @@ impl World {
 
     pub fn reports(&self) -> MatchingReportServiceClient<Channel> {
         MatchingReportServiceClient::new(self.replicas[0].channel.clone())
+    }
+
+    pub fn institution_reports(&self) -> InstitutionReportServiceClient<Channel> {
+        InstitutionReportServiceClient::new(self.replicas[0].channel.clone())
     }
 
     pub async fn count(&self, query: &'static str) -> i64 {
@@ -324,7 +329,7 @@ pub fn product(id: &str, bank: &str, sequence: i32) -> Product {
     let condition = |expression: &str, label_zh: &str| Condition {
         expression: expression.to_owned(),
         label_zh: label_zh.to_owned(),
-        advice_zh: String::new(),
+        ..Condition::default()
     };
     let terms = CreditTerms {
         conditions: vec![condition("patent_count >= 1", "有专利"), condition("!is_dishonest", "未失信")],
@@ -348,7 +353,7 @@ pub fn product(id: &str, bank: &str, sequence: i32) -> Product {
             ..ProductSpec::default()
         }),
         state: ProductState::Published.into(),
-        published_at: None,
+        ..Product::default()
     }
 }
 
@@ -368,8 +373,14 @@ pub fn published_preapprovable(id: &str, bank: &str, sequence: i32) -> Event {
 
 /// An enterprise with so many patents.
 pub fn profile(enterprise: &Uscc, version: i64, patents: i64) -> Event {
+    let profile = profile_of(enterprise, version, patents);
+    Event::of(enterprise.as_str(), &ProfileUpdated { profile: Some(profile) })
+}
+
+/// The profile of an enterprise with so many patents.
+pub fn profile_of(enterprise: &Uscc, version: i64, patents: i64) -> Profile {
     let value = |kind| FeatureValue { kind: Some(kind), ..FeatureValue::default() };
-    let profile = Profile {
+    Profile {
         enterprise_id: enterprise.to_string(),
         name: "示例科技有限公司".to_owned(),
         version,
@@ -380,8 +391,7 @@ pub fn profile(enterprise: &Uscc, version: i64, patents: i64) -> Event {
         ]),
         score: Some(Score { points: 700, ..Score::default() }),
         computed_at: None,
-    };
-    Event::of(enterprise.as_str(), &ProfileUpdated { profile: Some(profile) })
+    }
 }
 
 pub fn lpr(version: i64, one_year_ppm: i64) -> Event {

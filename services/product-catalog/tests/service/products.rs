@@ -39,8 +39,7 @@ async fn a_rule_that_does_not_compile_is_named_with_its_place_beside_all_other_f
     let bad = with(|terms| {
         terms.conditions.push(Condition {
             expression: "patent_count > 0 &&\n  no_such_feature > 1".to_owned(),
-            label_zh: String::new(),
-            advice_zh: String::new(),
+            ..Condition::default()
         });
         terms.limit_formula = "patent_count * 1.5".to_owned();
         terms.rate_formula = "lpr_1y_ppm > 0".to_owned();
@@ -126,7 +125,7 @@ async fn filters_find_what_is_published_and_nothing_else() {
     }
     world.draft("", spec("草稿贷")).await;
     let gone = world.publish(&world.draft("", spec("旧贷")).await).await;
-    let retire = RetireProductRequest { request_id: new_id(), product_id: gone.product_id };
+    let retire = RetireProductRequest { request_id: new_id(), product_id: gone.product_id, reason: String::new() };
     world.products().retire_product(staff("li", retire)).await.unwrap();
 
     let all = ListProductsRequest::default;

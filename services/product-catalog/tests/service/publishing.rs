@@ -13,7 +13,7 @@ fn get(product_id: &str, version: i32) -> GetProductRequest {
 }
 
 fn retire(product_id: &str) -> RetireProductRequest {
-    RetireProductRequest { request_id: new_id(), product_id: product_id.to_owned() }
+    RetireProductRequest { request_id: new_id(), product_id: product_id.to_owned(), reason: String::new() }
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use zhirong_runtime::{
 };
 use zhirong_testkit::{TestBroker, TestDatabase, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const BANK: &str = "sample-one-bank";
 pub const OTHER_BANK: &str = "sample-two-bank";
@@ -36,14 +36,25 @@ pub struct World {
     pub channel: Channel,
     stop: CancellationToken,
     served: JoinHandle<Result<(), Error>>,
-    _database: TestDatabase,
-    _broker: TestBroker,
+    database: TestDatabase,
+    broker: TestBroker,
 }
 
 impl World {
     /// Starts one with nothing in it.
     pub async fn empty() -> Self {
-        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
+        Self::start(TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap()).await
+    }
+
+    /// Stops it and starts it again on the same data.
+    pub async fn restart(self) -> Self {
+        self.stop.cancel();
+        self.served.await.unwrap().unwrap();
+        self.pool.close().await;
+        Self::start(self.database, self.broker).await
+    }
+
+    async fn start(database: TestDatabase, broker: TestBroker) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address_file = folder.path().join("grpc");
         let mut common = config::defaults().unwrap();
@@ -62,7 +73,7 @@ impl World {
         .unwrap();
         let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
         let pool = database.pool().await.unwrap();
-        Self { pool, channel, stop, served, _database: database, _broker: broker }
+        Self { pool, channel, stop, served, database, broker }
     }
 
     /// Starts one with two banks.
@@ -172,7 +183,12 @@ pub fn draft(product_id: &str, spec: ProductSpec) -> DraftProductRequest {
 }
 
 pub fn publish(product_id: &str, version: i32) -> PublishProductRequest {
-    PublishProductRequest { request_id: new_id(), product_id: product_id.to_owned(), version }
+    PublishProductRequest {
+        request_id: new_id(),
+        product_id: product_id.to_owned(),
+        version,
+        ..PublishProductRequest::default()
+    }
 }
 
 /// The terms of a good credit product.
@@ -181,6 +197,7 @@ pub fn credit() -> CreditTerms {
         expression: expression.to_owned(),
         label_zh: label_zh.to_owned(),
         advice_zh: "申请专利".to_owned(),
+        ..Condition::default()
     };
     CreditTerms {
         conditions: vec![condition("patent_count >= 1", "有专利"), condition("!is_dishonest", "未失信")],
@@ -194,6 +211,7 @@ pub fn credit() -> CreditTerms {
         guarantee_form: GuaranteeForm::IpPledge.into(),
         answer_working_days: 5,
         preapprovable: true,
+        ..CreditTerms::default()
     }
 }
 

@@ -15,6 +15,7 @@ use cel::{Context, Env, Program, Value};
 use crate::feature::{FeatureDictionary, FeatureName, FeatureType, FeatureValue, Features};
 
 mod check;
+mod guard;
 mod limits;
 #[cfg(test)]
 mod tests;
@@ -43,17 +44,20 @@ pub struct RuleError {
     pub column: usize,
     /// What is wrong, as a sentence.
     pub message: String,
+    /// The same in Chinese.
+    pub message_zh: String,
 }
 
 impl RuleError {
-    /// An error at a byte of the text; columns count characters.
-    fn at(text: &str, byte: usize, message: impl Into<String>) -> Self {
+    /// An error at a byte of the text, in English and Chinese; columns count characters.
+    fn at(text: &str, byte: usize, message: impl Into<String>, message_zh: impl Into<String>) -> Self {
         let before = text.get(..byte).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |newline| newline.saturating_add(1));
         Self {
             line: before.matches('\n').count().saturating_add(1),
             column: before.get(line_start..).unwrap_or_default().chars().count().saturating_add(1),
             message: message.into(),
+            message_zh: message_zh.into(),
         }
     }
 }
@@ -115,8 +119,9 @@ impl Rule {
     /// decimal number, or not the kind of value expected.
     pub fn compile(text: &str, dictionary: &FeatureDictionary, expected: Expected) -> Result<Self, RuleError> {
         limits::check(text)?;
-        let no_thread =
-            |error: std::io::Error| RuleError::at(text, 0, format!("no thread to compile the rule: {error}"));
+        let no_thread = |error: std::io::Error| {
+            RuleError::at(text, 0, format!("no thread to compile the rule: {error}"), "系统繁忙，暂时无法编译规则")
+        };
         thread::scope(|scope| {
             thread::Builder::new()
                 .name("rule-compiler".to_owned())
@@ -125,7 +130,10 @@ impl Rule {
                 .map_err(no_thread)?
                 .join()
                 // The parser reports errors properly, but it is not ours: a panic in it must not end the service.
-                .unwrap_or_else(|_| Err(RuleError::at(text, 0, "this is not an expression the compiler understands")))
+                .unwrap_or_else(|_| {
+                    let why = "this is not an expression the compiler understands";
+                    Err(RuleError::at(text, 0, why, "编译器无法理解该表达式"))
+                })
         })
     }
 
@@ -180,12 +188,15 @@ fn parse_and_check(text: &str, dictionary: &FeatureDictionary, expected: Expecte
             line: usize::try_from(error.pos.0).unwrap_or(1).max(1),
             column: usize::try_from(error.pos.1).unwrap_or(1).max(1),
             message: error.msg.chars().take(LONGEST_MESSAGE).collect(),
+            message_zh: "此处不符合表达式（CEL）语法".to_owned(),
         },
-        None => RuleError::at(text, 0, "this is not an expression"),
+        None => RuleError::at(text, 0, "this is not an expression", "这不是表达式"),
     })?;
     let (features, kinds) = check::check(&program, text, dictionary, expected)?.into_iter().unzip();
-    let tree = tree::tree(program.expression())
-        .ok_or_else(|| RuleError::at(text, 0, "this is not an expression the compiler understands"))?;
+    let tree = tree::tree(program.expression()).ok_or_else(|| {
+        let why = "this is not an expression the compiler understands";
+        RuleError::at(text, 0, why, "编译器无法理解该表达式")
+    })?;
     Ok(Rule { program, tree, features, kinds })
 }
 
@@ -220,6 +231,15 @@ impl RuleContext {
         let _ = variables.add_function("min", |a: i64, b: i64| a.min(b));
         let _ = variables.add_function("max", |a: i64, b: i64| a.max(b));
         Self { variables, known: features.iter().map(|(name, value)| (name.clone(), value.kind())).collect() }
+    }
+}
+
+/// The name of a type for people who write rules, in Chinese.
+fn type_word_zh(kind: FeatureType) -> &'static str {
+    match kind {
+        FeatureType::Int => "数值",
+        FeatureType::Bool => "是或否",
+        FeatureType::Text => "文本",
     }
 }
 

@@ -19,21 +19,25 @@ const MOST_CHOICES: usize = 32;
 /// Refuses what is too long, too deep, or uses characters that rules do without.
 pub(super) fn check(text: &str) -> Result<(), RuleError> {
     if text.trim().is_empty() {
-        return Err(RuleError::at(text, 0, "the rule is empty"));
+        return Err(RuleError::at(text, 0, "the rule is empty", "规则为空"));
     }
     if text.len() > LONGEST {
-        return Err(RuleError::at(text, 0, format!("the rule is longer than {LONGEST} bytes")));
+        let why = format!("the rule is longer than {LONGEST} bytes");
+        return Err(RuleError::at(text, 0, why, format!("规则超过 {LONGEST} 字节")));
     }
     let mut counts = Counts::default();
     let mut inside = Inside::Code;
     let mut word_at: Option<usize> = None;
     for (at, character) in text.char_indices() {
-        let refuse = |why: String| Err(RuleError::at(text, at, why));
+        let refuse = |why: String, zh: String| Err(RuleError::at(text, at, why, zh));
         match inside {
             Inside::Comment if character == '\n' => inside = Inside::Code,
             Inside::Text { quote, .. } if character == quote => inside = Inside::Code,
             Inside::Text { .. } if matches!(character, '\\' | '\n' | '\r') => {
-                return refuse("a text in quotes has no backslash and ends on its line".to_owned());
+                return refuse(
+                    "a text in quotes has no backslash and ends on its line".to_owned(),
+                    "引号内的文本不能含反斜杠，且须在同一行结束".to_owned(),
+                );
             }
             Inside::Comment | Inside::Text { .. } => {}
             Inside::Code => {
@@ -47,27 +51,32 @@ pub(super) fn check(text: &str) -> Result<(), RuleError> {
                 }
                 match character {
                     '"' | '\'' if rest.starts_with("'''") || rest.starts_with("\"\"\"") => {
-                        return refuse("triple quotes are not for rules".to_owned());
+                        return refuse("triple quotes are not for rules".to_owned(), "规则不支持三引号".to_owned());
                     }
                     '"' | '\'' => inside = Inside::Text { quote: character, at },
                     '/' if rest.starts_with("//") => inside = Inside::Comment,
-                    '\\' | '`' => return refuse(format!("`{character}` is not for rules")),
+                    '\\' | '`' => {
+                        return refuse(format!("`{character}` is not for rules"), format!("规则不支持 `{character}`"));
+                    }
                     other if !other.is_ascii() => {
-                        return refuse(format!(
-                            "`{other}` stands outside quotes; use half-width signs and names of features"
-                        ));
+                        return refuse(
+                            format!("`{other}` stands outside quotes; use half-width signs and names of features"),
+                            format!("`{other}` 出现在引号之外；请使用半角符号和特征名称"),
+                        );
                     }
                     other => counts.sign(other),
                 }
-                if let Some(why) = counts.too_much() {
-                    return refuse(why);
+                if let Some((why, zh)) = counts.too_much() {
+                    return refuse(why, zh);
                 }
             }
         }
     }
     // A text that never ends is no text to the lexer: it drops the quote and reads on, uncounted here.
     match inside {
-        Inside::Text { at, .. } => Err(RuleError::at(text, at, "the quote that opens here is never closed")),
+        Inside::Text { at, .. } => {
+            Err(RuleError::at(text, at, "the quote that opens here is never closed", "此处的引号没有闭合"))
+        }
         Inside::Comment | Inside::Code => Ok(()),
     }
 }
@@ -103,13 +112,16 @@ impl Counts {
         }
     }
 
-    fn too_much(&self) -> Option<String> {
+    fn too_much(&self) -> Option<(String, String)> {
         if self.depth > DEEPEST {
-            Some(format!("the rule nests brackets deeper than {DEEPEST}"))
+            let why = format!("the rule nests brackets deeper than {DEEPEST}");
+            Some((why, format!("规则的括号嵌套超过 {DEEPEST} 层")))
         } else if self.choices > MOST_CHOICES {
-            Some(format!("the rule has more than {MOST_CHOICES} choices `?:`"))
+            let why = format!("the rule has more than {MOST_CHOICES} choices `?:`");
+            Some((why, format!("规则中的 `?:` 超过 {MOST_CHOICES} 个")))
         } else if self.signs > MOST_SIGNS {
-            Some(format!("the rule has more than {MOST_SIGNS} operators and brackets; split it into conditions"))
+            let why = format!("the rule has more than {MOST_SIGNS} operators and brackets; split it into conditions");
+            Some((why, format!("规则的运算符和括号超过 {MOST_SIGNS} 个，请拆成多个条件")))
         } else {
             None
         }

@@ -25,6 +25,7 @@ use crate::{
     explain,
     product::CompiledProduct,
     snapshot::Catalog,
+    subsidy::{Basis, expected},
     wish::{USUAL_TERM_MONTHS, features},
 };
 
@@ -64,7 +65,7 @@ pub fn answer(
         .filter_map(|found| {
             let product = catalog.listed.get(found.product)?.as_ref();
             let terms = offered(catalog, product, profile, wish, day, (found.limit_fen, found.rate_ppm));
-            Some((product, priced(product, terms, wish)))
+            Some((product, priced(catalog, product, profile, wish, day, terms)))
         })
         .collect();
     eligible.sort_by(|a, b| rank(weights, &standing(catalog, a.0, &a.1), &standing(catalog, b.0, &b.1)));
@@ -116,14 +117,25 @@ fn not_eligible(catalog: &Catalog, profile: &Profile, wish: &CalculateRequest, r
 }
 
 /// Limit and rate with what they cost. A figure that does not fit into 64 bits is left at its largest: nobody lends that much.
-fn priced(product: &CompiledProduct, offered: Offered, wish: &CalculateRequest) -> Eligible {
+fn priced(
+    catalog: &Catalog,
+    product: &CompiledProduct,
+    profile: &Profile,
+    wish: &CalculateRequest,
+    day: Date,
+    offered: Offered,
+) -> Eligible {
     let Offered { limit_fen, rate_ppm, answer_working_days, applied } = offered;
     let terms = &product.terms;
     let principal_fen = if wish.requested_fen > 0 { wish.requested_fen.min(limit_fen) } else { limit_fen };
     let term_months = term(wish).clamp(terms.min_term_months, terms.max_term_months.max(terms.min_term_months));
     let found = cost(terms.repayment_method(), principal_fen, rate_ppm, term_months);
     let total_interest_fen = found.map_or(i64::MAX, |found| found.total_interest_fen);
-    let net_cost_fen = total_interest_fen;
+    let basis = Basis { principal_fen, rate_ppm, term_months, interest_fen: total_interest_fen, day };
+    let subsidy = expected(catalog, product, profile, basis);
+    // A grant that would wait for money is told, and not counted on.
+    let counted = subsidy.as_ref().filter(|subsidy| subsidy.budget_available).map_or(0, |subsidy| subsidy.expected_fen);
+    let net_cost_fen = total_interest_fen.saturating_sub(counted);
     Eligible {
         limit_fen,
         rate_ppm,
@@ -136,6 +148,7 @@ fn priced(product: &CompiledProduct, offered: Offered, wish: &CalculateRequest) 
         total_interest_fen,
         net_cost_fen,
         net_rate_ppm: rate_of(net_cost_fen, total_interest_fen, rate_ppm).unwrap_or(rate_ppm),
+        subsidy,
         adjustments: applied,
         answer_working_days,
         ..Eligible::default()

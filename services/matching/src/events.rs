@@ -15,6 +15,7 @@ use zhirong_proto::{
     },
     feedback::v1::ProductScored,
     profile::v1::ProfileUpdated,
+    subsidy::v1::{Budget, BudgetAppropriated, BudgetExhausted, PolicyPublished},
 };
 use zhirong_runtime::{
     inbox::{Delivery, Handler, Rejection, Subscription},
@@ -24,7 +25,7 @@ use zhirong_runtime::{
 use crate::{
     reference,
     snapshot::Snapshots,
-    store::{adjustment, catalog::Kind, preapproval, read_model},
+    store::{adjustment, catalog::Kind, preapproval, read_model, subsidy},
 };
 
 /// Profiles.
@@ -41,6 +42,13 @@ pub const SCORES: Subscription = Subscription {
     durable: "matching-scores",
     stream: streams::FEEDBACK,
     subjects: &["zr.feedback.v1.product.scored.>"],
+};
+
+/// Subsidy policies and their budgets.
+pub const SUBSIDIES: Subscription = Subscription {
+    durable: "matching-subsidies",
+    stream: streams::SUBSIDY,
+    subjects: &["zr.subsidy.v1.policy.published.>", "zr.subsidy.v1.budget.>"],
 };
 
 /// Keeps profiles.
@@ -123,6 +131,21 @@ impl Handler for CatalogHandler {
                 let fact: ProductScored = delivery.decode()?;
                 read_model::put_score(conn, uuid(&fact.product_id)?, fact.version, fact.mean_level_ppm).await?;
             }
+            PolicyPublished::TYPE => {
+                let fact: PolicyPublished = delivery.decode()?;
+                let policy = fact.policy.ok_or_else(|| missing("policy"))?;
+                subsidy::put_policy(conn, policy_uuid(&policy.policy_id)?, &policy).await?;
+            }
+            BudgetAppropriated::TYPE => {
+                let fact: BudgetAppropriated = delivery.decode()?;
+                let budget = fact.budget.ok_or_else(|| missing("budget"))?;
+                put_budget(conn, &budget, fact.version, budget.available_fen > 0).await?;
+            }
+            BudgetExhausted::TYPE => {
+                let fact: BudgetExhausted = delivery.decode()?;
+                let budget = fact.budget.ok_or_else(|| missing("budget"))?;
+                put_budget(conn, &budget, fact.version, false).await?;
+            }
             other => return Err(Rejection::poison(format!("`{other}` is not a fact matching knows"))),
         }
         Ok(())
@@ -134,6 +157,14 @@ impl Handler for CatalogHandler {
             tracing::warn!(%error, "the catalog could not be refreshed");
         }
     }
+}
+
+async fn put_budget(conn: &mut PgConnection, budget: &Budget, version: i64, available: bool) -> Result<(), Rejection> {
+    Ok(subsidy::put_budget(conn, policy_uuid(&budget.policy_id)?, budget.year, version, available).await?)
+}
+
+fn policy_uuid(text: &str) -> Result<Uuid, Rejection> {
+    text.parse().map_err(|_| Rejection::poison("`policy_id` is not a UUID"))
 }
 
 fn missing(field: impl Display) -> Rejection {

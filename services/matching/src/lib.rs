@@ -40,6 +40,7 @@ pub mod product;
 mod reference;
 mod snapshot;
 mod store;
+pub mod subsidy;
 mod wish;
 
 /// The schema.
@@ -86,6 +87,7 @@ pub async fn serve_by(
     service.consume(events::PROFILES, events::ProfileHandler { due: Arc::clone(&due) });
     service.consume(events::CATALOG, events::CatalogHandler { snapshots: snapshots.clone() });
     service.consume(events::SCORES, events::CatalogHandler { snapshots: snapshots.clone() });
+    service.consume(events::SUBSIDIES, events::CatalogHandler { snapshots: snapshots.clone() });
     service.background("catalog", snapshots.clone().follow(service.shutdown()));
     let enterprises = population::Enterprises::new(service.pool(), snapshots.symbols());
     service.background("population", enterprises.clone().follow(service.shutdown()));

@@ -1,7 +1,11 @@
 //! Everything the calculator computes from, in memory: one consistent version of the catalog. Readers take it without waiting;
 //! a change replaces it as a whole.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use jiff::civil::Date;
@@ -10,7 +14,10 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use zhirong_engine::{Engine, Symbols, Weights as EngineWeights};
 use zhirong_kernel::{calendar::Calendar, lpr::LprHistory, rate::Ppm};
-use zhirong_proto::catalog::v1::{Adjustment, Product};
+use zhirong_proto::{
+    catalog::v1::{Adjustment, Product},
+    subsidy::v1::Policy,
+};
 
 use crate::{
     error::Error,
@@ -36,6 +43,10 @@ pub struct Catalog {
     pub scores: HashMap<String, i64>,
     /// Better terms for some, by product; each list in order of id.
     pub adjustments: HashMap<String, Vec<Adjustment>>,
+    /// Subsidy policies in force or to come, in order of id.
+    pub policies: Vec<Policy>,
+    /// Policies, and years whose budgets have money left.
+    pub funded: HashSet<(String, i16)>,
     /// The products in order of id, as the engine has them.
     pub listed: Vec<Arc<CompiledProduct>>,
     /// Matches a profile with all of them.
@@ -67,11 +78,16 @@ impl Catalog {
                 Entry::Score(product_id, level_ppm) => {
                     catalog.scores.insert(product_id, level_ppm);
                 }
+                Entry::Policy(policy) => catalog.policies.push(*policy),
+                Entry::Funded(policy_id, year) => {
+                    catalog.funded.insert((policy_id, year));
+                }
                 Entry::Adjustment(adjustment) => {
                     catalog.adjustments.entry(adjustment.product_id.clone()).or_default().push(*adjustment);
                 }
             }
         }
+        catalog.policies.sort_by(|a, b| a.policy_id.cmp(&b.policy_id));
         for of_product in catalog.adjustments.values_mut() {
             of_product.sort_by(|a, b| a.adjustment_id.cmp(&b.adjustment_id));
         }
@@ -89,6 +105,12 @@ impl Catalog {
     pub fn one_year_lpr(&self, day: Date) -> Result<Ppm, Error> {
         let history = self.lpr.as_ref().ok_or_else(|| Error::LprUnknown("no table is published".to_owned()))?;
         Ok(history.latest_known(day)?.one_year)
+    }
+
+    /// The one-year LPR in force at the end of a year, by which subsidies are reckoned; nothing when it is not known.
+    #[must_use]
+    pub fn year_end_lpr(&self, year: i16) -> Option<Ppm> {
+        self.lpr.as_ref()?.one_year_at_end_of(year).ok()
     }
 
     /// The last day of some working days from a day.

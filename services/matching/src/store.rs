@@ -9,3 +9,4 @@ pub mod population;
 pub mod preapproval;
 pub mod read_model;
 pub mod report;
+pub mod subsidy;

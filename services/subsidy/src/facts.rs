@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use sqlx::PgConnection;
 use zhirong_proto::{
     Fact,
-    subsidy::v1::{BudgetExhausted, GrantActivated, GrantQueued, GrantReserved},
+    subsidy::v1::{
+        BudgetAppropriated, BudgetExhausted, GrantActivated, GrantQueued, GrantReserved, Policy, PolicyPublished,
+    },
 };
 use zhirong_runtime::outbox::{self, Aggregate};
 
@@ -31,6 +33,22 @@ pub async fn exhausted(conn: &mut PgConnection, budget: &Budget, now: Timestamp)
     let key = format!("{}-{}", budget.policy_id, budget.year);
     let fact = BudgetExhausted { budget: Some(wire::budget(budget)), version };
     outbox::append(conn, Aggregate { kind: "budget", id: &key, version }, &key, &fact, now).await?;
+    Ok(())
+}
+
+/// The treasury has given money.
+pub async fn appropriated(conn: &mut PgConnection, budget: &Budget, now: Timestamp) -> Result<(), Error> {
+    let version = store::budget::next_fact(conn, budget.budget_id).await?;
+    let key = format!("{}-{}", budget.policy_id, budget.year);
+    let fact = BudgetAppropriated { budget: Some(wire::budget(budget)), version };
+    outbox::append(conn, Aggregate { kind: "budget", id: &key, version }, &key, &fact, now).await?;
+    Ok(())
+}
+
+/// A policy version is in force.
+pub async fn published(conn: &mut PgConnection, policy: &Policy, now: Timestamp) -> Result<(), Error> {
+    let aggregate = Aggregate { kind: "policy", id: &policy.policy_id, version: policy.version.into() };
+    outbox::append(conn, aggregate, &policy.policy_id, &PolicyPublished { policy: Some(policy.clone()) }, now).await?;
     Ok(())
 }
 

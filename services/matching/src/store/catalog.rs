@@ -2,7 +2,10 @@
 
 use prost::Message as _;
 use sqlx::PgConnection;
-use zhirong_proto::catalog::v1::{Adjustment, LprTable, Product, WorkingDayCalendar};
+use zhirong_proto::{
+    catalog::v1::{Adjustment, LprTable, Product, WorkingDayCalendar},
+    subsidy::v1::Policy,
+};
 
 use crate::error::Error;
 
@@ -21,6 +24,10 @@ pub enum Kind {
     Score,
     /// Better terms of a product for some.
     Adjustment,
+    /// A subsidy policy.
+    Policy,
+    /// Whether the budget of a policy for a year has money left.
+    Budget,
 }
 
 impl Kind {
@@ -34,6 +41,8 @@ impl Kind {
             Self::Calendar => "calendar",
             Self::Score => "score",
             Self::Adjustment => "adjustment",
+            Self::Policy => "policy",
+            Self::Budget => "budget",
         }
     }
 }
@@ -53,6 +62,10 @@ pub enum Entry {
     Score(String, i64),
     /// Better terms of a product for some.
     Adjustment(Box<Adjustment>),
+    /// A subsidy policy.
+    Policy(Box<Policy>),
+    /// A policy's id and a year whose budget has money left.
+    Funded(String, i16),
 }
 
 /// Everything the calculator computes from, at one version.
@@ -77,7 +90,10 @@ pub async fn load(conn: &mut PgConnection) -> Result<Loaded, Error> {
            UNION ALL SELECT 'product', product_id::text, content FROM product WHERE content IS NOT NULL
            UNION ALL SELECT name, '', content FROM reference
            UNION ALL SELECT 'score', product_id::text, convert_to(mean_level_ppm::text, 'UTF8') FROM product_score
-           UNION ALL SELECT 'adjustment', adjustment_id::text, content FROM adjustment WHERE content IS NOT NULL"#
+           UNION ALL SELECT 'adjustment', adjustment_id::text, content FROM adjustment WHERE content IS NOT NULL
+           UNION ALL SELECT 'policy', policy_id::text, content FROM subsidy_policy
+           UNION ALL SELECT 'budget', policy_id::text || ' ' || year::text, convert_to(CASE WHEN available THEN '1' ELSE '0' END, 'UTF8')
+               FROM subsidy_budget"#
     )
     .fetch_all(conn)
     .await?;
@@ -119,6 +135,13 @@ fn entry(kind: &str, key: String, content: &[u8]) -> Result<Entry, Error> {
         "score" => {
             let level = text(&key)?.parse().map_err(|_| broken(&key))?;
             Entry::Score(key, level)
+        }
+        "policy" => Entry::Policy(Box::new(Policy::decode(content)?)),
+        "budget" => {
+            let (policy_id, year) = key.split_once(' ').ok_or_else(|| broken(&key))?;
+            // A budget without money counts like none.
+            let year = if content == b"1" { year.parse().map_err(|_| broken(&key))? } else { 0 };
+            Entry::Funded(policy_id.to_owned(), year)
         }
         other => return Err(Error::Stored(format!("catalog entry of kind {other}"))),
     })

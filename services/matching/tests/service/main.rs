@@ -11,5 +11,6 @@ mod inbox;
 mod orders;
 mod preapproval;
 mod report;
+mod subsidies;
 mod support;
 mod targeting;

@@ -170,7 +170,7 @@ impl World {
 
     /// Publishes facts and waits until each has been dealt with.
     pub async fn deliver(&self, deliveries: Deliveries) {
-        for stream in [streams::PROFILE, streams::CATALOG, streams::FEEDBACK] {
+        for stream in [streams::PROFILE, streams::CATALOG, streams::FEEDBACK, streams::SUBSIDY] {
             streams::ensure(&self.jetstream, stream, 1).await.unwrap();
         }
         deliveries.publish(&self.jetstream).await.unwrap();

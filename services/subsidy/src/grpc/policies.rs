@@ -19,6 +19,7 @@ use zhirong_runtime::{
 use super::{Api, date, next};
 use crate::{
     error::Error,
+    facts,
     flow::queue,
     policy::{Benefit, Spec, Violation, Wish, is_text},
     store::{self, budget::Cause, policy::Row},
@@ -117,9 +118,12 @@ impl Api {
         let draft = store::policy::version(&mut tx, policy_id, version).await?;
         check_publication(&draft, current, caller)?;
         store::policy::publish(&mut tx, policy_id, version, &caller.subject, now).await?;
-        let response = pb::PublishPolicyResponse { policy: Some(load(&mut tx, policy_id, version).await?) };
+        let policy = load(&mut tx, policy_id, version).await?;
+        facts::published(&mut tx, &policy, now).await?;
+        let response = pb::PublishPolicyResponse { policy: Some(policy) };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;
+        self.outbox.notify();
         Ok(response)
     }
 
@@ -158,6 +162,7 @@ impl Api {
         let cause = Cause::Treasury { document_zh: &request.document_zh, by: &caller.subject };
         store::budget::post(&mut tx, budget.budget_id, UuidV7.next(), entry, cause, now).await?;
         queue::serve(&mut tx, &UuidV7, &mut budget, now).await?;
+        facts::appropriated(&mut tx, &budget, now).await?;
         let response = pb::AppropriateBudgetResponse { budget: Some(wire::budget(&budget)) };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;

@@ -1,0 +1,95 @@
+//! The interest subsidy that an offer would bring as policies and budgets stand. An expectation: what is granted is computed by
+//! subsidy on the approved loan, by the same rule.
+
+use jiff::{Span, civil::Date};
+use zhirong_proto::{
+    matching::v1::ExpectedSubsidy,
+    profile::v1::{Profile, feature_value::Kind},
+    subsidy::v1::{DayCount, Policy, PolicySpec, policy_spec::Benefit},
+};
+
+use crate::{product::CompiledProduct, snapshot::Catalog};
+
+/// What is subsidised.
+#[derive(Debug, Clone, Copy)]
+pub struct Basis {
+    /// Principal, fen.
+    pub principal_fen: i64,
+    /// Yearly rate of the offer, ppm; a subsidy is never above it.
+    pub rate_ppm: i64,
+    /// Term, months.
+    pub term_months: i32,
+    /// Interest over the term, fen; a subsidy is never above it.
+    pub interest_fen: i64,
+    /// Day of the answer.
+    pub day: Date,
+}
+
+const MILLION: i128 = 1_000_000;
+
+/// The policy that gives most; at a tie the one with the lower priority number, then the first by id.
+#[must_use]
+pub fn expected(
+    catalog: &Catalog,
+    product: &CompiledProduct,
+    profile: &Profile,
+    basis: Basis,
+) -> Option<ExpectedSubsidy> {
+    let class = match profile.features.get("enterprise_class").and_then(|value| value.kind.as_ref()) {
+        Some(Kind::Text(class)) => class.as_str(),
+        _ => "",
+    };
+    let tags = product.product.spec.as_ref().map(|spec| spec.tags.as_slice()).unwrap_or_default();
+    let fitting = catalog.policies.iter().filter_map(|policy| {
+        let spec = policy.spec.as_ref().filter(|spec| fits(spec, tags, class, basis.day))?;
+        let rate = rate(catalog, spec, basis)?;
+        Some((amount(spec, rate, basis)?, rate, spec, policy))
+    });
+    let (amount, rate, spec, policy) = fitting.max_by(|a, b| {
+        let key = |found: &(i64, i128, &PolicySpec, &Policy)| (found.0, std::cmp::Reverse(found.2.priority));
+        key(a).cmp(&key(b)).then_with(|| b.3.policy_id.cmp(&a.3.policy_id))
+    })?;
+    Some(ExpectedSubsidy {
+        policy_id: policy.policy_id.clone(),
+        policy_version: policy.version,
+        policy_name_zh: spec.name_zh.clone(),
+        subsidy_rate_ppm: i64::try_from(rate.checked_add(MILLION / 2)?.checked_div(MILLION)?).ok()?,
+        expected_fen: amount,
+        budget_available: catalog.funded.contains(&(policy.policy_id.clone(), basis.day.year())),
+    })
+}
+
+fn fits(spec: &PolicySpec, tags: &[String], class: &str, day: Date) -> bool {
+    let within = |from: &str, to: &str| {
+        let (from, to): (Option<Date>, Option<Date>) = (from.parse().ok(), to.parse().ok());
+        from.is_some_and(|from| from <= day) && to.is_some_and(|to| day <= to)
+    };
+    within(&spec.effective_from, &spec.effective_to)
+        && spec.required_product_tags.iter().all(|tag| tags.contains(tag))
+        && (spec.enterprise_classes.is_empty() || spec.enterprise_classes.iter().any(|of| of == class))
+}
+
+/// The subsidised rate in parts per 10^12, so that a share of a rate stays exact.
+fn rate(catalog: &Catalog, spec: &PolicySpec, basis: Basis) -> Option<i128> {
+    let paid = match spec.benefit.as_ref()? {
+        Benefit::LprShare(share) => {
+            let lpr = catalog.year_end_lpr(basis.day.year().checked_sub(1)?)?;
+            i128::from(share.share_ppm).checked_mul(lpr.get().into())?
+        }
+        Benefit::FixedRate(fixed) => i128::from(fixed.rate_ppm).checked_mul(MILLION)?,
+    };
+    Some(paid.min(i128::from(basis.rate_ppm).checked_mul(MILLION)?))
+}
+
+/// Principal × rate × days / 360 (or 365), rounded once half up, capped.
+fn amount(spec: &PolicySpec, rate: i128, basis: Basis) -> Option<i64> {
+    let months = basis.term_months.min(spec.max_months);
+    let until = basis.day.checked_add(Span::new().try_months(months).ok()?).ok()?;
+    let days = basis.day.until(until).ok()?.get_days();
+    let year = if spec.day_count() == DayCount::Actual365 { 365 } else { 360 };
+    let unit = MILLION.checked_mul(MILLION)?.checked_mul(year)?;
+    let principal = basis.principal_fen.min(spec.principal_cap_fen);
+    let exact = i128::from(principal).checked_mul(rate)?.checked_mul(days.into())?;
+    let amount = i64::try_from(exact.checked_add(unit / 2)?.checked_div(unit)?).ok()?;
+    Some(amount.min(spec.cap_per_loan_fen).min(basis.interest_fen)).filter(|amount| *amount > 0)
+}

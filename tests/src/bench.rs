@@ -5,6 +5,7 @@ use std::pin::Pin;
 use anyhow::Result;
 
 pub mod bare;
+mod fresh;
 mod matching;
 mod products;
 pub mod spine;

@@ -17,7 +17,7 @@ use zhirong_proto::matching::v1::{
     order_service_client::OrderServiceClient,
 };
 
-use super::{Figures, Measure, bare};
+use super::{Figures, Measure, bare, fresh};
 use crate::{
     district::{Authorised, District},
     liandu::{self, Part},
@@ -61,6 +61,16 @@ pub async fn run() -> Result<Figures> {
         chain.seconds,
         used.join(", ")
     ));
+    println!("changes on their way to the answers");
+    let fresh = fresh::measure(&district, part).await?;
+    for (what, times) in [("profile", &fresh.profiles), ("product", &fresh.products)] {
+        notes.push(format!(
+            "a changed {what} is in an answer at the gateway {:.1} ms after its fact was published (median), {:.1} ms at worst of {}",
+            times[times.len() / 2],
+            times.last().copied().unwrap_or(0.0),
+            times.len()
+        ));
+    }
     let plain = bare::two_row_transactions(&district.postgres("postgres"), 32, TIME).await?;
     district.stop().await?;
 

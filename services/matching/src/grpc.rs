@@ -13,6 +13,7 @@ use crate::{calculate::Weights, population::Enterprises, snapshot::Snapshots};
 
 mod bank;
 mod calculator;
+mod loan;
 mod order;
 mod preapproval;
 mod report;

@@ -1,7 +1,8 @@
 //! Matching (智能匹配): the calculator, orders, the institutions' inboxes, loans.
 //!
 //! In: `profile.updated`, `institution.registered`, `product.published` / `retired`, `reference.published`, `product.scored`.
-//! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed`, `preapproval.computed`.
+//! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed` / `repaid` /
+//! `terms_changed` / `settled` / `renewed` / `defaulted` / `recovered`, `preapproval.computed`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use tonic::service::Routes;
 use zhirong_kernel::{Clock, clock::SystemClock};
 use zhirong_proto::matching::v1::{
     bank_order_service_server::BankOrderServiceServer, calculator_service_server::CalculatorServiceServer,
-    matching_report_service_server::MatchingReportServiceServer, order_service_server::OrderServiceServer,
-    preapproval_service_server::PreapprovalServiceServer, targeting_service_server::TargetingServiceServer,
+    loan_service_server::LoanServiceServer, matching_report_service_server::MatchingReportServiceServer,
+    order_service_server::OrderServiceServer, preapproval_service_server::PreapprovalServiceServer,
+    targeting_service_server::TargetingServiceServer,
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
@@ -116,6 +118,7 @@ pub async fn serve_by(
     let routes = Routes::new(CalculatorServiceServer::new(matching.clone()))
         .add_service(OrderServiceServer::new(matching.clone()))
         .add_service(BankOrderServiceServer::new(matching.clone()))
+        .add_service(LoanServiceServer::new(matching.clone()))
         .add_service(PreapprovalServiceServer::new(matching.clone()))
         .add_service(TargetingServiceServer::new(matching.clone()))
         .add_service(MatchingReportServiceServer::new(matching));

@@ -1,6 +1,7 @@
 //! All SQL of matching.
 
 pub mod catalog;
+pub mod loan;
 pub mod offer_consent;
 pub mod order;
 pub mod population;

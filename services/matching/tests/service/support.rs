@@ -24,8 +24,9 @@ use zhirong_proto::{
         AcceptOrderRequest, ApproveLoanRequest, CalculateRequest, Consent, DataScope, InboxEntry, ListInboxRequest,
         Loan, Order, PlaceOrderRequest, RecordDisbursementRequest, RejectOrderRequest, WithdrawOrderRequest,
         bank_order_service_client::BankOrderServiceClient, calculator_service_client::CalculatorServiceClient,
-        matching_report_service_client::MatchingReportServiceClient, order_service_client::OrderServiceClient,
-        preapproval_service_client::PreapprovalServiceClient, targeting_service_client::TargetingServiceClient,
+        loan_service_client::LoanServiceClient, matching_report_service_client::MatchingReportServiceClient,
+        order_service_client::OrderServiceClient, preapproval_service_client::PreapprovalServiceClient,
+        targeting_service_client::TargetingServiceClient,
     },
     profile::v1::{FeatureValue, Profile, ProfileUpdated, Score, feature_value::Kind},
 };
@@ -145,6 +146,10 @@ impl World {
 
     pub fn banks_at(&self, replica: usize) -> BankOrderServiceClient<Channel> {
         BankOrderServiceClient::new(self.replicas[replica].channel.clone())
+    }
+
+    pub fn loans(&self) -> LoanServiceClient<Channel> {
+        LoanServiceClient::new(self.replicas[0].channel.clone())
     }
 
     pub fn targeting(&self) -> TargetingServiceClient<Channel> {

@@ -4,7 +4,11 @@ use uuid::Uuid;
 use zhirong_kernel::{calendar, lpr};
 use zhirong_runtime::problem::Problem;
 
-use crate::{calculate::Failed, loan, order};
+use crate::{
+    calculate::Failed,
+    loan::{self, life},
+    order,
+};
 
 /// Why a command or a query fails.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +80,9 @@ pub enum Error {
     /// The loan does not take the disbursement.
     #[error(transparent)]
     Loan(#[from] loan::Refusal),
+    /// The loan does not take what is reported of its life.
+    #[error(transparent)]
+    Life(#[from] life::Refusal),
     /// More than the enterprise asked for.
     #[error("{approved} fen are more than the {asked} fen the enterprise asked for")]
     AmountAboveRequest {
@@ -172,6 +179,7 @@ impl From<Error> for Problem {
             Error::Loan(loan::Refusal::Date { .. } | loan::Refusal::Maturity) => {
                 Self::invalid("DATE_OUT_OF_BOUNDS", text.clone()).field("disbursed_on", text).zh("放款日期有误")
             }
+            Error::Life(refusal) => of_life(refusal, text),
             Error::AmountAboveRequest { .. } => {
                 Self::failed_precondition("AMOUNT_ABOVE_REQUEST", text).zh("批准金额超过企业申请金额")
             }
@@ -180,6 +188,31 @@ impl From<Error> for Problem {
             other => Self::internal(other),
         }
     }
+}
+
+fn of_life(refusal: life::Refusal, text: String) -> Problem {
+    let (reason, zh) = match refusal {
+        life::Refusal::Future { .. } => {
+            return Problem::invalid("DATE_OUT_OF_BOUNDS", text).zh("日期不能晚于今天");
+        }
+        life::Refusal::TooLarge => return Problem::invalid("AMOUNT_TOO_LARGE", text).zh("金额过大"),
+        life::Refusal::NotDisbursed => ("LOAN_NOT_DISBURSED", "贷款尚未放款"),
+        life::Refusal::Closed(_) => ("LOAN_CLOSED", "贷款已结清或已违约"),
+        life::Refusal::NotDefaulted => ("LOAN_NOT_DEFAULTED", "贷款未违约"),
+        life::Refusal::AboveOutstanding { owed, .. } => {
+            return Problem::failed_precondition("ABOVE_OUTSTANDING", text)
+                .meta("outstanding_fen", owed)
+                .zh("还款本金超过贷款余额");
+        }
+        life::Refusal::BelowOutstanding { owed, .. } => {
+            return Problem::failed_precondition("BELOW_OUTSTANDING", text)
+                .meta("outstanding_fen", owed)
+                .zh("续贷金额低于原贷款余额");
+        }
+        life::Refusal::OutOfOrder { .. } => ("DATE_OUT_OF_ORDER", "日期早于该贷款的上一笔业务"),
+        life::Refusal::NothingChanges => ("NOTHING_CHANGES", "利率和到期日均未变化"),
+    };
+    Problem::failed_precondition(reason, text).zh(zh)
 }
 
 /// Conditions told in a message; the calculator tells all of them.

@@ -14,6 +14,7 @@ use crate::{calculate::Weights, population::Enterprises, snapshot::Snapshots};
 mod bank;
 mod calculator;
 mod institution_report;
+mod loan;
 mod order;
 mod preapproval;
 mod report;

@@ -1,8 +1,9 @@
 //! Matching (智能匹配): the calculator, orders, the institutions' inboxes, loans.
 //!
 //! In: `profile.updated`, `institution.registered`, `product.published` / `suspended` / `resumed` / `retired` /
-//! `adjusted`, `reference.published`, `product.scored`.
-//! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed`, `preapproval.computed`.
+//! `adjusted`, `reference.published`, `product.scored`, `policy.published`, `budget.appropriated` / `exhausted`.
+//! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed` / `repaid` /
+//! `terms_changed` / `settled` / `renewed` / `defaulted` / `recovered`, `preapproval.computed`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tonic::service::Routes;
 use zhirong_kernel::{Clock, clock::SystemClock};
 use zhirong_proto::matching::v1::{
     bank_order_service_server::BankOrderServiceServer, calculator_service_server::CalculatorServiceServer,
-    institution_report_service_server::InstitutionReportServiceServer,
+    institution_report_service_server::InstitutionReportServiceServer, loan_service_server::LoanServiceServer,
     matching_report_service_server::MatchingReportServiceServer, order_service_server::OrderServiceServer,
     preapproval_service_server::PreapprovalServiceServer, targeting_service_server::TargetingServiceServer,
 };
@@ -121,6 +122,7 @@ pub async fn serve_by(
     let routes = Routes::new(CalculatorServiceServer::new(matching.clone()))
         .add_service(OrderServiceServer::new(matching.clone()))
         .add_service(BankOrderServiceServer::new(matching.clone()))
+        .add_service(LoanServiceServer::new(matching.clone()))
         .add_service(PreapprovalServiceServer::new(matching.clone()))
         .add_service(TargetingServiceServer::new(matching.clone()))
         .add_service(InstitutionReportServiceServer::new(matching.clone()))

@@ -1,5 +1,8 @@
 //! What a loan must be like.
 
+pub mod life;
+pub mod security;
+
 use jiff::{ToSpan as _, civil::Date};
 use zhirong_proto::matching::v1::{Loan, LoanState};
 
@@ -37,7 +40,7 @@ pub enum Refusal {
 /// # Errors
 /// When it may not be paid out like this.
 pub fn disburse(loan: &Loan, amount_fen: i64, date: Date, approved_on: Date, today: Date) -> Result<Loan, Refusal> {
-    if loan.state() == LoanState::Disbursed {
+    if loan.state() != LoanState::Approved {
         return Err(Refusal::AlreadyDisbursed(loan.disbursed_on.clone()));
     }
     if amount_fen > loan.amount_fen {
@@ -51,6 +54,7 @@ pub fn disburse(loan: &Loan, amount_fen: i64, date: Date, approved_on: Date, tod
     disbursed.set_state(LoanState::Disbursed);
     disbursed.version = loan.version.saturating_add(1);
     disbursed.disbursed_fen = amount_fen;
+    disbursed.outstanding_fen = amount_fen;
     disbursed.disbursed_on = date.to_string();
     disbursed.matures_on = matures_on.to_string();
     Ok(disbursed)
@@ -73,6 +77,7 @@ mod tests {
         let (approved, today) = (date(2026, 1, 30), date(2026, 2, 2));
         let paid = disburse(&loan(), 80, date(2026, 1, 31), approved, today).unwrap();
         assert_eq!((paid.disbursed_fen, paid.version, paid.matures_on.as_str()), (80, 2, "2027-01-31"));
+        assert_eq!(paid.outstanding_fen, 80);
         assert_eq!(
             disburse(&paid, 80, today, approved, today),
             Err(Refusal::AlreadyDisbursed("2026-01-31".to_owned()))

@@ -3,6 +3,7 @@
 pub mod adjustment;
 pub mod catalog;
 pub mod institution_report;
+pub mod loan;
 pub mod offer_consent;
 pub mod order;
 pub mod population;

@@ -32,9 +32,12 @@ use zhirong_runtime::{
 use super::{Matching, cut, id, proto_time};
 use crate::{
     error::Error,
-    loan::disburse,
+    loan::{disburse, security},
     order::{Command, answer},
-    store::order::{self as orders, Entry, OrderRow, Owner},
+    store::{
+        loan as loans,
+        order::{self as orders, Entry, OrderRow, Owner},
+    },
 };
 
 /// Entries sent at once.
@@ -220,7 +223,7 @@ impl Matching {
 
     async fn approve_loan(&self, caller: &Caller, request: ApproveLoanRequest) -> Result<ApproveLoanResponse, Problem> {
         let institution = caller.institution()?.clone();
-        let order_id = check_approval(&request)?;
+        let (order_id, renews) = check_approval(&request, institution.as_str())?;
         let now = self.clock.now();
         let mut tx = self.pool.begin().await?;
         let method = "/zhirong.matching.v1.BankOrderService/ApproveLoan";
@@ -233,9 +236,12 @@ impl Matching {
         let loan_id = LoanId::new(Uuid::now_v7());
         let institution_name = self.snapshots.current().institution_name(institution.as_str()).to_owned();
         let loan = Loan { approved_at: Some(proto_time(now)), ..loan_of(loan_id, &row, &request, institution_name)? };
+        if let Some(old) = renews {
+            super::loan::check_renewable(&mut tx, old, &loan).await?;
+        }
         row.order.version = row.order.version.saturating_add(1);
         row.order.loan_id = loan_id.to_string();
-        orders::insert_loan(&mut tx, loan_id, order_id, &loan, now).await?;
+        loans::insert(&mut tx, loan_id, order_id, &loan, renews, now).await?;
         orders::update(&mut tx, order_id, &row.order, now).await?;
         let fact = LoanApproved { loan: Some(loan.clone()) };
         let aggregate = Aggregate { kind: "loan", id: &loan.loan_id, version: loan.version };
@@ -261,13 +267,15 @@ impl Matching {
             Claim::Replay(response) => return Ok(response),
             Claim::Fresh(slot) => slot,
         };
-        let (loan, approved_at) = orders::lock_loan(&mut tx, loan_id, institution.as_str()).await?;
-        let loan = disburse(&loan, request.amount_fen, date, business_date(approved_at), business_date(now))
-            .map_err(Error::from)?;
-        orders::update_loan(&mut tx, loan_id, &loan, date).await?;
+        let row = loans::lock(&mut tx, loan_id, institution.as_str()).await?;
+        let approved_on = business_date(row.approved_at);
+        let loan =
+            disburse(&row.loan, request.amount_fen, date, approved_on, business_date(now)).map_err(Error::from)?;
+        loans::disburse(&mut tx, loan_id, &loan, date).await?;
         let fact = LoanDisbursed { loan: Some(loan.clone()) };
         let aggregate = Aggregate { kind: "loan", id: &loan.loan_id, version: loan.version };
         outbox::append(&mut tx, aggregate, &loan.loan_id, &fact, now).await.map_err(Error::from)?;
+        super::loan::settle_renewed(&mut tx, &loan, date, now).await?;
         let response = RecordDisbursementResponse { loan: Some(loan) };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;
@@ -286,7 +294,7 @@ impl Matching {
             }
         };
         let mut conn = self.pool.acquire().await?;
-        let loan = orders::find_loan(&mut conn, institution.as_str(), loan_id, reference).await?;
+        let loan = loans::find(&mut conn, institution.as_str(), loan_id, reference).await?;
         Ok(GetLoanResponse { loan: Some(loan) })
     }
 
@@ -331,7 +339,7 @@ fn consented(profile: &Profile, consent: &pb::Consent, today: Date) -> Option<Pr
     Some(released)
 }
 
-fn check_approval(request: &ApproveLoanRequest) -> Result<OrderId, Problem> {
+fn check_approval(request: &ApproveLoanRequest, lender: &str) -> Result<(OrderId, Option<LoanId>), Problem> {
     let mut violations: Vec<(&'static str, String)> = Vec::new();
     let order_id = request.order_id.parse::<OrderId>();
     if order_id.is_err() {
@@ -348,8 +356,15 @@ fn check_approval(request: &ApproveLoanRequest) -> Result<OrderId, Problem> {
     if !printable || !(1..=LONGEST_REFERENCE).contains(&reference.len()) {
         violations.push(("bank_reference", format!("must be 1 to {LONGEST_REFERENCE} printable ASCII characters")));
     }
-    match order_id {
-        Ok(order_id) if violations.is_empty() => Ok(order_id),
+    violations.extend(request.guarantee.iter().flat_map(|guarantee| security::guarantee(guarantee, lender)));
+    violations.extend(security::pledges(&request.ip_pledges));
+    let renews =
+        Some(request.renews_loan_id.as_str()).filter(|id| !id.is_empty()).map(str::parse::<LoanId>).transpose();
+    if renews.is_err() {
+        violations.push(("renews_loan_id", "must be a UUID, or empty".to_owned()));
+    }
+    match (order_id, renews) {
+        (Ok(order_id), Ok(renews)) if violations.is_empty() => Ok((order_id, renews)),
         _ => {
             let problem = Problem::invalid("APPROVAL_INVALID", "the approval can't be taken; see the fields")
                 .zh("批准内容有误，请逐项核对");
@@ -414,6 +429,9 @@ fn loan_of(
         rate_ppm: request.rate_ppm,
         term_months: request.term_months,
         bank_reference: request.bank_reference.clone(),
+        renews_loan_id: request.renews_loan_id.clone(),
+        guarantee: request.guarantee.clone(),
+        ip_pledges: request.ip_pledges.clone(),
         state: LoanState::Approved.into(),
         version: 1,
         ..Loan::default()

@@ -215,7 +215,7 @@ impl Matching {
 }
 
 /// An enterprise sees its own, staff see all.
-fn owner(caller: &Caller) -> Result<Owner<'_>, Problem> {
+pub(super) fn owner(caller: &Caller) -> Result<Owner<'_>, Problem> {
     match caller.role {
         Role::Enterprise => Ok(Owner::Enterprise(caller.enterprise()?.as_str())),
         Role::Bank => Ok(Owner::Institution(caller.institution()?.as_str())),

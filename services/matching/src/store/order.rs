@@ -1,16 +1,12 @@
-//! Orders, the institutions' inboxes, loans.
+//! Orders and the institutions' inboxes.
 
 use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx as _;
 use prost::Message as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
-use zhirong_kernel::id::{LoanId, OrderId};
-use zhirong_proto::{
-    catalog::v1::Product,
-    matching::v1::{Loan, LoanState, Order},
-    profile::v1::Profile,
-};
+use zhirong_kernel::id::OrderId;
+use zhirong_proto::{catalog::v1::Product, matching::v1::Order, profile::v1::Profile};
 
 use crate::{
     error::Error,
@@ -87,7 +83,7 @@ async fn add_to_inbox(conn: &mut PgConnection, order_id: Uuid, order: &Order) ->
     Ok(())
 }
 
-/// Whose order is looked for.
+/// Whose order or loan is looked for.
 #[derive(Debug, Clone, Copy)]
 pub enum Owner<'a> {
     /// Anybody's.
@@ -99,11 +95,11 @@ pub enum Owner<'a> {
 }
 
 impl<'a> Owner<'a> {
-    fn enterprise(self) -> Option<&'a str> {
+    pub(super) fn enterprise(self) -> Option<&'a str> {
         if let Self::Enterprise(id) = self { Some(id) } else { None }
     }
 
-    fn institution(self) -> Option<&'a str> {
+    pub(super) fn institution(self) -> Option<&'a str> {
         if let Self::Institution(id) = self { Some(id) } else { None }
     }
 }
@@ -217,86 +213,4 @@ pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most:
             })
         })
         .collect()
-}
-
-/// Keeps a new loan.
-pub async fn insert_loan(
-    conn: &mut PgConnection,
-    loan_id: LoanId,
-    order_id: OrderId,
-    loan: &Loan,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let done = sqlx::query!(
-        "INSERT INTO loan (loan_id, order_id, enterprise_id, institution_id, bank_reference, state, version, content,
-                           amount_fen, approved_at)
-         VALUES ($1, $2, $3, $4, $5, 'approved', $6, $7, $8, $9)
-         ON CONFLICT ON CONSTRAINT loan_reference_once DO NOTHING",
-        loan_id.uuid(),
-        order_id.uuid(),
-        loan.enterprise_id,
-        loan.institution_id,
-        loan.bank_reference,
-        loan.version,
-        loan.encode_to_vec(),
-        loan.amount_fen,
-        now.to_sqlx() as _
-    )
-    .execute(conn)
-    .await?;
-    if done.rows_affected() == 0 { Err(Error::BankReferenceUsed(loan.bank_reference.clone())) } else { Ok(()) }
-}
-
-/// A loan of an institution with the time of its approval, locked.
-pub async fn lock_loan(
-    conn: &mut PgConnection,
-    loan_id: LoanId,
-    institution: &str,
-) -> Result<(Loan, Timestamp), Error> {
-    let row = sqlx::query!(
-        r#"SELECT content, approved_at AS "approved_at: jiff_sqlx::Timestamp" FROM loan
-           WHERE loan_id = $1 AND institution_id = $2 FOR UPDATE"#,
-        loan_id.uuid(),
-        institution
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::LoanNotFound)?;
-    Ok((Loan::decode(row.content.as_slice())?, row.approved_at.to_jiff()))
-}
-
-/// Keeps a loan that was paid out.
-pub async fn update_loan(conn: &mut PgConnection, loan_id: LoanId, loan: &Loan, day: Date) -> Result<(), Error> {
-    let state = if loan.state() == LoanState::Disbursed { "disbursed" } else { "approved" };
-    sqlx::query!(
-        "UPDATE loan SET state = $2, version = $3, content = $4, disbursed_fen = $5, disbursed_on = $6 WHERE loan_id = $1",
-        loan_id.uuid(),
-        state,
-        loan.version,
-        loan.encode_to_vec(),
-        loan.disbursed_fen,
-        day.to_sqlx() as _
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// A loan of an institution by id or by its own reference.
-pub async fn find_loan(
-    conn: &mut PgConnection,
-    institution: &str,
-    loan_id: Option<LoanId>,
-    bank_reference: Option<&str>,
-) -> Result<Loan, Error> {
-    let content = sqlx::query_scalar!(
-        "SELECT content FROM loan WHERE institution_id = $1 AND (loan_id = $2 OR bank_reference = $3)",
-        institution,
-        loan_id.map(LoanId::uuid),
-        bank_reference
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::LoanNotFound)?;
-    Ok(Loan::decode(content.as_slice())?)
 }

@@ -8,6 +8,7 @@ mod calculator;
 mod expiry;
 mod facts;
 mod inbox;
+mod loans;
 mod orders;
 mod preapproval;
 mod report;

@@ -24,7 +24,7 @@ use zhirong_proto::{
         AcceptOrderRequest, ApproveLoanRequest, CalculateRequest, Consent, DataScope, InboxEntry, ListInboxRequest,
         Loan, Order, PlaceOrderRequest, RecordDisbursementRequest, RejectOrderRequest, WithdrawOrderRequest,
         bank_order_service_client::BankOrderServiceClient, calculator_service_client::CalculatorServiceClient,
-        institution_report_service_client::InstitutionReportServiceClient,
+        institution_report_service_client::InstitutionReportServiceClient, loan_service_client::LoanServiceClient,
         matching_report_service_client::MatchingReportServiceClient, order_service_client::OrderServiceClient,
         preapproval_service_client::PreapprovalServiceClient, targeting_service_client::TargetingServiceClient,
     },
@@ -146,6 +146,10 @@ impl World {
 
     pub fn banks_at(&self, replica: usize) -> BankOrderServiceClient<Channel> {
         BankOrderServiceClient::new(self.replicas[replica].channel.clone())
+    }
+
+    pub fn loans(&self) -> LoanServiceClient<Channel> {
+        LoanServiceClient::new(self.replicas[0].channel.clone())
     }
 
     pub fn targeting(&self) -> TargetingServiceClient<Channel> {

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use prost::Message as _;
-use prost_reflect::{DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use zhirong_kernel::id::InstitutionId;
@@ -97,7 +97,8 @@ async fn export(at: &At, file: &Path, institution: Option<&InstitutionId>) -> Re
         }
         request.page_token = page.next_page_token;
     }
-    let entries: Vec<Value> = products.iter().map(entry).collect::<Result<_>>()?;
+    let spec = descriptor("ProductSpec")?;
+    let entries: Vec<Value> = products.iter().map(|product| entry(&spec, product)).collect::<Result<_>>()?;
     let text = match form {
         Form::Yaml => serde_norway::to_string(&entries)?.into_bytes(),
         Form::Csv => table::write(&entries)?,
@@ -108,12 +109,9 @@ async fn export(at: &At, file: &Path, institution: Option<&InstitutionId>) -> Re
 }
 
 /// A product as files have it: its id and its specification in the proto3 JSON mapping, with the names of the proto files.
-fn entry(product: &Product) -> Result<Value> {
+fn entry(descriptor: &MessageDescriptor, product: &Product) -> Result<Value> {
     let spec = product.spec.clone().unwrap_or_default();
-    let descriptor = client::descriptors()?
-        .get_message_by_name("zhirong.catalog.v1.ProductSpec")
-        .context("the message of a product")?;
-    let message = DynamicMessage::decode(descriptor, spec.encode_to_vec().as_slice())?;
+    let message = DynamicMessage::decode(descriptor.clone(), spec.encode_to_vec().as_slice())?;
     let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
     let spec = message.serialize_with_options(serde_json::value::Serializer, &options)?;
     Ok(json!({ "product_id": product.product_id, "spec": spec }))
@@ -138,9 +136,10 @@ async fn import(at: &At, file: &Path, wish: &Wish) -> Result<()> {
         Form::Yaml => yaml_rows(file)?,
         Form::Csv => table::read(&fs::read(file).with_context(|| format!("reading {}", file.display()))?)?,
     };
+    let descriptor = descriptor("ImportRow")?;
     let (mut good, mut unreadable) = (Vec::new(), 0_usize);
     for row in rows {
-        match row.read.and_then(|value| message(&row.place, value)) {
+        match row.read.and_then(|value| message(&descriptor, &row.place, value)) {
             Ok(row) => good.push(row),
             Err(why) => {
                 unreadable = unreadable.saturating_add(1);
@@ -168,16 +167,18 @@ async fn import(at: &At, file: &Path, wish: &Wish) -> Result<()> {
     finish(&answer, unreadable, wish)
 }
 
+/// A message of the catalog. Reading all descriptors takes a while: once for a file, not for each row.
+fn descriptor(name: &str) -> Result<MessageDescriptor> {
+    let name = format!("zhirong.catalog.v1.{name}");
+    client::descriptors()?.get_message_by_name(&name).with_context(|| format!("the message {name}"))
+}
+
 /// A row as the catalog takes it.
-fn message(place: &str, mut value: Value) -> Result<ImportRow, String> {
+fn message(descriptor: &MessageDescriptor, place: &str, mut value: Value) -> Result<ImportRow, String> {
     let fields = value.as_object_mut().ok_or("a map with `product_id` and `spec` was expected")?;
     fields.insert("place".to_owned(), Value::String(place.to_owned()));
-    let read = || -> Result<ImportRow> {
-        let descriptor = client::descriptors()?
-            .get_message_by_name("zhirong.catalog.v1.ImportRow")
-            .context("the message of a row")?;
-        Ok(client::from_json(descriptor, &value.to_string())?.transcode_to()?)
-    };
+    let read =
+        || -> Result<ImportRow> { Ok(client::from_json(descriptor.clone(), &value.to_string())?.transcode_to()?) };
     read().map_err(|error| format!("{error:#}"))
 }
 

@@ -79,6 +79,9 @@ pub enum Error {
     /// A sum does not fit into 64 bits.
     #[error("{0} is more than 92 233 720 368 547 758.07 CNY and can't be told")]
     TooMuch(&'static str),
+    /// Somebody else wrote a version while an import was looking.
+    #[error("a product of the list was changed meanwhile; try again")]
+    ChangedMeanwhile,
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
@@ -129,6 +132,7 @@ impl From<Error> for Problem {
             Error::AgreementExists(_) => Self::already_exists("AGREEMENT_EXISTS", text).zh("协议编号已被使用"),
             Error::AgreementOver(_) => Self::failed_precondition("AGREEMENT_OVER", text).zh("协议已终止或到期"),
             Error::TooMuch(_) => Self::failed_precondition("SUM_TOO_LARGE", text).zh("合计金额超出可表示范围"),
+            Error::ChangedMeanwhile => Self::aborted("CHANGED_MEANWHILE", text).zh("导入期间产品已被他人修改，请重试"),
             Error::Database(error) => error.into(),
             other => Self::internal(other),
         }

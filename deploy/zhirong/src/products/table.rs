@@ -132,7 +132,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::products::message;
+    use crate::products::{descriptor, message};
 
     #[test]
     fn every_product_of_the_seeds_survives_the_table() {
@@ -144,9 +144,10 @@ mod tests {
         assert_eq!(products.len(), 311);
         let rows = read(&write(&products).unwrap()).unwrap();
         assert_eq!(rows.len(), 311);
+        let row_of = descriptor("ImportRow").unwrap();
         for (row, product) in rows.into_iter().zip(products) {
-            let read = message(&row.place, row.read.unwrap()).unwrap();
-            assert_eq!(read, message(&row.place, product).unwrap());
+            let read = message(&row_of, &row.place, row.read.unwrap()).unwrap();
+            assert_eq!(read, message(&row_of, &row.place, product).unwrap());
         }
     }
 
@@ -154,11 +155,12 @@ mod tests {
     fn a_row_that_can_not_be_read_is_named_and_the_others_are_read() {
         let text = "product_id,name_zh,credit.conditions,credit.max_amount_fen\n,好,[],12\n,坏,[{,1\n,短\n,好,,x\n";
         let rows = read(text.as_bytes()).unwrap();
+        let row_of = descriptor("ImportRow").unwrap();
         let bad: Vec<String> = rows
             .into_iter()
             .filter_map(|row| {
                 let place = row.place.clone();
-                row.read.and_then(|value| message(&place, value)).err().map(|_| place)
+                row.read.and_then(|value| message(&row_of, &place, value)).err().map(|_| place)
             })
             .collect();
         assert_eq!(bad, ["row 2, line 3", "row 3, line 4", "row 4, line 5"]);

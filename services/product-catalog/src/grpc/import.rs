@@ -48,6 +48,8 @@ struct Looked {
     /// None makes a new product.
     product: Option<Uuid>,
     spec: ProductSpec,
+    /// It is what the product's newest version was, and was not checked again.
+    is_known: bool,
     mistakes: Vec<ImportMistake>,
 }
 
@@ -63,8 +65,9 @@ impl Catalog {
                 .zh(format!("每次须导入 1 至 {MOST_ROWS} 个产品")));
         }
         let rows = request.rows.clone();
+        let known = self.known(&rows).await?;
         // Thousands of rules are compiled here, which must not hold up other calls.
-        let looked = tokio::task::spawn_blocking(move || look(rows)).await.map_err(Problem::internal)?;
+        let looked = tokio::task::spawn_blocking(move || look(rows, &known)).await.map_err(Problem::internal)?;
         let now = self.clock.now();
         let mut tx = self.pool.begin().await?;
         let method = "/zhirong.catalog.v1.ProductImportService/ImportProducts";
@@ -93,6 +96,18 @@ impl Catalog {
         tx.commit().await?;
         Ok(response)
     }
+
+    /// The newest version of each product that is there.
+    async fn known(&self, rows: &[ImportRow]) -> Result<BTreeMap<Uuid, ProductSpec>, Error> {
+        let ids: Vec<Uuid> = rows.iter().filter_map(|row| row.product_id.parse().ok()).collect();
+        let mut tx = self.pool.begin().await?;
+        let newest = import::newest(&mut tx, &ids).await?;
+        tx.rollback().await?;
+        newest
+            .into_iter()
+            .map(|newest| Ok((newest.product_id, <ProductSpec as prost::Message>::decode(newest.spec.as_slice())?)))
+            .collect()
+    }
 }
 
 async fn write(
@@ -109,8 +124,8 @@ async fn write(
     Ok(version)
 }
 
-/// Looks at each row by itself.
-fn look(rows: Vec<ImportRow>) -> Vec<Looked> {
+/// Looks at each row by itself. What is known already was checked when it was written.
+fn look(rows: Vec<ImportRow>, known: &BTreeMap<Uuid, ProductSpec>) -> Vec<Looked> {
     let mut seen = BTreeSet::new();
     rows.into_iter()
         .map(|row| {
@@ -133,7 +148,9 @@ fn look(rows: Vec<ImportRow>) -> Vec<Looked> {
                     }
                 },
             };
+            let is_known = product.is_some_and(|id| known.get(&id) == row.spec.as_ref()) && row.spec.is_some();
             let spec = match row.spec {
+                Some(spec) if is_known => spec,
                 None => {
                     wrong("spec", "is missing".to_owned());
                     ProductSpec::default()
@@ -148,7 +165,7 @@ fn look(rows: Vec<ImportRow>) -> Vec<Looked> {
                     }
                 },
             };
-            Looked { place, product, spec, mistakes }
+            Looked { place, product, spec, is_known, mistakes }
         })
         .collect()
 }
@@ -185,6 +202,10 @@ async fn judge(conn: &mut PgConnection, looked: Vec<Looked>) -> Result<(Vec<Impo
                 Some(_) if changes.is_empty() => ImportAction::Unchanged,
                 Some(_) => ImportAction::NewVersion,
             };
+            // Somebody was quicker: the row is the version before theirs, and nobody has checked that it may come back.
+            if row.is_known && action != ImportAction::Unchanged {
+                return Err(Error::ChangedMeanwhile);
+            }
             if action != ImportAction::Unchanged {
                 todo.push((at, ProductId::new(row.product.unwrap_or_else(Uuid::now_v7)), row.spec));
             }

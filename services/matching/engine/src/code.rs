@@ -24,6 +24,31 @@ enum Step {
     Both(Operation),
     /// Puts the value of a tree on top.
     Tree(usize),
+    /// Puts a column's value, changed by two numbers, on top: `min(patents * 500, 2000)`.
+    Changed(Changed),
+    /// Puts what two of these make, changed by a number, on top: `max(lpr + 9000 - min(patents * 500, 2000), 24000)`.
+    Pair(Changed, Operation, Changed, Change),
+}
+
+/// A change by a number.
+type Change = (Operation, i64);
+/// Leaves a number as it is.
+const NONE: Change = (Operation::Add, 0);
+
+/// A column's value, changed by two numbers one after the other.
+#[derive(Debug, Clone, Copy)]
+struct Changed {
+    column: Column,
+    first: Change,
+    second: Change,
+}
+
+impl Changed {
+    #[inline]
+    fn value(&self, row: &impl Values) -> Option<i64> {
+        let first = math(self.first.0, row.value(self.column), self.first.1)?;
+        math(self.second.0, first, self.second.1)
+    }
 }
 
 /// Where a formula's steps are.
@@ -48,6 +73,8 @@ impl Code {
             self.steps.truncate(start);
             self.tree(formula);
         }
+        let steps = self.steps.split_off(start);
+        self.steps.extend(joined(&steps));
         Span { start, end: self.steps.len() }
     }
 
@@ -80,10 +107,23 @@ impl Code {
 
     /// The value of a formula, as its tree has it.
     pub fn value(&self, span: Span, row: &impl Values) -> Option<i64> {
+        let steps = self.steps.get(span.start..span.end)?;
+        // Most formulas are a single step.
+        match steps {
+            [Step::Changed(changed)] => return changed.value(row),
+            [Step::Pair(a, operation, b, (then, number))] => {
+                return math(*then, math(*operation, a.value(row)?, b.value(row)?)?, *number);
+            }
+            _ => {}
+        }
         let mut held = [0_i64; DEPTH];
         let mut top = 0_usize;
-        for step in self.steps.get(span.start..span.end)? {
+        for step in steps {
             let next = match *step {
+                Step::Changed(changed) => changed.value(row)?,
+                Step::Pair(a, operation, b, (then, number)) => {
+                    math(then, math(operation, a.value(row)?, b.value(row)?)?, number)?
+                }
                 Step::Column(column) => row.value(column),
                 Step::Number(number) => number,
                 Step::Tree(place) => self.trees.get(place)?.value(row)?,
@@ -101,4 +141,32 @@ impl Code {
         }
         held.first().copied()
     }
+}
+
+/// The same in fewer steps, where steps are of the kinds that formulas mostly have.
+fn joined(steps: &[Step]) -> Vec<Step> {
+    let mut fewer: Vec<Step> = Vec::new();
+    for step in steps {
+        let last = fewer.last_mut();
+        match (*step, last) {
+            (Step::Column(column), _) => fewer.push(Step::Changed(Changed { column, first: NONE, second: NONE })),
+            (Step::By(operation, number), Some(Step::Changed(changed))) if changed.first == NONE => {
+                changed.first = (operation, number);
+            }
+            (Step::By(operation, number), Some(Step::Changed(changed))) if changed.second == NONE => {
+                changed.second = (operation, number);
+            }
+            (Step::By(operation, number), Some(Step::Pair(.., then))) if *then == NONE => *then = (operation, number),
+            (Step::Both(operation), _) => match fewer.as_slice() {
+                [.., Step::Changed(a), Step::Changed(b)] => {
+                    let pair = Step::Pair(*a, operation, *b, NONE);
+                    fewer.truncate(fewer.len().saturating_sub(2));
+                    fewer.push(pair);
+                }
+                _ => fewer.push(*step),
+            },
+            (other, _) => fewer.push(other),
+        }
+    }
+    fewer
 }

@@ -174,6 +174,21 @@ mod tests {
     }
 
     #[test]
+    fn only_banks_report_of_loans_and_whoever_has_loans_may_list_them() {
+        let table = table();
+        for name in ["RecordRepayment", "ChangeLoanTerms", "RecordDefault", "RecordRecovery"] {
+            let method = table.get(&format!("/zhirong.matching.v1.LoanService/{name}")).unwrap();
+            assert_eq!(
+                (&method.roles[..], method.destination),
+                (&[Role::Bank][..], Destination::One(Upstream::Matching))
+            );
+        }
+        let list = table.get("/zhirong.matching.v1.LoanService/ListLoans").unwrap();
+        assert_eq!(list.roles, [Role::Enterprise, Role::Bank, Role::Staff]);
+        assert_eq!(list.destination, Destination::One(Upstream::Matching));
+    }
+
+    #[test]
     fn a_method_of_every_service_goes_to_the_one_named() {
         let table = table();
         let method = table.get("/zhirong.ops.v1.DeadLetterService/ListDeadLetters").unwrap();

@@ -102,8 +102,10 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
         readiness.withdraw();
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     };
-    let server =
-        server(&common, &own)?.add_routes(routes).serve_with_incoming_shutdown(TcpIncoming::from(listener), stop);
+    // On the listener itself: the builder's own setting does not reach connections that are accepted elsewhere, and answers of
+    // several frames would each wait for a delayed acknowledgement of 40 ms.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = server(&common, &own)?.add_routes(routes).serve_with_incoming_shutdown(incoming, stop);
     let deadline = async {
         shutdown.cancelled().await;
         tokio::time::sleep(Duration::from_millis(common.shutdown.drain_ms)).await;
@@ -204,7 +206,6 @@ fn server(common: &Common, own: &Own) -> Result<WebServer, Error> {
     Ok(Server::builder()
         // gRPC-Web comes over HTTP/1.1 too.
         .accept_http1(true)
-        .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(grpc.max_streams_per_connection)

@@ -34,7 +34,9 @@ pub async fn relay() -> Result<Channel> {
     let echo = TcpListener::bind("127.0.0.1:0").await?;
     let echo_address = echo.local_addr()?;
     tokio::spawn(
-        Server::builder().add_service(CalculatorServiceServer::new(Echo)).serve_with_incoming(TcpIncoming::from(echo)),
+        Server::builder()
+            .add_service(CalculatorServiceServer::new(Echo))
+            .serve_with_incoming(TcpIncoming::from(echo).with_nodelay(Some(true))),
     );
     let behind = Endpoint::from_shared(format!("http://{echo_address}"))?.connect().await?;
 
@@ -50,7 +52,11 @@ pub async fn relay() -> Result<Channel> {
             )
         }
     });
-    tokio::spawn(Server::builder().add_routes(Routes::from(router)).serve_with_incoming(TcpIncoming::from(relay)));
+    tokio::spawn(
+        Server::builder()
+            .add_routes(Routes::from(router))
+            .serve_with_incoming(TcpIncoming::from(relay).with_nodelay(Some(true))),
+    );
     Ok(Endpoint::from_shared(format!("http://{address}"))?.connect().await?)
 }
 

@@ -126,7 +126,9 @@ build() {
 
 rust() {
   have cargo || die "Rust is missing: install it with rustup (https://rustup.rs, or your mirror of it), then run this again"
-  # rustup gets the version that rust-toolchain.toml names; another cargo may be too old to read this workspace.
+  # rustup gets the version that rust-toolchain.toml names, at the first call and with messages of its own; another cargo may be
+  # too old to read this workspace.
+  cargo --version >/dev/null 2>&1 || true
   local wanted
   wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
   at_least cargo "$wanted" ||

@@ -136,23 +136,36 @@ fn share(from: i64, to: i64) -> i128 {
 /// The value of a column nearest to the row's own with which the product takes the row.
 fn nearest(product: &Product, row: &Row, column: Column) -> Option<i64> {
     let own = row.value(column);
-    let takes = |value: i64| {
-        let mut tried = row.clone();
+    let mut tried = row.clone();
+    let mut takes = |value: i64| {
         tried.set(column, value);
         matches!(product.verdict(&tried), Verdict::Eligible { .. })
     };
-    let distance = |value: i64| i128::from(value).saturating_sub(own.into()).saturating_abs();
+    let by_distance = |value: &i64| (i128::from(*value).saturating_sub(own.into()).saturating_abs(), *value);
     let mut candidates: Vec<i64> = candidates(product, row, column).into_iter().filter(|value| *value != own).collect();
-    candidates.sort_by_key(|value| (distance(*value), *value));
-    let mut found = candidates.into_iter().find(|value| takes(*value));
-    if product.limit.needs.contains(&column) {
-        let up = beyond(&takes, own);
-        found = [found, up].into_iter().flatten().min_by_key(|value| (distance(*value), *value));
+    candidates.sort_by_key(by_distance);
+    let found = candidates.into_iter().find(|value| takes(*value));
+    if COLUMNS.kind(column) != FeatureType::Int || !is_calculated_with(product, column) {
+        return found;
+    }
+    let (up, down) = (beyond(&mut takes, own, Direction::Up), beyond(&mut takes, own, Direction::Down));
+    [found, up, down].into_iter().flatten().min_by_key(by_distance)
+}
+
+/// Whether the limit or a condition calculates with a column, so that what decides need not be a number that stands in a rule.
+fn is_calculated_with(product: &Product, column: Column) -> bool {
+    let mut found = product.limit.needs.contains(&column);
+    for condition in product.conditions.iter().filter(|condition| condition.needs.contains(&column)) {
+        condition.test.visit(&mut |part| {
+            if matches!(part, Expression::Math(..) | Expression::MathBy(..) | Expression::Negate(_)) {
+                found |= part.columns().contains(&column);
+            }
+        });
     }
     found
 }
 
-/// Where a condition on a column may change: at what the column is compared with, and one beside it.
+/// Where a condition on a column may change, or the limit: at what the column is compared with, and one beside it.
 fn candidates(product: &Product, row: &Row, column: Column) -> BTreeSet<i64> {
     let mut found = BTreeSet::new();
     let countable = COLUMNS.kind(column) == FeatureType::Int;
@@ -163,7 +176,7 @@ fn candidates(product: &Product, row: &Row, column: Column) -> BTreeSet<i64> {
             found.extend([value.checked_sub(1), value.checked_add(1)].into_iter().flatten());
         }
     };
-    for condition in &product.conditions {
+    for condition in product.conditions.iter().chain([&product.limit]) {
         condition.test.visit(&mut |part| match part {
             Expression::CompareWith(_, compared, value) if *compared == column => near(*value),
             Expression::Compare(_, a, b) => {
@@ -187,19 +200,32 @@ fn candidates(product: &Product, row: &Row, column: Column) -> BTreeSet<i64> {
     }
 }
 
-/// A larger number that does, where a formula decides: found by doubling, then halved down to the least.
-fn beyond(takes: &impl Fn(i64) -> bool, own: i64) -> Option<i64> {
-    let (mut short, mut step) = (own, own.saturating_abs().max(1) / 8 + 1);
+/// Which way a number is changed.
+#[derive(Clone, Copy)]
+enum Direction {
+    Up,
+    Down,
+}
+
+/// A number further on that does, where a formula decides: found by doubling the step, then halved back to the nearest. Counts
+/// and amounts do not become negative.
+fn beyond(takes: &mut impl FnMut(i64) -> bool, own: i64, direction: Direction) -> Option<i64> {
+    let further = |from: i64, step: i64| match direction {
+        Direction::Up => from.checked_add(step),
+        Direction::Down if own >= 0 => (from > 0).then(|| from.saturating_sub(step).max(0)),
+        Direction::Down => from.checked_sub(step),
+    };
+    let (mut short, mut step) = (own, own.saturating_abs() / 8 + 1);
     let mut enough = loop {
-        let next = short.checked_add(step)?;
+        let next = further(short, step)?;
         if takes(next) {
             break next;
         }
         short = next;
         step = step.checked_mul(2)?;
     };
-    while enough.saturating_sub(short) > 1 {
-        let middle = short.saturating_add(enough.saturating_sub(short) / 2);
+    while enough.abs_diff(short) > 1 {
+        let middle = i64::midpoint(short, enough);
         if takes(middle) { enough = middle } else { short = middle }
     }
     Some(enough)

@@ -11,12 +11,15 @@ mod dead;
 mod delivery;
 mod hopeless;
 
-use std::{error::Error as StdError, future::Future};
+use std::{collections::BTreeMap, error::Error as StdError, future::Future};
 
 use sqlx::PgConnection;
+use tracing::Instrument as _;
 
 pub(crate) use consumer::Consumer;
 pub use delivery::{ContentType, Delivery};
+
+use crate::telemetry;
 
 /// What a consumer listens to.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +39,55 @@ pub trait Handler: Send + Sync + 'static {
     /// a neighbour fails.
     fn handle(&self, tx: &mut PgConnection, delivery: &Delivery) -> impl Future<Output = Result<(), Rejection>> + Send;
 
+    /// Applies a batch in its transaction; gives one outcome an event, in order. Whoever writes many rows with one statement
+    /// does it here. An event that is rejected inside the list must have changed nothing. An error for the whole rolls
+    /// everything back, and the events come to [`Handler::handle`] one by one, each in its savepoint; a
+    /// [`Rejection::Retry`] inside the list does the same.
+    fn handle_all(
+        &self,
+        tx: &mut PgConnection,
+        deliveries: &[&Delivery],
+    ) -> impl Future<Output = Result<Vec<Result<(), Rejection>>, Rejection>> + Send {
+        async move {
+            let mut outcomes = Vec::with_capacity(deliveries.len());
+            for delivery in deliveries {
+                let span = telemetry::trace::event_span(delivery);
+                // what the first that fails has left behind is unknown: all are rolled back
+                self.handle(tx, delivery).instrument(span).await?;
+                outcomes.push(Ok(()));
+            }
+            Ok(outcomes)
+        }
+    }
+
+    /// A message was set aside for good: write here, in the same transaction, what its sender is told.
+    fn refused(
+        &self,
+        _tx: &mut PgConnection,
+        _refused: &Refused<'_>,
+    ) -> impl Future<Output = Result<(), crate::Error>> + Send {
+        async { Ok(()) }
+    }
+
     /// A batch was committed: refresh what is kept in memory, wake workers.
     fn committed(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
+}
+
+/// A message that was set aside for good.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'a> {
+    /// The event; none when it is no CloudEvent.
+    pub delivery: Option<&'a Delivery>,
+    /// The NATS subject.
+    pub subject: &'a str,
+    /// All headers, names in lower case.
+    pub headers: &'a BTreeMap<String, String>,
+    /// Its sequence in the stream.
+    pub stream_sequence: u64,
+    /// Why.
+    pub reason: &'a str,
 }
 
 /// Why an event was not applied.

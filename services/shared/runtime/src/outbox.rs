@@ -4,6 +4,7 @@
 //! Nothing is lost with the broker: published rows stay, and what a stream lost is published again from them.
 
 pub(crate) mod event;
+mod many;
 mod recovery;
 pub(crate) mod relay;
 
@@ -14,6 +15,8 @@ use sqlx::PgConnection;
 use tokio::sync::Notify;
 use uuid::{ContextV7, Uuid};
 use zhirong_proto::Fact;
+
+pub use many::{Prepared, append_all};
 
 use crate::{Error, telemetry};
 
@@ -53,6 +56,13 @@ fn event_id(now: Timestamp) -> Uuid {
     Uuid::new_v7(uuid::Timestamp::from_unix(&*context, seconds, nanos))
 }
 
+fn subject<F: Fact>(key: &str) -> Result<String, Error> {
+    if key.is_empty() || key.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>')) {
+        return Err(Error::SubjectKey(key.to_owned()));
+    }
+    Ok(format!("{}.{key}", F::SUBJECT))
+}
+
 /// Writes an event into the outbox, in the caller's transaction. `key` is the last token of the subject, usually the
 /// aggregate's id; `now` is when it happened. Returns the event's id.
 ///
@@ -66,9 +76,7 @@ pub async fn append<F: Fact>(
     fact: &F,
     now: Timestamp,
 ) -> Result<Uuid, Error> {
-    if key.is_empty() || key.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>')) {
-        return Err(Error::SubjectKey(key.to_owned()));
-    }
+    let subject = subject::<F>(key)?;
     let event_id = event_id(now);
     // One statement, one round trip: the version is raised and the event is written, or neither.
     let written = sqlx::query!(
@@ -84,7 +92,7 @@ pub async fn append<F: Fact>(
         aggregate.version,
         event_id,
         F::STREAM,
-        format!("{}.{key}", F::SUBJECT),
+        subject,
         F::TYPE,
         jiff_sqlx::Timestamp::from(now) as _,
         telemetry::trace::current_trace_parent(),

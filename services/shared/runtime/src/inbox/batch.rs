@@ -10,11 +10,11 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use sqlx::{Acquire as _, PgConnection, PgPool};
+use sqlx::{Acquire as _, PgConnection, PgPool, Postgres, Transaction};
 use tracing::Instrument as _;
 
 use super::{
-    Handler, Rejection,
+    Handler, Refused, Rejection,
     cloudevents::Headers,
     dead::{self, Letter, storable},
     delivery::Delivery,
@@ -78,49 +78,105 @@ pub(super) async fn apply<H: Handler>(
     handler: &H,
     items: &[Item],
 ) -> Result<Vec<Verdict>, sqlx::Error> {
-    let suspicious = items.iter().any(|item| item.attempt > 1 || item.delivery.is_err());
-    if !suspicious && let Some(verdicts) = attempt(pool, consumer, handler, items, false).await? {
+    let suspicious = items.iter().any(|item| item.attempt > 1);
+    if !suspicious && let Some(verdicts) = together(pool, consumer, handler, items).await? {
         return Ok(verdicts);
     }
-    let verdicts = attempt(pool, consumer, handler, items, true).await?;
-    Ok(verdicts.unwrap_or_default())
+    one_by_one(pool, consumer, handler, items).await
 }
 
-/// With savepoints it always ends with verdicts; without, it gives up (none) at the first event that fails.
-async fn attempt<H: Handler>(
+/// Without savepoints; gives up (none) when an event fails that may have left something behind.
+async fn together<H: Handler>(
     pool: &PgPool,
     consumer: &str,
     handler: &H,
     items: &[Item],
-    savepoints: bool,
 ) -> Result<Option<Vec<Verdict>>, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let fresh = claim(&mut tx, consumer, items).await?;
+    let mut seen = BTreeSet::new();
+    // of several copies the first
+    let chosen: Vec<&Item> =
+        items.iter().filter(|item| fresh.contains(&item.key) && seen.insert(item.key.as_str())).collect();
+    let deliveries: Vec<&Delivery> = chosen.iter().filter_map(|item| item.delivery.as_ref().ok()).collect();
+    let outcomes = AssertUnwindSafe(async { handler.handle_all(&mut tx, &deliveries).await }).catch_unwind().await;
+    let Ok(Ok(outcomes)) = outcomes else {
+        tx.rollback().await?;
+        return Ok(None);
+    };
+    let mut outcomes = outcomes.into_iter();
+    let mut decided: HashMap<&str, Verdict> = HashMap::new();
+    for item in chosen {
+        let outcome = match &item.delivery {
+            Err(reason) => Some(Err(Rejection::Poison(reason.clone()))),
+            Ok(_) => outcomes.next(),
+        };
+        let verdict = match outcome {
+            Some(Ok(())) => Verdict::Applied,
+            Some(Err(Rejection::NotYet(reason))) => Verdict::Again(reason),
+            Some(Err(Rejection::Poison(reason))) => bury(&mut tx, consumer, handler, item, reason).await?,
+            Some(Err(Rejection::Retry(_))) | None => {
+                tx.rollback().await?;
+                return Ok(None);
+            }
+        };
+        decided.insert(&item.key, verdict);
+    }
+    let mut first = BTreeSet::new();
+    let verdicts = items
+        .iter()
+        .map(|item| match decided.get(item.key.as_str()) {
+            Some(verdict) if first.insert(item.key.as_str()) => verdict.clone(),
+            Some(verdict) => copy(verdict),
+            None => Verdict::Duplicate,
+        })
+        .collect();
+    finish(tx, consumer, &decided).await?;
+    Ok(Some(verdicts))
+}
+
+/// With a savepoint around each, so that the failed ones leave no trace and their neighbours stay.
+async fn one_by_one<H: Handler>(
+    pool: &PgPool,
+    consumer: &str,
+    handler: &H,
+    items: &[Item],
+) -> Result<Vec<Verdict>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let fresh = claim(&mut tx, consumer, items).await?;
     let mut decided: HashMap<&str, Verdict> = HashMap::new();
     let mut verdicts = Vec::with_capacity(items.len());
     for item in items {
         let verdict = match decided.get(item.key.as_str()) {
-            // a second copy in one batch: it comes again if the first does
-            Some(Verdict::Again(reason)) => Verdict::Again(reason.clone()),
-            Some(_) => Verdict::Duplicate,
+            Some(verdict) => copy(verdict),
             None if !fresh.contains(&item.key) => Verdict::Duplicate,
-            None if savepoints => one(&mut tx, consumer, handler, item).await?,
-            None => match &item.delivery {
-                Ok(delivery) if guarded(handler, &mut tx, delivery).await.is_ok() => Verdict::Applied,
-                _ => {
-                    tx.rollback().await?;
-                    return Ok(None);
-                }
-            },
+            None => one(&mut tx, consumer, handler, item).await?,
         };
         decided.insert(&item.key, verdict.clone());
         verdicts.push(verdict);
     }
-    release(&mut tx, consumer, &decided).await?;
+    finish(tx, consumer, &decided).await?;
+    Ok(verdicts)
+}
+
+/// What becomes of a second copy in one batch: it comes again if the first does.
+fn copy(first: &Verdict) -> Verdict {
+    match first {
+        Verdict::Again(reason) => Verdict::Again(reason.clone()),
+        _ => Verdict::Duplicate,
+    }
+}
+
+async fn finish(
+    mut tx: Transaction<'_, Postgres>,
+    consumer: &str,
+    decided: &HashMap<&str, Verdict>,
+) -> Result<(), sqlx::Error> {
+    release(&mut tx, consumer, decided).await?;
     fault::point("inbox_before_commit");
     tx.commit().await?;
     fault::point("inbox_after_commit");
-    Ok(Some(verdicts))
+    Ok(())
 }
 
 /// Writes the ids down and returns those that are new. In order of id, so that two replicas with the same messages wait
@@ -187,6 +243,17 @@ async fn one<H: Handler>(
             }
         }
     };
+    bury(tx, consumer, handler, item, reason).await
+}
+
+/// Sets a message aside for good, and lets the handler tell its sender.
+async fn bury<H: Handler>(
+    tx: &mut PgConnection,
+    consumer: &str,
+    handler: &H,
+    item: &Item,
+    reason: String,
+) -> Result<Verdict, sqlx::Error> {
     let (event_id, event_type) = item.delivery.as_ref().map_or(("", ""), |delivery| (&delivery.id, &delivery.ce_type));
     let letter = Letter {
         consumer,
@@ -200,7 +267,18 @@ async fn one<H: Handler>(
         reason: &reason,
     };
     dead::record(tx, letter).await?;
-    Ok(Verdict::Dead(reason))
+    let refused = Refused {
+        delivery: item.delivery.as_ref().ok(),
+        subject: &item.subject,
+        headers: &item.headers,
+        stream_sequence: item.stream_sequence,
+        reason: &reason,
+    };
+    match handler.refused(tx, &refused).await {
+        Ok(()) => Ok(Verdict::Dead(reason)),
+        Err(crate::Error::Database(error)) => Err(error),
+        Err(error) => Err(sqlx::Error::Protocol(error.to_string())),
+    }
 }
 
 /// Why a handler did not apply an event.

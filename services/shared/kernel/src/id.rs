@@ -118,6 +118,14 @@ uuid_ids! {
     EventId,
     /// One run of the calculator for one enterprise.
     CalculationId,
+    /// A rate coupon.
+    CouponId,
+    /// A settlement batch.
+    SettlementId,
+    /// A line of a settlement batch.
+    LineId,
+    /// A compensation of a loss.
+    CompensationId,
 }
 
 /// An institution, by its slug.

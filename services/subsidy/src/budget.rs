@@ -1,8 +1,8 @@
-//! The money of a policy for one year: every movement keeps reserved + accrued + paid + available = appropriated and nothing
-//! below zero, and is a ledger entry whose postings sum to zero. The database enforces the same once more.
+//! The money of a policy for one year: every movement keeps available + reserved + accrued + payable + paid + clawed back =
+//! appropriated and nothing below zero, and is a ledger entry whose postings sum to zero. The database enforces the same once more.
 
 use uuid::Uuid;
-use zhirong_kernel::{Fen, id::PolicyId};
+use zhirong_kernel::{Fen, Ppm, id::PolicyId};
 
 /// A budget with its balances.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,10 +19,18 @@ pub struct Budget {
     pub available: Fen,
     /// Promised.
     pub reserved: Fen,
-    /// Earned, not paid.
+    /// Earned, the interest not yet paid.
     pub accrued: Fen,
+    /// Due.
+    pub payable: Fen,
     /// Paid.
     pub paid: Fen,
+    /// Claimed back and not yet returned.
+    pub clawed_back: Fen,
+    /// Below this share of the year's money it is low.
+    pub low_at: Ppm,
+    /// Whether it was told that little is left.
+    pub low_told: bool,
 }
 
 /// An account of a budget.
@@ -34,6 +42,14 @@ pub enum Account {
     Available,
     /// Promised.
     Reserved,
+    /// Earned, the interest not yet paid.
+    Accrued,
+    /// Due.
+    Payable,
+    /// Paid.
+    Paid,
+    /// Claimed back and not yet returned.
+    ClawedBack,
 }
 
 impl Account {
@@ -44,19 +60,37 @@ impl Account {
             Self::Appropriation => "appropriation",
             Self::Available => "available",
             Self::Reserved => "reserved",
+            Self::Accrued => "accrued",
+            Self::Payable => "payable",
+            Self::Paid => "paid",
+            Self::ClawedBack => "clawed_back",
         }
     }
 }
 
-/// Why money moves.
+/// Why money moves; each from one account to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The treasury gives.
     Appropriate,
-    /// Promised to a grant.
+    /// Promised.
     Reserve,
-    /// Given back by a grant.
+    /// The promise is taken back.
     Release,
+    /// Days have passed.
+    Accrue,
+    /// They did not count.
+    Unaccrue,
+    /// Interest was paid.
+    FallDue,
+    /// It was not.
+    Undue,
+    /// The bank has paid.
+    Pay,
+    /// It is claimed back.
+    ClawBack,
+    /// It came back.
+    Return,
 }
 
 impl Reason {
@@ -67,6 +101,30 @@ impl Reason {
             Self::Appropriate => "appropriate",
             Self::Reserve => "reserve",
             Self::Release => "release",
+            Self::Accrue => "accrue",
+            Self::Unaccrue => "unaccrue",
+            Self::FallDue => "fall_due",
+            Self::Undue => "undue",
+            Self::Pay => "pay",
+            Self::ClawBack => "claw_back",
+            Self::Return => "return",
+        }
+    }
+
+    /// The account that loses and the one that gains.
+    #[must_use]
+    pub const fn accounts(self) -> (Account, Account) {
+        match self {
+            Self::Appropriate => (Account::Appropriation, Account::Available),
+            Self::Reserve => (Account::Available, Account::Reserved),
+            Self::Release => (Account::Reserved, Account::Available),
+            Self::Accrue => (Account::Reserved, Account::Accrued),
+            Self::Unaccrue => (Account::Accrued, Account::Reserved),
+            Self::FallDue => (Account::Accrued, Account::Payable),
+            Self::Undue => (Account::Payable, Account::Accrued),
+            Self::Pay => (Account::Payable, Account::Paid),
+            Self::ClawBack => (Account::Paid, Account::ClawedBack),
+            Self::Return => (Account::ClawedBack, Account::Available),
         }
     }
 }
@@ -76,10 +134,6 @@ impl Reason {
 pub struct Entry {
     /// Why.
     pub reason: Reason,
-    /// The account that loses.
-    pub from: Account,
-    /// The account that gains.
-    pub to: Account,
     /// How much; positive.
     pub amount: Fen,
 }
@@ -95,9 +149,9 @@ pub enum Error {
         /// Left.
         available: Fen,
     },
-    /// More is given back than was promised.
-    #[error("{0} is given back, more than is promised")]
-    NotReserved(Fen),
+    /// More is taken from an account than it holds.
+    #[error("{1} is taken from `{0}`, more than it holds")]
+    Overdrawn(&'static str, Fen),
     /// Not positive.
     #[error("an amount must be positive")]
     NotPositive,
@@ -119,58 +173,63 @@ impl Budget {
             available: nothing,
             reserved: nothing,
             accrued: nothing,
+            payable: nothing,
             paid: nothing,
+            clawed_back: nothing,
+            low_at: Ppm::new(100_000),
+            low_told: false,
         }
     }
 
-    /// Whether this much is left.
-    #[must_use]
-    pub fn can_reserve(&self, amount: Fen) -> bool {
-        amount <= self.available
-    }
-
-    /// The treasury gives.
+    /// Moves money.
     ///
     /// # Errors
-    /// [`Error::NotPositive`]; [`Error::Money`] when the sum does not fit.
-    pub fn appropriate(&mut self, amount: Fen) -> Result<Entry, Error> {
-        positive(amount)?;
-        self.appropriated = self.appropriated.checked_add(amount)?;
-        self.available = self.available.checked_add(amount)?;
-        Ok(Entry { reason: Reason::Appropriate, from: Account::Appropriation, to: Account::Available, amount })
-    }
-
-    /// Promises money.
-    ///
-    /// # Errors
-    /// [`Error::Exhausted`] when less is left; [`Error::NotPositive`].
-    pub fn reserve(&mut self, amount: Fen) -> Result<Entry, Error> {
-        positive(amount)?;
-        if !self.can_reserve(amount) {
-            return Err(Error::Exhausted { requested: amount, available: self.available });
+    /// [`Error::Exhausted`] when less is available; [`Error::Overdrawn`] for other accounts; [`Error::NotPositive`];
+    /// [`Error::Money`] when a sum does not fit. Nothing has moved then.
+    pub fn post(&mut self, reason: Reason, amount: Fen) -> Result<Entry, Error> {
+        if !amount.is_positive() {
+            return Err(Error::NotPositive);
         }
-        self.available = self.available.checked_sub(amount)?;
-        self.reserved = self.reserved.checked_add(amount)?;
-        Ok(Entry { reason: Reason::Reserve, from: Account::Available, to: Account::Reserved, amount })
+        let (from, to) = reason.accounts();
+        let mut after = self.clone();
+        if let Some(balance) = after.balance(from) {
+            if amount > *balance {
+                return Err(match from {
+                    Account::Available => Error::Exhausted { requested: amount, available: *balance },
+                    other => Error::Overdrawn(other.word(), amount),
+                });
+            }
+            *balance = balance.checked_sub(amount)?;
+        } else {
+            after.appropriated = after.appropriated.checked_add(amount)?;
+        }
+        if let Some(balance) = after.balance(to) {
+            *balance = balance.checked_add(amount)?;
+        }
+        *self = after;
+        Ok(Entry { reason, amount })
     }
 
-    /// Takes a promise back.
+    /// None for the treasury's side.
+    const fn balance(&mut self, account: Account) -> Option<&mut Fen> {
+        match account {
+            Account::Appropriation => None,
+            Account::Available => Some(&mut self.available),
+            Account::Reserved => Some(&mut self.reserved),
+            Account::Accrued => Some(&mut self.accrued),
+            Account::Payable => Some(&mut self.payable),
+            Account::Paid => Some(&mut self.paid),
+            Account::ClawedBack => Some(&mut self.clawed_back),
+        }
+    }
+
+    /// Whether less than the policy's share of the year's money is left.
     ///
     /// # Errors
-    /// [`Error::NotReserved`] when less was promised; [`Error::NotPositive`].
-    pub fn release(&mut self, amount: Fen) -> Result<Entry, Error> {
-        positive(amount)?;
-        if amount > self.reserved {
-            return Err(Error::NotReserved(amount));
-        }
-        self.reserved = self.reserved.checked_sub(amount)?;
-        self.available = self.available.checked_add(amount)?;
-        Ok(Entry { reason: Reason::Release, from: Account::Reserved, to: Account::Available, amount })
+    /// When the share can't be computed.
+    pub fn is_low(&self) -> Result<bool, Error> {
+        Ok(self.available < self.low_at.share_of(self.appropriated)?)
     }
-}
-
-fn positive(amount: Fen) -> Result<(), Error> {
-    if amount.is_positive() { Ok(()) } else { Err(Error::NotPositive) }
 }
 
 #[cfg(test)]
@@ -186,12 +245,13 @@ mod tests {
     #[test]
     fn no_more_is_promised_than_is_left() {
         let mut budget = budget();
-        budget.appropriate(Fen::new(100)).unwrap();
-        assert!(budget.reserve(Fen::new(60)).is_ok());
+        budget.post(Reason::Appropriate, Fen::new(100)).unwrap();
+        assert!(budget.post(Reason::Reserve, Fen::new(60)).is_ok());
         let short = Error::Exhausted { requested: Fen::new(41), available: Fen::new(40) };
-        assert_eq!(budget.reserve(Fen::new(41)), Err(short));
-        assert!(budget.reserve(Fen::new(40)).is_ok());
-        assert_eq!(budget.release(Fen::new(101)), Err(Error::NotReserved(Fen::new(101))));
+        assert_eq!(budget.post(Reason::Reserve, Fen::new(41)), Err(short));
+        assert!(budget.post(Reason::Reserve, Fen::new(40)).is_ok());
+        let overdrawn = Error::Overdrawn("reserved", Fen::new(101));
+        assert_eq!(budget.post(Reason::Release, Fen::new(101)), Err(overdrawn));
         assert_eq!((budget.available, budget.reserved), (Fen::ZERO, Fen::new(100)));
     }
 
@@ -199,32 +259,53 @@ mod tests {
     fn nothing_moves_by_zero_or_less() {
         let mut budget = budget();
         for amount in [Fen::ZERO, Fen::new(-1)] {
-            assert_eq!(budget.appropriate(amount), Err(Error::NotPositive));
-            assert_eq!(budget.reserve(amount), Err(Error::NotPositive));
-            assert_eq!(budget.release(amount), Err(Error::NotPositive));
+            for reason in [Reason::Appropriate, Reason::Reserve, Reason::Release, Reason::Pay] {
+                assert_eq!(budget.post(reason, amount), Err(Error::NotPositive));
+            }
         }
-        budget.appropriate(Fen::MAX).unwrap();
-        assert!(matches!(budget.appropriate(Fen::new(1)), Err(Error::Money(_))));
+        budget.post(Reason::Appropriate, Fen::MAX).unwrap();
+        assert!(matches!(budget.post(Reason::Appropriate, Fen::new(1)), Err(Error::Money(_))));
     }
+
+    #[test]
+    fn it_is_low_below_its_threshold() {
+        let mut budget = budget();
+        budget.post(Reason::Appropriate, Fen::new(100)).unwrap();
+        budget.post(Reason::Reserve, Fen::new(90)).unwrap();
+        assert_eq!(budget.is_low(), Ok(false));
+        budget.post(Reason::Reserve, Fen::new(1)).unwrap();
+        assert_eq!(budget.is_low(), Ok(true));
+    }
+
+    const ALL: [Reason; 10] = [
+        Reason::Appropriate,
+        Reason::Reserve,
+        Reason::Release,
+        Reason::Accrue,
+        Reason::Unaccrue,
+        Reason::FallDue,
+        Reason::Undue,
+        Reason::Pay,
+        Reason::ClawBack,
+        Reason::Return,
+    ];
 
     proptest! {
         #[test]
-        fn money_is_neither_made_nor_lost(moves in prop::collection::vec((0_u8..3, 1_i64..1000), 0..200)) {
+        fn money_is_neither_made_nor_lost(moves in prop::collection::vec((0_usize..10, 1_i64..1000), 0..300)) {
             let mut budget = budget();
             let mut given = 0;
             for (kind, amount) in moves {
                 let before = budget.clone();
-                let done = match kind {
-                    0 => budget.appropriate(Fen::new(amount)).inspect(|_| given += amount),
-                    1 => budget.reserve(Fen::new(amount)),
-                    _ => budget.release(Fen::new(amount)),
-                };
-                if done.is_err() {
-                    prop_assert_eq!(&before, &budget);
+                match budget.post(ALL[kind], Fen::new(amount)) {
+                    Ok(_) if kind == 0 => given += amount,
+                    Ok(_) => {}
+                    Err(_) => prop_assert_eq!(&before, &budget),
                 }
-                prop_assert_eq!(budget.available.get() + budget.reserved.get(), given);
+                let held = [budget.available, budget.reserved, budget.accrued, budget.payable, budget.paid, budget.clawed_back];
+                prop_assert_eq!(held.iter().map(|fen| fen.get()).sum::<i64>(), given);
                 prop_assert_eq!(budget.appropriated.get(), given);
-                prop_assert!(budget.available >= Fen::ZERO && budget.reserved >= Fen::ZERO);
+                prop_assert!(held.iter().all(|fen| *fen >= Fen::ZERO));
             }
         }
     }

@@ -6,13 +6,15 @@ use jiff::{Timestamp, civil::Date};
 use zhirong_kernel::{
     Fen, Ppm, Uscc,
     clock::business_date,
+    feature::Features,
     id::{InstitutionId, LoanId, PolicyId, ProductId},
     lpr::{self, LprHistory},
+    rule::{Inputs, RuleContext},
 };
 
 use crate::{
-    plan::{self, Basis, Plan},
-    policy::{Benefit, COPYRIGHT_PLEDGE, Published, REGISTERED_PLEDGES, Spec},
+    plan::{self, Basis, ExactRate, Plan},
+    policy::{Benefit, COPYRIGHT_PLEDGE, IpKind, Published, REGISTERED_PLEDGES, Spec},
 };
 
 /// An approved loan.
@@ -38,11 +40,35 @@ pub struct Loan {
     pub term_months: i32,
     /// When it was approved.
     pub approved_at: Timestamp,
+    /// What intellectual property is pledged.
+    pub ip_kinds: Vec<IpKind>,
+    /// What the enterprise pays for a guarantee; zero without one.
+    pub guarantee_fee: Fen,
     /// Version of the loan.
     pub version: i64,
 }
 
+/// A coupon that the borrower uses: a right to one version of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// The policy.
+    pub policy_id: PolicyId,
+    /// Its version.
+    pub version: i32,
+}
+
 impl Loan {
+    /// What a plan is computed on at the approval.
+    #[must_use]
+    pub fn basis(&self) -> Basis {
+        Basis {
+            principal: self.amount,
+            from: self.approved_on(),
+            term_months: self.term_months,
+            fee: self.guarantee_fee,
+        }
+    }
+
     /// The day of the approval.
     #[must_use]
     pub fn approved_on(&self) -> Date {
@@ -55,9 +81,11 @@ impl Loan {
 pub struct Candidate<'a> {
     /// The policy version.
     pub policy: &'a Published,
-    /// The one-year LPR that counts; none for a fixed rate.
+    /// The one-year LPR that counts; none where none does.
     pub lpr: Option<Ppm>,
-    /// The plan.
+    /// What it offers, before the loan's own rate and other policies bound it.
+    pub offered: ExactRate,
+    /// The plan, if it is paid alone.
     pub plan: Plan,
 }
 
@@ -84,7 +112,7 @@ impl Error {
 }
 
 /// The policies that an approved loan fits and that give it anything, the best first: the one that gives most; at a tie the
-/// lower priority number, then the id.
+/// lower priority number, then the id. `features` is what is known of the enterprise, `coupon` the one it uses.
 ///
 /// # Errors
 /// [`Error`].
@@ -92,24 +120,30 @@ pub fn candidates<'a>(
     published: &'a [Published],
     history: Option<&LprHistory>,
     loan: &Loan,
+    features: &Features,
+    coupon: Option<Holding>,
 ) -> Result<Vec<Candidate<'a>>, Error> {
+    let year_end = || history.ok_or(Error::LprNotPublished)?.one_year_at_end_of(lpr_year(loan)).map_err(Error::from);
+    let mut context = None;
     let mut found = Vec::new();
-    for policy in in_force(published, loan.approved_at) {
-        if !fits(&policy.spec, loan) {
+    for policy in entitling(published, loan.approved_at, coupon) {
+        let spec = &policy.spec;
+        if spec.benefit.is_compensation() || !fits(spec, loan) {
             continue;
         }
-        let lpr = match policy.spec.benefit {
-            Benefit::FixedRate(_) => None,
-            Benefit::LprShare(_) => {
-                let history = history.ok_or(Error::LprNotPublished)?;
-                Some(history.one_year_at_end_of(lpr_year(loan))?)
+        if let Some(who) = &spec.who {
+            let lpr_1y_ppm = year_end().map_or(0, Ppm::get);
+            let inputs = Inputs { requested_fen: loan.amount.get(), term_months: loan.term_months.into(), lpr_1y_ppm };
+            if !who.is_true(context.get_or_insert_with(|| RuleContext::new(features, inputs))) {
+                continue;
             }
-        };
-        let rate = plan::subsidised_rate(policy.spec.benefit, lpr, loan.rate)?;
-        let basis = Basis { principal: loan.amount, from: loan.approved_on(), term_months: loan.term_months };
-        let plan = plan::plan(&policy.spec, rate, basis)?;
+        }
+        let lpr = if matches!(spec.benefit, Benefit::LprShare(_)) { Some(year_end()?) } else { None };
+        let offered = plan::offered_rate(spec.benefit, lpr, loan.rate)?;
+        let rate = plan::bounded_rate(offered, loan.rate, ExactRate::new(0))?;
+        let plan = plan::plan(spec, rate, spec.cap_per_loan, loan.basis())?;
         if plan.amount.is_positive() {
-            found.push(Candidate { policy, lpr, plan });
+            found.push(Candidate { policy, lpr, offered, plan });
         }
     }
     found.sort_by_key(|candidate| {
@@ -117,6 +151,30 @@ pub fn candidates<'a>(
         (std::cmp::Reverse(candidate.plan.amount), policy.spec.priority, policy.policy_id)
     });
     Ok(found)
+}
+
+/// Of the policies whose pool bears a part of a loss, the one that the loan fitted at its approval: the lowest priority number,
+/// then the id.
+#[must_use]
+pub fn pool<'a>(published: &'a [Published], loan: &Loan) -> Option<&'a Published> {
+    in_force(published, loan.approved_at)
+        .filter(|policy| policy.spec.benefit.is_compensation() && fits(&policy.spec, loan))
+        .min_by_key(|policy| (policy.spec.priority, policy.policy_id))
+}
+
+/// What is in force, without what only a coupon gives, and what the coupon gives.
+fn entitling(
+    published: &[Published],
+    approved_at: Timestamp,
+    coupon: Option<Holding>,
+) -> impl Iterator<Item = &Published> {
+    let held = published.iter().filter(move |version| {
+        coupon.is_some_and(|held| held.policy_id == version.policy_id && held.version == version.version)
+    });
+    in_force(published, approved_at)
+        .filter(move |version| coupon.is_none_or(|held| held.policy_id != version.policy_id))
+        .filter(|version| !matches!(version.spec.benefit, Benefit::RateCoupon(_)))
+        .chain(held)
 }
 
 /// The year at whose end the LPR counts: the one before the approval.
@@ -145,7 +203,9 @@ fn in_force(published: &[Published], approved_at: Timestamp) -> impl Iterator<It
             chosen.insert(candidate.policy_id, candidate);
         }
     }
-    chosen.into_values().filter(move |version| day <= version.spec.effective_to)
+    chosen
+        .into_values()
+        .filter(move |version| day <= version.spec.effective_to && version.ended_at.is_none_or(|at| approved_at < at))
 }
 
 fn fits(spec: &Spec, loan: &Loan) -> bool {
@@ -155,13 +215,20 @@ fn fits(spec: &Spec, loan: &Loan) -> bool {
     // A share of the LPR is for patents and trademarks: a pledge of copyright alone gets none, also under a general tag.
     let only_copyright = has(COPYRIGHT_PLEDGE) && !REGISTERED_PLEDGES.iter().any(|tag| has(tag));
     let refused = matches!(spec.benefit, Benefit::LprShare(_)) && only_copyright;
-    tags_fit && class_fits && !refused
+    let region_fits = spec.region_codes.is_empty() || spec.region_codes.iter().any(|code| registered_in(loan, code));
+    let pledge_fits = spec.ip_kinds.is_empty() || spec.ip_kinds.iter().any(|kind| loan.ip_kinds.contains(kind));
+    tags_fit && class_fits && region_fits && pledge_fits && !refused
+}
+
+/// The third to eighth characters of a USCC are the division of the registry (GB 32100).
+fn registered_in(loan: &Loan, division: &str) -> bool {
+    loan.enterprise_id.as_str().get(2..8).is_some_and(|registry| registry.starts_with(division))
 }
 
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
-    use zhirong_kernel::lpr::Change;
+    use zhirong_kernel::{feature::FeatureValue, lpr::Change};
 
     use super::*;
     use crate::policy::{Wish, tests::wish};
@@ -178,6 +245,8 @@ mod tests {
             rate: Ppm::new(43_500),
             term_months: 12,
             approved_at: approved_at.parse().unwrap(),
+            ip_kinds: vec![],
+            guarantee_fee: Fen::ZERO,
             version: 1,
         }
     }
@@ -188,8 +257,9 @@ mod tests {
         Published {
             policy_id: PolicyId::new(Uuid::from_u128(id)),
             version,
-            spec: Spec::try_from(wish).unwrap(),
+            spec: std::sync::Arc::new(Spec::try_from(wish).unwrap()),
             published_at: published_at.parse().unwrap(),
+            ended_at: None,
         }
     }
 
@@ -209,8 +279,16 @@ mod tests {
     const JANUARY: &str = "2026-01-01T00:00:00Z";
     const MARCH: &str = "2026-03-01T02:00:00Z";
 
+    fn known<'a>(
+        policies: &'a [Published],
+        history: Option<&LprHistory>,
+        loan: &Loan,
+    ) -> Result<Vec<Candidate<'a>>, Error> {
+        candidates(policies, history, loan, &Features::new(), None)
+    }
+
     fn chosen(policies: &[Published], loan: &Loan) -> Vec<(u128, i32)> {
-        let found = candidates(policies, Some(&history()), loan).unwrap();
+        let found = known(policies, Some(&history()), loan).unwrap();
         found.iter().map(|found| (found.policy.policy_id.uuid().as_u128(), found.policy.version)).collect()
     }
 
@@ -231,6 +309,42 @@ mod tests {
         assert!(chosen(&policies, &large).is_empty());
         large.enterprise_class = String::new();
         assert!(chosen(&policies, &large).is_empty(), "an unknown class is none of the named ones");
+    }
+
+    #[test]
+    fn region_pledge_and_condition_must_fit() {
+        let fits = |change: fn(&mut Wish), features: Features| {
+            let policies = [published(1, 1, JANUARY, change)];
+            let mut loan = loan(&["ip_pledge"], MARCH);
+            loan.ip_kinds = vec![IpKind::Trademark];
+            !candidates(&policies, Some(&history()), &loan, &features, None).unwrap().is_empty()
+        };
+        let nothing = Features::new;
+        assert!(fits(|wish| wish.region_codes = vec!["3311".to_owned(), "44".to_owned()], nothing()));
+        assert!(!fits(|wish| wish.region_codes = vec!["3302".to_owned()], nothing()));
+        assert!(fits(|wish| wish.ip_kinds = vec![IpKind::Patent, IpKind::Trademark], nothing()));
+        assert!(!fits(|wish| wish.ip_kinds = vec![IpKind::Patent], nothing()));
+        let staffed = |wish: &mut Wish| wish.who = "employee_count >= 10 && requested_fen >= 100000000".to_owned();
+        let with = |count| Features::from([("employee_count".to_owned(), FeatureValue::Int(count))]);
+        assert!(fits(staffed, with(10)) && !fits(staffed, with(9)));
+        assert!(!fits(staffed, nothing()), "what is not known does not fit");
+    }
+
+    #[test]
+    fn a_coupon_opens_its_version_alone_and_an_ended_policy_gives_nothing() {
+        let coupon = |wish: &mut Wish| wish.benefit = Some(Benefit::RateCoupon(Ppm::new(5_000)));
+        let mut policies = [published(1, 1, JANUARY, coupon), published(1, 2, "2026-02-01T00:00:00Z", coupon)];
+        let loan = loan(&["ip_pledge"], MARCH);
+        let with = |policies: &[Published], held| {
+            let held = Some(Holding { policy_id: PolicyId::new(Uuid::from_u128(1)), version: held });
+            let found = candidates(policies, None, &loan, &Features::new(), held).unwrap();
+            found.iter().map(|found| found.policy.version).collect::<Vec<_>>()
+        };
+        assert!(candidates(&policies, None, &loan, &Features::new(), None).unwrap().is_empty());
+        assert_eq!((with(&policies, 1), with(&policies, 3)), (vec![1], vec![]));
+        policies[1] = published(1, 2, "2026-02-01T00:00:00Z", |_| {});
+        policies[1].ended_at = Some(MARCH.parse().unwrap());
+        assert!(chosen(&policies, &loan).is_empty());
     }
 
     #[test]
@@ -266,7 +380,7 @@ mod tests {
     fn the_lpr_is_that_of_the_end_of_the_year_before() {
         let policies = [published(1, 1, JANUARY, |wish| wish.effective_from = Some("2025-01-01".parse().unwrap()))];
         let lpr =
-            |at: &str| candidates(&policies, Some(&history()), &loan(&["ip_pledge"], at)).unwrap().first().unwrap().lpr;
+            |at: &str| known(&policies, Some(&history()), &loan(&["ip_pledge"], at)).unwrap().first().unwrap().lpr;
         assert_eq!(lpr("2025-06-30T00:00:00Z"), Some(Ppm::new(31_000)));
         assert_eq!(lpr("2025-12-31T16:00:00Z"), Some(Ppm::new(30_000)));
     }
@@ -275,10 +389,10 @@ mod tests {
     fn an_unknown_lpr_waits_and_matters_only_where_it_counts() {
         let policies = [published(1, 1, JANUARY, |wish| wish.effective_to = Some("2027-12-31".parse().unwrap()))];
         let later = loan(&["ip_pledge"], "2027-02-01T00:00:00Z");
-        let unknown = candidates(&policies, Some(&history()), &later).unwrap_err();
+        let unknown = known(&policies, Some(&history()), &later).unwrap_err();
         assert!(matches!(unknown, Error::Lpr(lpr::Error::Unknown { .. })) && unknown.waits_for_data());
-        assert!(candidates(&policies, None, &loan(&["ip_pledge"], MARCH)).unwrap_err().waits_for_data());
-        assert!(candidates(&policies, None, &loan(&["other"], MARCH)).unwrap().is_empty());
+        assert!(known(&policies, None, &loan(&["ip_pledge"], MARCH)).unwrap_err().waits_for_data());
+        assert!(known(&policies, None, &loan(&["other"], MARCH)).unwrap().is_empty());
     }
 
     #[test]

@@ -2,19 +2,23 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use jiff::{Timestamp, civil::Date};
+use jiff::{Span, Timestamp, civil::Date};
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use zhirong_kernel::{
-    Clock, Fen, Ppm,
+    Clock, Fen, Ppm, Uscc,
     clock::business_date,
-    id::{Ids, LoanId},
+    id::LoanId,
     lpr::{Change, LprHistory},
 };
 use zhirong_proto::{
     Fact as _,
     catalog::v1::{LprTable, ReferencePublished, reference_published::Reference},
-    matching::v1::{self as matching, LoanApproved, LoanDisbursed},
+    matching::v1::{
+        self as matching, IpKind as pb_ip, LoanApproved, LoanDefaulted, LoanDisbursed, LoanRecovered, LoanRenewed,
+        LoanRepaid, LoanSettled, LoanTermsChanged,
+    },
+    profile::v1::ProfileUpdated,
 };
 use zhirong_runtime::{
     inbox::{Delivery, Handler, Rejection, Subscription},
@@ -25,18 +29,17 @@ use crate::{
     entitlement::Loan,
     error::Error,
     flow::{
-        approval,
-        disbursement::{self, Disbursement},
+        Desk, approval,
+        course::{self, Happened},
     },
-    store,
+    life::{Event, What},
+    policy::IpKind,
+    store::{self, loan::Approved},
 };
 
-/// Loans.
-pub const LOANS: Subscription = Subscription {
-    durable: "subsidy-loans",
-    stream: streams::MATCHING,
-    subjects: &["zr.matching.v1.loan.approved.>", "zr.matching.v1.loan.disbursed.>"],
-};
+/// Loans, from their approval to their end.
+pub const LOANS: Subscription =
+    Subscription { durable: "subsidy-loan-life", stream: streams::MATCHING, subjects: &["zr.matching.v1.loan.>"] };
 
 /// Reference data.
 pub const REFERENCE: Subscription = Subscription {
@@ -45,39 +48,149 @@ pub const REFERENCE: Subscription = Subscription {
     subjects: &["zr.catalog.v1.reference.published.>"],
 };
 
+/// What is known of enterprises.
+pub const PROFILES: Subscription = Subscription {
+    durable: "subsidy-profiles",
+    stream: streams::PROFILE,
+    subjects: &["zr.profile.v1.profile.updated.>"],
+};
+
 const LONGEST_TERM_MONTHS: i32 = 600;
 /// Years that can have a budget.
 const YEARS: RangeInclusive<i16> = 2019..=2100;
 
-/// Gives grants to loans.
+/// Gives grants to loans and follows them.
 pub struct LoanHandler {
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Makes ids.
-    pub ids: Arc<dyn Ids>,
+    /// What every step needs.
+    pub desk: Desk,
     /// Wakes the task that serves who waits.
     pub queue: Arc<Notify>,
 }
 
 impl Handler for LoanHandler {
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
-        let now = self.clock.now();
-        match delivery.ce_type.as_str() {
-            LoanApproved::TYPE => {
-                let loan = parse_approved(present(delivery.decode::<LoanApproved>()?.loan)?)?;
-                approval::approve(conn, self.ids.as_ref(), &loan, now).await?;
+        match parse(delivery)? {
+            Fact::Approved(approved) => {
+                approval::approve_all(conn, &self.desk, &[*approved], self.clock.now()).await?;
             }
-            LoanDisbursed::TYPE => {
-                let fact = parse_disbursed(&present(delivery.decode::<LoanDisbursed>()?.loan)?)?;
-                disbursement::disburse(conn, self.ids.as_ref(), &fact, now).await?;
-            }
-            other => return Err(Rejection::poison(format!("`{other}` is not a fact subsidy knows"))),
+            Fact::Happened(fact) => course::happen(conn, &self.desk, &fact, self.clock.now()).await?,
         }
         Ok(())
     }
 
+    /// Approvals that come together are decided together: they wait for the same budgets.
+    async fn handle_all(
+        &self,
+        conn: &mut PgConnection,
+        deliveries: &[&Delivery],
+    ) -> Result<Vec<Result<(), Rejection>>, Rejection> {
+        let now = self.clock.now();
+        let mut outcomes = Vec::with_capacity(deliveries.len());
+        let (mut approved, mut happened) = (Vec::new(), Vec::new());
+        for delivery in deliveries {
+            outcomes.push(match parse(delivery) {
+                Ok(Fact::Approved(loan)) => {
+                    approved.push(*loan);
+                    Ok(())
+                }
+                Ok(Fact::Happened(fact)) => {
+                    happened.push(fact);
+                    Ok(())
+                }
+                Err(rejection) => Err(rejection),
+            });
+        }
+        approval::approve_all(conn, &self.desk, &approved, now).await?;
+        happened.sort_by_key(|fact| (fact.loan_id, fact.version));
+        for fact in &happened {
+            course::happen(conn, &self.desk, fact, now).await?;
+        }
+        Ok(outcomes)
+    }
+
     async fn committed(&self) {
         self.queue.notify_one();
+    }
+}
+
+/// A fact about a loan that can be applied.
+enum Fact {
+    Approved(Box<Approved>),
+    Happened(Happened),
+}
+
+fn parse(delivery: &Delivery) -> Result<Fact, Rejection> {
+    let fact = match delivery.ce_type.as_str() {
+        LoanApproved::TYPE => {
+            let loan = present(delivery.decode::<LoanApproved>()?.loan)?;
+            return Ok(Fact::Approved(Box::new(parse_approved(loan)?)));
+        }
+        LoanDisbursed::TYPE => parse_disbursed(&present(delivery.decode::<LoanDisbursed>()?.loan)?)?,
+        LoanRepaid::TYPE => {
+            let fact = delivery.decode::<LoanRepaid>()?;
+            let (principal, interest) = (Fen::new(fact.principal_fen), Fen::new(fact.interest_fen));
+            if principal < Fen::ZERO || interest < Fen::ZERO {
+                return Err(Rejection::poison("`principal_fen` and `interest_fen` must not be negative"));
+            }
+            happened(&present(fact.loan)?, &fact.paid_on, What::Repaid { principal, interest })?
+        }
+        LoanTermsChanged::TYPE => {
+            let fact = delivery.decode::<LoanTermsChanged>()?;
+            let loan = present(fact.loan)?;
+            let what = What::Terms { rate: rate(&loan)?, matures_on: day("loan.matures_on", &loan.matures_on)? };
+            happened(&loan, &fact.effective_on, what)?
+        }
+        LoanSettled::TYPE => {
+            let fact = delivery.decode::<LoanSettled>()?;
+            happened(&present(fact.loan)?, &fact.settled_on, What::Settled)?
+        }
+        LoanRenewed::TYPE => {
+            let loan = present(delivery.decode::<LoanRenewed>()?.loan)?;
+            // It follows on the settlement of the same day, whose date decides; its own is that of the fact.
+            let on = delivery.time.map_or(Date::MAX, business_date);
+            Happened { loan_id: loan_id(&loan)?, version: loan.version, event: Event { on, what: What::Renewed } }
+        }
+        LoanDefaulted::TYPE => {
+            let fact = delivery.decode::<LoanDefaulted>()?;
+            let loan = present(fact.loan)?;
+            let (principal, interest) = (Fen::new(loan.outstanding_fen), Fen::new(fact.overdue_interest_fen));
+            if principal < Fen::ZERO || interest < Fen::ZERO {
+                return Err(Rejection::poison("`outstanding_fen` and `overdue_interest_fen` must not be negative"));
+            }
+            happened(&loan, &fact.defaulted_on, What::Defaulted { principal, interest })?
+        }
+        LoanRecovered::TYPE => {
+            let fact = delivery.decode::<LoanRecovered>()?;
+            if fact.recovered_fen <= 0 {
+                return Err(Rejection::poison("`recovered_fen` must be positive"));
+            }
+            let what = What::Recovered { amount: Fen::new(fact.recovered_fen) };
+            happened(&present(fact.loan)?, &fact.recovered_on, what)?
+        }
+        other => return Err(Rejection::poison(format!("`{other}` is not a fact subsidy knows"))),
+    };
+    Ok(Fact::Happened(fact))
+}
+
+fn happened(loan: &matching::Loan, on: &str, what: What) -> Result<Happened, Rejection> {
+    Ok(Happened { loan_id: loan_id(loan)?, version: loan.version, event: Event { on: day("the day", on)?, what } })
+}
+
+fn day(name: &str, text: &str) -> Result<Date, Rejection> {
+    text.parse().map_err(|_| Rejection::poison(format!("{name} must be a date, YYYY-MM-DD")))
+}
+
+/// Keeps what is known of enterprises.
+pub struct ProfileHandler;
+
+impl Handler for ProfileHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        let profile = delivery.decode::<ProfileUpdated>()?.profile;
+        let profile = profile.ok_or_else(|| Rejection::poison("`profile` is missing"))?;
+        profile.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
+        Ok(store::profile::put(conn, &profile).await?)
     }
 }
 
@@ -110,7 +223,12 @@ fn loan_id(loan: &matching::Loan) -> Result<LoanId, Rejection> {
     loan.loan_id.parse().map_err(|error| broken("loan_id", format!("is {error}")))
 }
 
-fn parse_approved(loan: matching::Loan) -> Result<Loan, Rejection> {
+fn rate(loan: &matching::Loan) -> Result<Ppm, Rejection> {
+    let allowed = (0..=1_000_000).contains(&loan.rate_ppm);
+    if allowed { Ok(Ppm::new(loan.rate_ppm)) } else { Err(broken("rate_ppm", "must be between 0 and 1000000")) }
+}
+
+fn parse_approved(loan: matching::Loan) -> Result<Approved, Rejection> {
     let approved_at = loan
         .approved_at
         .and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())
@@ -118,14 +236,11 @@ fn parse_approved(loan: matching::Loan) -> Result<Loan, Rejection> {
     if !YEARS.contains(&business_date(approved_at).year()) {
         return Err(broken("approved_at", "must be in the years 2019 to 2100"));
     }
-    if loan.product_tags.iter().chain([&loan.enterprise_class]).any(|text| text.contains('\0')) {
-        return Err(broken("product_tags", "and the class must not hold a zero character"));
+    if loan.product_tags.iter().chain([&loan.enterprise_class]).any(|text| text.contains(char::is_control)) {
+        return Err(broken("product_tags", "and the class must not hold a control character"));
     }
     if loan.amount_fen <= 0 {
         return Err(broken("amount_fen", "must be positive"));
-    }
-    if !(0..=1_000_000).contains(&loan.rate_ppm) {
-        return Err(broken("rate_ppm", "must be between 0 and 1000000"));
     }
     if !(1..=LONGEST_TERM_MONTHS).contains(&loan.term_months) {
         return Err(broken("term_months", format!("must be between 1 and {LONGEST_TERM_MONTHS}")));
@@ -133,27 +248,58 @@ fn parse_approved(loan: matching::Loan) -> Result<Loan, Rejection> {
     if loan.version < 1 {
         return Err(broken("version", "must be positive"));
     }
-    Ok(Loan {
-        loan_id: loan_id(&loan)?,
-        enterprise_id: loan.enterprise_id.parse().map_err(|error| broken("enterprise_id", error))?,
-        institution_id: loan.institution_id.parse().map_err(|error| broken("institution_id", error))?,
-        product_id: loan.product_id.parse().map_err(|error| broken("product_id", format!("is {error}")))?,
-        product_tags: loan.product_tags,
-        enterprise_class: loan.enterprise_class,
-        amount: Fen::new(loan.amount_fen),
-        rate: Ppm::new(loan.rate_ppm),
-        term_months: loan.term_months,
-        approved_at,
-        version: loan.version,
+    let fee = loan.guarantee.as_ref().map_or(0, |guarantee| guarantee.fee_fen);
+    if fee < 0 {
+        return Err(broken("guarantee.fee_fen", "must not be negative"));
+    }
+    let coupon = Some(loan.coupon_id.as_str()).filter(|id| !id.is_empty()).map(str::parse).transpose();
+    let mut ip_kinds: Vec<IpKind> = loan.ip_pledges.iter().filter_map(|pledge| ip_kind(pledge.kind())).collect();
+    ip_kinds.sort_unstable();
+    ip_kinds.dedup();
+    Ok(Approved {
+        coupon: coupon.map_err(|error| broken("coupon_id", format!("is {error}")))?,
+        bank_reference: loan.bank_reference.replace('\0', ""),
+        loan: Loan {
+            loan_id: loan_id(&loan)?,
+            enterprise_id: loan.enterprise_id.parse().map_err(|error| broken("enterprise_id", error))?,
+            institution_id: loan.institution_id.parse().map_err(|error| broken("institution_id", error))?,
+            product_id: loan.product_id.parse().map_err(|error| broken("product_id", format!("is {error}")))?,
+            rate: rate(&loan)?,
+            product_tags: loan.product_tags,
+            enterprise_class: loan.enterprise_class,
+            amount: Fen::new(loan.amount_fen),
+            term_months: loan.term_months,
+            approved_at,
+            ip_kinds,
+            guarantee_fee: Fen::new(fee),
+            version: loan.version,
+        },
+        guarantee: loan.guarantee,
     })
 }
 
-fn parse_disbursed(loan: &matching::Loan) -> Result<Disbursement, Rejection> {
+const fn ip_kind(kind: pb_ip) -> Option<IpKind> {
+    match kind {
+        pb_ip::Patent => Some(IpKind::Patent),
+        pb_ip::Trademark => Some(IpKind::Trademark),
+        pb_ip::Copyright => Some(IpKind::Copyright),
+        pb_ip::Unspecified => None,
+    }
+}
+
+fn parse_disbursed(loan: &matching::Loan) -> Result<Happened, Rejection> {
     if loan.disbursed_fen <= 0 {
         return Err(broken("disbursed_fen", "must be positive"));
     }
     let on: Date = loan.disbursed_on.parse().map_err(|_| broken("disbursed_on", "must be a date, YYYY-MM-DD"))?;
-    Ok(Disbursement { loan_id: loan_id(loan)?, amount: Fen::new(loan.disbursed_fen), on, version: loan.version })
+    let matures_on = if loan.matures_on.is_empty() {
+        let term = Span::new().try_months(loan.term_months).and_then(|span| on.checked_add(span));
+        term.map_err(|_| broken("term_months", "is out of range"))?
+    } else {
+        day("`loan.matures_on`", &loan.matures_on)?
+    };
+    let what = What::Disbursed { amount: Fen::new(loan.disbursed_fen), rate: rate(loan)?, matures_on };
+    Ok(Happened { loan_id: loan_id(loan)?, version: loan.version, event: Event { on, what } })
 }
 
 fn parse_table(table: &LprTable) -> Result<LprHistory, Rejection> {

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use zhirong_kernel::{Fen, Ppm};
 
 use crate::{
+    combine::Share,
+    entitlement::Candidate,
     grant::{Grant, State},
+    loss::{Bearer, Part},
     plan::Plan,
     policy::{Benefit, Spec},
 };
@@ -21,16 +24,31 @@ pub struct Figures {
     pub lpr: Option<Ppm>,
     /// The year at whose end it counts.
     pub lpr_year: i16,
+    /// The fee for the guarantee.
+    pub fee: Fen,
 }
 
 /// The computation with its figures.
 #[must_use]
 pub fn calculation(spec: &Spec, plan: &Plan, figures: Figures) -> String {
     let mut text = format!("依据《{}》（{}），", spec.name_zh, spec.source_document_zh);
+    if let Benefit::GuaranteeFeeShare(share) = spec.benefit {
+        let _ = write!(text, "按担保费{}元的{share}补贴；补贴{}元", figures.fee, plan.amount);
+        text.push_str(if plan.capped { "（单笔上限）。" } else { "。" });
+        return text;
+    }
     let full = match (spec.benefit, figures.lpr) {
         (Benefit::LprShare(share), Some(lpr)) => {
             let _ = write!(text, "按{}年末一年期LPR（{lpr}）的{share}贴息", figures.lpr_year);
             share.get().saturating_mul(lpr.get())
+        }
+        (Benefit::InterestShare(share), _) => {
+            let _ = write!(text, "按贷款实际利息的{share}贴息");
+            i64::MAX
+        }
+        (Benefit::RateCoupon(cut), _) => {
+            let _ = write!(text, "使用利率优惠券，年利率优惠{cut}");
+            cut.get().saturating_mul(zhirong_kernel::rate::WHOLE)
         }
         (benefit, _) => {
             let _ = write!(text, "按{}的年利率贴息", benefit.ppm());
@@ -38,7 +56,9 @@ pub fn calculation(spec: &Spec, plan: &Plan, figures: Figures) -> String {
         }
     };
     let rate = plan.rate.to_ppm();
-    if plan.rate.get() < full {
+    if full == i64::MAX {
+        let _ = write!(text, "，即年利率{rate}");
+    } else if plan.rate.get() < full {
         let _ = write!(text, "，以贷款实际利率为限，即年利率{rate}");
     } else if figures.lpr.is_some() {
         let _ = write!(text, "，即年利率{rate}");
@@ -61,6 +81,56 @@ pub fn calculation(spec: &Spec, plan: &Plan, figures: Figures) -> String {
     text
 }
 
+/// Why this combination of the policies that fit; empty when only one fits.
+#[must_use]
+pub fn combination(candidates: &[Candidate<'_>], paid: &[Share], waiting: &[Share]) -> String {
+    if candidates.len() < 2 {
+        return String::new();
+    }
+    let names = |shares: &[Share]| {
+        let found = shares.iter().filter_map(|share| candidates.get(share.place));
+        found.map(|found| format!("《{}》", found.policy.spec.name_zh)).collect::<Vec<_>>().join("、")
+    };
+    let mut text = format!("本笔贷款共符合{}项政策，按可同时享受且合计最多的方式", candidates.len());
+    match (paid.is_empty(), waiting.is_empty()) {
+        (true, _) => {
+            let _ = write!(text, "排队等候{}。", names(waiting));
+        }
+        (false, true) => {
+            let _ = write!(text, "享受{}。", names(paid));
+        }
+        (false, false) => {
+            let _ = write!(text, "享受{}，并排队等候{}。", names(paid), names(waiting));
+        }
+    }
+    text
+}
+
+/// How a loss is shared.
+#[must_use]
+pub fn loss(whole: Fen, (principal, interest): (Fen, Option<Fen>), parts: &[Part], pool_cap: Fen) -> String {
+    let mut text = format!("损失{whole}元（本金{principal}元");
+    if let Some(interest) = interest {
+        let _ = write!(text, "、利息{interest}元");
+    }
+    text.push_str("），按约定比例分担：");
+    for (place, part) in parts.iter().enumerate() {
+        let name = match part.bearer {
+            Bearer::PolicyPool => "政策风险池",
+            Bearer::Guarantor => "担保机构",
+            Bearer::Insurer => "保险公司",
+            Bearer::Lender => "贷款机构",
+        };
+        let comma = if place == 0 { "" } else { "，" };
+        let _ = write!(text, "{comma}{name}{}承担{}元", Ppm::new(part.share_ppm), part.amount);
+        if part.bearer == Bearer::PolicyPool && part.amount == pool_cap {
+            text.push_str("（单笔上限）");
+        }
+    }
+    text.push('。');
+    text
+}
+
 /// Added when a disbursement needed more than was left.
 #[must_use]
 pub fn ceiling(reserved: Fen) -> String {
@@ -70,12 +140,22 @@ pub fn ceiling(reserved: Fen) -> String {
 /// The computation and where the grant stands.
 #[must_use]
 pub fn whole(grant: &Grant) -> String {
-    let standing = match (grant.state, grant.disbursed) {
-        (State::Reserved, _) => "资金已预留，无需申请。",
-        (State::Active, _) => "贷款已发放，贴息金额已锁定，无需申请。",
-        (State::Waiting, _) => "本年度资金额度暂不足，已按贷款审批先后排队，资金到位后自动安排，无需申请。",
+    let standing = match grant.state {
+        State::Reserved => "资金已预留，无需申请。",
+        State::Active => "贷款已发放，贴息金额已锁定，无需申请。",
+        State::Waiting => "本年度资金额度暂不足，已按贷款审批先后排队，资金到位后自动安排，无需申请。",
+        State::Ended => "贷款已结束，贴息不再增加。",
+        State::Reversed => "贴息已撤销。",
     };
-    format!("{}{standing}", grant.calculation_zh)
+    let mut text = format!("{}{standing}", grant.calculation_zh);
+    let money = &grant.money;
+    if money.accrued.is_positive() || money.payable.is_positive() || money.paid.is_positive() {
+        let _ = write!(text, "已计提{}元、待付{}元、已付{}元。", money.accrued, money.payable, money.paid);
+    }
+    if money.clawed_back.is_positive() {
+        let _ = write!(text, "待退回{}元。", money.clawed_back);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -92,9 +172,14 @@ mod tests {
         let spec = Spec::try_from(wish).unwrap();
         let lpr = matches!(spec.benefit, Benefit::LprShare(_)).then_some(Ppm::new(30_000));
         let rate = subsidised_rate(spec.benefit, lpr, Ppm::new(loan_rate)).unwrap();
-        let basis = Basis { principal: Fen::new(principal), from: "2026-03-01".parse().unwrap(), term_months: 12 };
-        let figures = Figures { principal: Fen::new(principal), disbursed: false, lpr, lpr_year: 2025 };
-        calculation(&spec, &plan(&spec, rate, basis).unwrap(), figures)
+        let basis = Basis {
+            principal: Fen::new(principal),
+            from: "2026-03-01".parse().unwrap(),
+            term_months: 12,
+            fee: Fen::ZERO,
+        };
+        let figures = Figures { principal: Fen::new(principal), disbursed: false, lpr, lpr_year: 2025, fee: Fen::ZERO };
+        calculation(&spec, &plan(&spec, rate, spec.cap_per_loan, basis).unwrap(), figures)
     }
 
     #[test]

@@ -1,59 +1,28 @@
-//! What is emitted, each fact in the transaction of its change, under the lock of its aggregate.
+//! What is told of policies, in the transaction of the change, under the lock of the policy.
 
 use jiff::Timestamp;
 use sqlx::PgConnection;
-use zhirong_proto::{
-    Fact,
-    subsidy::v1::{
-        BudgetAppropriated, BudgetExhausted, GrantActivated, GrantQueued, GrantReserved, Policy, PolicyPublished,
-    },
-};
+use zhirong_kernel::id::PolicyId;
+use zhirong_proto::subsidy::v1::{Policy, PolicyPublished, PolicyRetired};
 use zhirong_runtime::outbox::{self, Aggregate};
 
-use crate::{budget::Budget, error::Error, grant::Grant, store, wire};
+use crate::error::Error;
 
-/// Money is set aside.
-pub async fn reserved(conn: &mut PgConnection, grant: &Grant, now: Timestamp) -> Result<(), Error> {
-    about_grant(conn, grant, &GrantReserved { grant: Some(wire::grant(grant)) }, now).await
-}
-
-/// The loan is paid out.
-pub async fn activated(conn: &mut PgConnection, grant: &Grant, now: Timestamp) -> Result<(), Error> {
-    about_grant(conn, grant, &GrantActivated { grant: Some(wire::grant(grant)) }, now).await
-}
-
-/// The grant waits.
-pub async fn queued(conn: &mut PgConnection, grant: &Grant, now: Timestamp) -> Result<(), Error> {
-    about_grant(conn, grant, &GrantQueued { grant: Some(wire::grant(grant)) }, now).await
-}
-
-/// The budget could not serve a grant in full.
-pub async fn exhausted(conn: &mut PgConnection, budget: &Budget, now: Timestamp) -> Result<(), Error> {
-    let version = store::budget::next_fact(conn, budget.budget_id).await?;
-    let key = format!("{}-{}", budget.policy_id, budget.year);
-    let fact = BudgetExhausted { budget: Some(wire::budget(budget)), version };
-    outbox::append(conn, Aggregate { kind: "budget", id: &key, version }, &key, &fact, now).await?;
-    Ok(())
-}
-
-/// The treasury has given money.
-pub async fn appropriated(conn: &mut PgConnection, budget: &Budget, now: Timestamp) -> Result<(), Error> {
-    let version = store::budget::next_fact(conn, budget.budget_id).await?;
-    let key = format!("{}-{}", budget.policy_id, budget.year);
-    let fact = BudgetAppropriated { budget: Some(wire::budget(budget)), version };
-    outbox::append(conn, Aggregate { kind: "budget", id: &key, version }, &key, &fact, now).await?;
-    Ok(())
-}
-
-/// A policy version is in force.
+/// A policy version is in force. Each version is published once and ended once, so that two numbers a version order the facts.
 pub async fn published(conn: &mut PgConnection, policy: &Policy, now: Timestamp) -> Result<(), Error> {
-    let aggregate = Aggregate { kind: "policy", id: &policy.policy_id, version: policy.version.into() };
+    let aggregate = Aggregate { kind: "policy", id: &policy.policy_id, version: number(policy.version, 0) };
     outbox::append(conn, aggregate, &policy.policy_id, &PolicyPublished { policy: Some(policy.clone()) }, now).await?;
     Ok(())
 }
 
-async fn about_grant<F: Fact>(conn: &mut PgConnection, grant: &Grant, fact: &F, now: Timestamp) -> Result<(), Error> {
-    let key = grant.grant_id.to_string();
-    outbox::append(conn, Aggregate { kind: "grant", id: &key, version: grant.version }, &key, fact, now).await?;
+/// A policy has ended.
+pub async fn retired(conn: &mut PgConnection, policy: PolicyId, version: i32, now: Timestamp) -> Result<(), Error> {
+    let policy_id = policy.to_string();
+    let aggregate = Aggregate { kind: "policy", id: &policy_id, version: number(version, 1) };
+    outbox::append(conn, aggregate, &policy_id, &PolicyRetired { policy_id: policy_id.clone(), version }, now).await?;
     Ok(())
+}
+
+fn number(version: i32, step: i64) -> i64 {
+    i64::from(version).saturating_mul(2).saturating_add(step)
 }

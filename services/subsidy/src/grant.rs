@@ -1,29 +1,33 @@
-//! What one loan gets, from the approval on.
+//! A grant: what one loan gets out of one budget, and where its money stands.
 
 use jiff::{Timestamp, civil::Date};
 use uuid::Uuid;
 use zhirong_kernel::{
     Fen, Ppm, Uscc,
     id::{GrantId, LoanId, PolicyId},
+    money,
 };
 
-use crate::{
-    entitlement::Candidate,
-    plan::{ExactRate, Plan},
-};
+use crate::{budget::Reason, life::Standing, plan::ExactRate};
 
 /// Where a grant stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The money is set aside.
     Reserved,
-    /// The loan is paid out and the amount fixed.
+    /// The loan is paid out.
     Active,
     /// The budget was short.
     Waiting,
+    /// The loan has ended.
+    Ended,
+    /// Taken back.
+    Reversed,
 }
 
 impl State {
+    const ALL: [Self; 5] = [Self::Reserved, Self::Active, Self::Waiting, Self::Ended, Self::Reversed];
+
     /// As in the database.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -31,13 +35,40 @@ impl State {
             Self::Reserved => "reserved",
             Self::Active => "active",
             Self::Waiting => "waiting",
+            Self::Ended => "ended",
+            Self::Reversed => "reversed",
         }
     }
 
     /// Reads [`State::word`].
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Reserved, Self::Active, Self::Waiting].into_iter().find(|state| state.word() == word)
+        Self::ALL.into_iter().find(|state| state.word() == word)
+    }
+}
+
+/// Where the money of a grant stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Money {
+    /// Still promised.
+    pub reserved: Fen,
+    /// Earned, the interest not yet paid.
+    pub accrued: Fen,
+    /// Due.
+    pub payable: Fen,
+    /// Paid.
+    pub paid: Fen,
+    /// Claimed back and not yet returned.
+    pub clawed_back: Fen,
+}
+
+impl Money {
+    /// Everything that is set aside or was paid.
+    ///
+    /// # Errors
+    /// When the sum does not fit.
+    pub fn held(&self) -> Result<Fen, money::Error> {
+        Fen::sum([self.reserved, self.accrued, self.payable, self.paid])
     }
 }
 
@@ -64,8 +95,14 @@ pub struct Grant {
     pub state: State,
     /// Planned for the whole loan; set aside unless it waits.
     pub planned: Fen,
+    /// Where the money stands; nothing while it waits.
+    pub money: Money,
+    /// Most that it may get.
+    pub cap: Fen,
     /// Subsidised rate.
     pub rate: ExactRate,
+    /// What grants before it take of the loan's rate.
+    pub taken: ExactRate,
     /// The one-year LPR it came from.
     pub lpr: Option<Ppm>,
     /// Principal that is subsidised.
@@ -74,6 +111,8 @@ pub struct Grant {
     pub from: Date,
     /// Day after the last one.
     pub until: Date,
+    /// Everything before this day is accrued.
+    pub accrued_until: Option<Date>,
     /// Whether the figures rest on the real disbursement.
     pub disbursed: bool,
     /// How the amount came about, in Chinese.
@@ -86,156 +125,178 @@ pub struct Grant {
     pub created_at: Timestamp,
 }
 
-/// Of the policies that fit, best first, the one that pays, and whether it can.
-///
-/// The best one whose budget has the money; if none has, the loan waits for the best one. `has_money` tells for each place.
-#[must_use]
-pub fn choose<'a, 'p>(
-    ranked: &'a [Candidate<'p>],
-    has_money: impl Fn(&Candidate<'p>) -> bool,
-) -> Option<(&'a Candidate<'p>, State)> {
-    let funded = ranked.iter().find(|candidate| has_money(candidate)).map(|candidate| (candidate, State::Reserved));
-    funded.or_else(|| ranked.first().map(|candidate| (candidate, State::Waiting)))
+/// What the money of a grant should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// In all.
+    pub planned: Fen,
+    /// Of it earned.
+    pub earned: Fen,
+    /// Of it due or paid.
+    pub due: Fen,
 }
 
-/// What a disbursement does to the money of a grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Movement {
-    /// Nothing.
-    None,
-    /// So much more is set aside.
-    Take(Fen),
-    /// So much goes back.
-    GiveBack(Fen),
+impl Target {
+    /// Nothing: the grant is taken back.
+    pub const NOTHING: Self = Self { planned: Fen::ZERO, earned: Fen::ZERO, due: Fen::ZERO };
+}
+
+impl From<&Standing> for Target {
+    fn from(standing: &Standing) -> Self {
+        Self { planned: standing.planned, earned: standing.earned, due: standing.due }
+    }
+}
+
+/// What brings the money of a grant to its target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The money afterwards.
+    pub money: Money,
+    /// The movements, in the order in which no account is ever overdrawn.
+    pub moves: Vec<(Reason, Fen)>,
+    /// Whether the budget had less than was needed: what was set aside is the ceiling.
+    pub short: bool,
+}
+
+/// How the money moves to its target. `on_its_way` is in a settlement: it stays due until the bank has answered. `available` is
+/// what the budget has left.
+///
+/// # Errors
+/// When a sum does not fit.
+pub fn rebalance(money: Money, target: Target, on_its_way: Fen, available: Fen) -> Result<Change, money::Error> {
+    let paid = money.paid.min(target.due);
+    let claimed = money.paid.checked_sub(paid)?;
+    let held = money.held()?.checked_sub(claimed)?;
+    let floor = paid.checked_add(on_its_way)?;
+    let wanted = target.planned.max(target.earned).max(target.due).max(floor);
+    let most = held.checked_add(available)?;
+    let whole = wanted.min(most);
+    let due = target.due.min(whole).max(floor);
+    let earned = target.earned.min(whole).max(due);
+    let after = Money {
+        reserved: whole.checked_sub(earned)?,
+        accrued: earned.checked_sub(due)?,
+        payable: due.checked_sub(paid)?,
+        paid,
+        clawed_back: money.clawed_back.checked_add(claimed)?,
+    };
+    let due_before = money.payable.checked_add(paid)?;
+    let earned_before = due_before.checked_add(money.accrued)?;
+    let moves = [
+        (Reason::ClawBack, claimed),
+        (Reason::Undue, due_before.checked_sub(due)?),
+        (Reason::Unaccrue, earned_before.checked_sub(earned)?),
+        (Reason::Release, held.checked_sub(whole)?),
+        (Reason::Reserve, whole.checked_sub(held)?),
+        (Reason::Accrue, earned.checked_sub(earned_before)?),
+        (Reason::FallDue, due.checked_sub(due_before)?),
+    ];
+    let moves = moves.into_iter().filter(|(_, amount)| amount.is_positive()).collect();
+    Ok(Change { money: after, moves, short: wanted > most })
 }
 
 impl Grant {
-    /// The loan is paid out: the figures are fixed on the real principal and dates. What is too much goes back; what is
-    /// missing is taken if `available` has it, else what was set aside is the ceiling (`short`). A waiting grant goes on
-    /// waiting, with the new figures.
+    /// Takes over what the loan has come to; the state follows. The money is moved apart from it.
+    pub fn follow(&mut self, standing: &Standing, day: Date) {
+        self.principal = standing.principal;
+        self.rate = standing.rate;
+        self.from = standing.from;
+        // A loan that ended on its first day leaves one day to name.
+        self.until = standing.until.max(standing.from.tomorrow().unwrap_or(standing.from));
+        self.disbursed = true;
+        self.accrued_until = Some(day);
+        if self.state == State::Waiting {
+            self.planned = standing.planned;
+        }
+        self.state = match self.state {
+            State::Reversed => State::Reversed,
+            State::Waiting if standing.planned.is_positive() => State::Waiting,
+            _ if standing.ended => State::Ended,
+            _ => State::Active,
+        };
+    }
+
+    /// Takes over the money after a change.
     ///
     /// # Errors
-    /// When the amounts are out of range.
-    pub fn disburse(&mut self, plan: &Plan, available: Fen) -> Result<(Movement, bool), zhirong_kernel::money::Error> {
-        let (mut movement, mut short, mut planned) = (Movement::None, false, plan.amount);
-        if self.state != State::Waiting {
-            let more = plan.amount.checked_sub(self.planned)?;
-            if more > available {
-                (short, planned) = (true, self.planned);
-            } else if more.is_positive() {
-                movement = Movement::Take(more);
-            } else if more != Fen::ZERO {
-                movement = Movement::GiveBack(self.planned.checked_sub(plan.amount)?);
-            }
-            self.state = State::Active;
-        }
-        self.planned = planned;
-        self.principal = plan.principal;
-        self.from = plan.from;
-        self.until = plan.until;
-        self.disbursed = true;
-        self.version = self.version.saturating_add(1);
-        Ok((movement, short))
+    /// When the sum does not fit.
+    pub fn hold(&mut self, money: Money) -> Result<(), money::Error> {
+        self.planned = money.held()?;
+        self.money = money;
+        Ok(())
     }
 
-    /// The money it waited for is set aside.
-    pub fn serve(&mut self) {
-        self.state = State::Reserved;
-        self.version = self.version.saturating_add(1);
-    }
-
-    /// It is served after the loan was paid out: there is nothing more to wait for.
-    pub fn activate(&mut self) {
-        self.state = State::Active;
+    /// Counts a change.
+    pub fn changed(&mut self) {
         self.version = self.version.saturating_add(1);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::policy::{Published, Spec, tests::wish};
+    use crate::budget::Budget;
 
-    fn plan(amount: i64) -> Plan {
-        Plan {
-            amount: Fen::new(amount),
-            capped: false,
-            principal: Fen::new(9),
-            rate: ExactRate::new(1),
-            from: "2026-03-02".parse().unwrap(),
-            until: "2027-03-02".parse().unwrap(),
-            days: 365,
-        }
+    fn money(reserved: i64, accrued: i64, payable: i64, paid: i64) -> Money {
+        let [reserved, accrued, payable, paid] = [reserved, accrued, payable, paid].map(Fen::new);
+        Money { reserved, accrued, payable, paid, clawed_back: Fen::ZERO }
     }
 
-    fn grant(state: State) -> Grant {
-        Grant {
-            grant_id: GrantId::new(Uuid::nil()),
-            loan_id: LoanId::new(Uuid::nil()),
-            enterprise_id: Uscc::with_check("91331102MA2E0EXAM").unwrap(),
-            policy_id: PolicyId::new(Uuid::nil()),
-            policy_version: 1,
-            policy_name_zh: String::new(),
-            budget_id: Uuid::nil(),
-            budget_year: 2026,
-            state,
-            planned: Fen::new(100),
-            rate: ExactRate::new(1),
-            lpr: None,
-            principal: Fen::new(10),
-            from: "2026-03-01".parse().unwrap(),
-            until: "2027-03-01".parse().unwrap(),
-            disbursed: false,
-            calculation_zh: String::new(),
-            version: 1,
-            approved_at: Timestamp::UNIX_EPOCH,
-            created_at: Timestamp::UNIX_EPOCH,
-        }
+    fn target(planned: i64, earned: i64, due: i64) -> Target {
+        let [planned, earned, due] = [planned, earned, due].map(Fen::new);
+        Target { planned, earned, due }
+    }
+
+    fn moved(from: Money, to: Target, on_its_way: i64, available: i64) -> (Money, Vec<(Reason, i64)>, bool) {
+        let change = rebalance(from, to, Fen::new(on_its_way), Fen::new(available)).unwrap();
+        (change.money, change.moves.iter().map(|(reason, fen)| (*reason, fen.get())).collect(), change.short)
     }
 
     #[test]
-    fn the_best_that_has_money_pays_and_the_best_is_waited_for() {
-        let published = Published {
-            policy_id: PolicyId::new(Uuid::nil()),
-            version: 1,
-            spec: Spec::try_from(wish()).unwrap(),
-            published_at: Timestamp::UNIX_EPOCH,
-        };
-        let candidate = |amount| Candidate { policy: &published, lpr: None, plan: plan(amount) };
-        let ranked = [candidate(30), candidate(20), candidate(10)];
-        let left = |left| move |candidate: &Candidate<'_>| candidate.plan.amount.get() <= left;
-        let chosen =
-            |left_over| choose(&ranked, left(left_over)).map(|(candidate, state)| (candidate.plan.amount.get(), state));
-        assert_eq!(chosen(30), Some((30, State::Reserved)));
-        assert_eq!(chosen(20), Some((20, State::Reserved)));
-        assert_eq!(chosen(9), Some((30, State::Waiting)));
-        assert!(choose(&[], left(9)).is_none());
+    fn money_goes_where_the_loan_says() {
+        use Reason::{Accrue, ClawBack, FallDue, Release, Reserve, Unaccrue, Undue};
+        let accrued = moved(money(100, 0, 0, 0), target(100, 30, 20), 0, 0);
+        assert_eq!(accrued, (money(70, 10, 20, 0), vec![(Accrue, 30), (FallDue, 20)], false));
+        let repaid = moved(money(70, 10, 20, 0), target(60, 30, 30), 0, 0);
+        assert_eq!(repaid, (money(30, 0, 30, 0), vec![(Release, 40), (FallDue, 10)], false));
+        let more = moved(money(70, 10, 0, 20), target(110, 30, 20), 0, 10);
+        assert_eq!(more, (money(80, 10, 0, 20), vec![(Reserve, 10)], false));
+        let short = moved(money(70, 10, 0, 20), target(110, 30, 20), 0, 4);
+        assert_eq!(short, (money(74, 10, 0, 20), vec![(Reserve, 4)], true));
+        let back = moved(money(70, 10, 5, 20), Target::NOTHING, 5, 0);
+        let after = Money { clawed_back: Fen::new(20), ..money(0, 0, 5, 0) };
+        assert_eq!(back, (after, vec![(ClawBack, 20), (Unaccrue, 10), (Release, 80)], false));
+        let undone = moved(money(70, 10, 20, 0), target(100, 5, 5), 0, 0);
+        assert_eq!(undone, (money(95, 0, 5, 0), vec![(Undue, 15), (Unaccrue, 25)], false));
     }
 
-    #[test]
-    fn a_disbursement_moves_the_difference() {
-        for (amount, available, movement, short, planned) in [
-            (100, 0, Movement::None, false, 100),
-            (60, 0, Movement::GiveBack(Fen::new(40)), false, 60),
-            (0, 0, Movement::GiveBack(Fen::new(100)), false, 0),
-            (103, 3, Movement::Take(Fen::new(3)), false, 103),
-            (103, 2, Movement::None, true, 100),
-        ] {
-            let mut grant = grant(State::Reserved);
-            assert_eq!(grant.disburse(&plan(amount), Fen::new(available)), Ok((movement, short)), "{amount}");
-            assert_eq!((grant.planned, grant.state, grant.version), (Fen::new(planned), State::Active, 2));
-            assert_eq!((grant.principal, grant.disbursed), (Fen::new(9), true));
+    proptest! {
+        /// Whatever the target, the moves lead from the money before to the money after, no account is overdrawn, and nothing
+        /// exceeds the budget.
+        #[test]
+        fn the_moves_are_legal(
+            before in [0_i64..500, 0_i64..500, 0_i64..500, 0_i64..500], planned in 0_i64..3000, earned in 0_i64..3000,
+            due in 0_i64..3000, left in 0_i64..1000, way in 0_i64..500,
+        ) {
+            let from = money(before[0], before[1], before[2], before[3]);
+            let way = way.min(before[2]);
+            let to = target(planned.max(earned).max(due), earned.max(due), due);
+            let change = rebalance(from, to, Fen::new(way), Fen::new(left)).unwrap();
+            let mut budget = Budget::new(Uuid::nil(), PolicyId::new(Uuid::nil()), 2026);
+            (budget.available, budget.reserved, budget.accrued) = (Fen::new(left), from.reserved, from.accrued);
+            (budget.payable, budget.paid) = (from.payable, from.paid);
+            for (reason, amount) in &change.moves {
+                budget.post(*reason, *amount).unwrap();
+            }
+            let found = Money {
+                reserved: budget.reserved, accrued: budget.accrued, payable: budget.payable, paid: budget.paid,
+                clawed_back: budget.clawed_back,
+            };
+            prop_assert_eq!(found, change.money);
+            prop_assert!(budget.available >= Fen::ZERO && change.money.payable >= Fen::new(way));
+            prop_assert_eq!(change.short, change.money.held().unwrap() < to.planned);
         }
-    }
-
-    #[test]
-    fn a_waiting_grant_waits_on_with_new_figures_and_moves_no_money() {
-        let mut grant = grant(State::Waiting);
-        assert_eq!(grant.disburse(&plan(60), Fen::new(0)), Ok((Movement::None, false)));
-        assert_eq!((grant.planned, grant.state, grant.disbursed), (Fen::new(60), State::Waiting, true));
-        grant.serve();
-        assert_eq!((grant.state, grant.version), (State::Reserved, 3));
-        grant.activate();
-        assert_eq!((grant.state, grant.version), (State::Active, 4));
     }
 }

@@ -1,11 +1,13 @@
 //! Subsidy (政策兑现): interest subsidies paid without an application (免申即享).
 //!
-//! In: policies and budgets by gRPC; `loan.approved`, `loan.disbursed` and `reference.published` by events. Out:
-//! `grant.reserved`, `grant.activated`, `grant.queued`, `budget.exhausted`, and reports.
+//! In: policies, budgets, coupons, settlements and compensations by gRPC; everything that happens to a loan, what is known of
+//! enterprises and the LPR by events. Out: facts about policies, budgets, grants, coupons and compensations, payment files, and
+//! reports.
 //!
-//! The rules are pure: [`policy`] (what a policy may say), [`entitlement`] (who fits), [`plan`] (how much), [`budget`] (how
-//! money may move), [`grant`] (the life of a grant), [`explain`] (how it came about). [`flow`] brings them to the database,
-//! where the ledger enforces them once more.
+//! The rules are pure: [`policy`] (what a policy may say), [`entitlement`] (who fits), [`combine`] (what is paid together),
+//! [`plan`] (how much), [`life`] (what a loan's course has earned), [`grant`] (where its money stands), [`budget`] (how money
+//! may move), [`loss`] (how a loss is shared), [`settlement`] (what a bank pays from), [`explain`] (how it came about). [`flow`]
+//! brings them to the database, where the ledger enforces them once more.
 #![cfg_attr(
     test,
     allow(
@@ -26,12 +28,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use zhirong_kernel::id::UuidV7;
 use zhirong_proto::subsidy::v1::{
-    grant_service_server::GrantServiceServer, policy_service_server::PolicyServiceServer,
-    subsidy_report_service_server::SubsidyReportServiceServer,
+    compensation_service_server::CompensationServiceServer, coupon_service_server::CouponServiceServer,
+    grant_service_server::GrantServiceServer, ledger_service_server::LedgerServiceServer,
+    policy_review_service_server::PolicyReviewServiceServer, policy_service_server::PolicyServiceServer,
+    settlement_service_server::SettlementServiceServer, subsidy_report_service_server::SubsidyReportServiceServer,
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
 pub mod budget;
+pub mod combine;
 pub mod entitlement;
 pub mod error;
 pub mod events;
@@ -40,8 +45,11 @@ pub mod facts;
 pub mod flow;
 pub mod grant;
 mod grpc;
+pub mod life;
+pub mod loss;
 pub mod plan;
 pub mod policy;
+pub mod settlement;
 pub mod store;
 pub mod wire;
 
@@ -57,22 +65,40 @@ pub const DEFAULTS: &str = "";
 pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
     let mut service = Service::start("subsidy", settings.common, &MIGRATIONS, shutdown).await?;
     let wake = Arc::new(Notify::new());
+    let desk = flow::Desk { ids: Arc::new(UuidV7), book: store::policy::Book::default() };
 
-    let loans = events::LoanHandler { clock: service.clock(), ids: Arc::new(UuidV7), queue: Arc::clone(&wake) };
+    let loans = events::LoanHandler { clock: service.clock(), desk: desk.clone(), queue: Arc::clone(&wake) };
     service.consume(events::LOANS, loans);
     service.consume(events::REFERENCE, events::ReferenceHandler);
+    service.consume(events::PROFILES, events::ProfileHandler);
 
+    let (pool, clock, outbox) = (service.pool(), service.clock(), service.outbox());
     let queue = flow::queue::Queue {
-        pool: service.pool(),
-        clock: service.clock(),
-        outbox: service.outbox(),
+        pool: pool.clone(),
+        clock: Arc::clone(&clock),
+        outbox: outbox.clone(),
+        desk: desk.clone(),
         wake: Arc::clone(&wake),
     };
     service.background("waiting grants", queue.run(service.shutdown()));
+    let accrual = flow::accrual::Accrual {
+        pool: pool.clone(),
+        clock: Arc::clone(&clock),
+        outbox: outbox.clone(),
+        desk: desk.clone(),
+    };
+    service.background("daily accrual", accrual.run(service.shutdown()));
+    let expiry = flow::coupon::Expiry { pool: pool.clone(), clock: Arc::clone(&clock), outbox: outbox.clone() };
+    service.background("expiring coupons", expiry.run(service.shutdown()));
 
-    let api = grpc::Api { pool: service.pool(), clock: service.clock(), outbox: service.outbox(), queue: wake };
+    let api = grpc::Api { pool, clock, outbox, desk, queue: wake };
     let routes = Routes::new(PolicyServiceServer::new(api.clone()))
+        .add_service(PolicyReviewServiceServer::new(api.clone()))
         .add_service(GrantServiceServer::new(api.clone()))
+        .add_service(SettlementServiceServer::new(api.clone()))
+        .add_service(LedgerServiceServer::new(api.clone()))
+        .add_service(CouponServiceServer::new(api.clone()))
+        .add_service(CompensationServiceServer::new(api.clone()))
         .add_service(SubsidyReportServiceServer::new(api));
     service.serve(routes).await
 }

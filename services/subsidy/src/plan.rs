@@ -49,17 +49,35 @@ impl From<money::Error> for Error {
     }
 }
 
-/// The subsidised rate: what the policy pays, with the loan's own rate as the ceiling.
+/// What the policy pays at a loan's rate, before other policies and that rate bound it. Zero for what is no rate.
 ///
 /// # Errors
 /// [`Error::LprMissing`] when the policy pays a share of the LPR and `lpr` is none; [`Error::OutOfRange`].
-pub fn subsidised_rate(benefit: Benefit, lpr: Option<Ppm>, loan_rate: Ppm) -> Result<ExactRate, Error> {
+pub fn offered_rate(benefit: Benefit, lpr: Option<Ppm>, loan_rate: Ppm) -> Result<ExactRate, Error> {
     let exact = |share: Ppm, of: i64| share.get().checked_mul(of).ok_or(Error::OutOfRange);
-    let paid = match benefit {
+    Ok(ExactRate(match benefit {
         Benefit::LprShare(share) => exact(share, lpr.ok_or(Error::LprMissing)?.get())?,
-        Benefit::FixedRate(rate) => exact(rate, WHOLE)?,
-    };
-    Ok(ExactRate(paid.min(exact(loan_rate, WHOLE)?)))
+        Benefit::FixedRate(rate) | Benefit::RateCoupon(rate) => exact(rate, WHOLE)?,
+        Benefit::InterestShare(share) => exact(share, loan_rate.get())?,
+        Benefit::GuaranteeFeeShare(_) | Benefit::RiskCompensation { .. } => 0,
+    }))
+}
+
+/// The subsidised rate: what is offered, as far as the loan's own rate goes beyond what other policies take of it.
+///
+/// # Errors
+/// [`Error::OutOfRange`].
+pub fn bounded_rate(offered: ExactRate, loan_rate: Ppm, taken: ExactRate) -> Result<ExactRate, Error> {
+    let whole = loan_rate.get().checked_mul(WHOLE).ok_or(Error::OutOfRange)?;
+    Ok(ExactRate(offered.0.min(whole.saturating_sub(taken.0).max(0))))
+}
+
+/// The subsidised rate of a policy that is paid alone.
+///
+/// # Errors
+/// As [`offered_rate`].
+pub fn subsidised_rate(benefit: Benefit, lpr: Option<Ppm>, loan_rate: Ppm) -> Result<ExactRate, Error> {
+    bounded_rate(offered_rate(benefit, lpr, loan_rate)?, loan_rate, ExactRate(0))
 }
 
 /// What the interest is computed on.
@@ -71,6 +89,8 @@ pub struct Basis {
     pub from: Date,
     /// The loan's term, months.
     pub term_months: i32,
+    /// The fee for its guarantee.
+    pub fee: Fen,
 }
 
 /// The planned subsidy of a loan.
@@ -92,27 +112,22 @@ pub struct Plan {
     pub days: i32,
 }
 
-/// Plans the subsidy of a loan at a rate from [`subsidised_rate`].
+/// Plans the subsidy of a loan at a rate from [`bounded_rate`]; `cap` is the most that it may get.
 ///
 /// # Errors
 /// [`Error::Dates`], [`Error::OutOfRange`].
-pub fn plan(spec: &Spec, rate: ExactRate, basis: Basis) -> Result<Plan, Error> {
+pub fn plan(spec: &Spec, rate: ExactRate, cap: Fen, basis: Basis) -> Result<Plan, Error> {
     let months = basis.term_months.min(spec.max_months);
     let dates = |error: jiff::Error| Error::Dates(error.to_string());
     // A month later is the same day of that month, or its last one.
     let until = Span::new().try_months(months).and_then(|span| basis.from.checked_add(span)).map_err(dates)?;
     let days = basis.from.until(until).map_err(dates)?.get_days();
     let principal = basis.principal.min(spec.principal_cap);
-    let interest = exact_interest(principal, rate, days, spec.day_count.days())?;
-    Ok(Plan {
-        amount: interest.min(spec.cap_per_loan),
-        capped: interest > spec.cap_per_loan,
-        principal,
-        rate,
-        from: basis.from,
-        until,
-        days,
-    })
+    let full = match spec.benefit {
+        Benefit::GuaranteeFeeShare(share) => share.share_of(basis.fee)?,
+        _ => exact_interest(principal, rate, days, spec.day_count.days())?,
+    };
+    Ok(Plan { amount: full.min(cap), capped: full > cap, principal, rate, from: basis.from, until, days })
 }
 
 /// The one rounding of the whole computation.
@@ -189,9 +204,10 @@ mod tests {
 
     #[test]
     fn the_time_ends_with_the_term_or_with_the_policys_months() {
-        let basis = |from, term_months| Basis { principal: Fen::new(100_000_000), from, term_months };
+        let basis = |from, term_months| Basis { principal: Fen::new(100_000_000), from, term_months, fee: Fen::ZERO };
         let plan = |max_months, basis| {
-            plan(&spec(share(500_000), max_months, 20_000_000), ExactRate(15_000_000_000), basis).unwrap()
+            plan(&spec(share(500_000), max_months, 20_000_000), ExactRate(15_000_000_000), Fen::new(20_000_000), basis)
+                .unwrap()
         };
         let short = plan(12, basis(date(2026, 1, 31), 1));
         assert_eq!((short.until, short.days), (date(2026, 2, 28), 28));
@@ -203,8 +219,10 @@ mod tests {
 
     #[test]
     fn principal_and_amount_are_capped() {
-        let basis = Basis { principal: Fen::new(2_000_000_000), from: date(2026, 3, 1), term_months: 12 };
-        let capped = plan(&spec(share(500_000), 12, 5_000_000), ExactRate(15_000_000_000), basis).unwrap();
+        let basis =
+            Basis { principal: Fen::new(2_000_000_000), from: date(2026, 3, 1), term_months: 12, fee: Fen::ZERO };
+        let capped =
+            plan(&spec(share(500_000), 12, 5_000_000), ExactRate(15_000_000_000), Fen::new(5_000_000), basis).unwrap();
         assert_eq!(
             (capped.principal, capped.amount, capped.capped),
             (Fen::new(1_000_000_000), Fen::new(5_000_000), true)
@@ -213,8 +231,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_an_error() {
-        let huge = Basis { principal: Fen::MAX, from: date(9999, 6, 1), term_months: 12 };
-        assert!(matches!(plan(&spec(share(500_000), 12, 1), ExactRate(1), huge), Err(Error::Dates(_))));
+        let huge = Basis { principal: Fen::MAX, from: date(9999, 6, 1), term_months: 12, fee: Fen::ZERO };
+        assert!(matches!(plan(&spec(share(500_000), 12, 1), ExactRate(1), Fen::new(1), huge), Err(Error::Dates(_))));
         assert_eq!(exact_interest(Fen::MAX, ExactRate(i64::MAX), i32::MAX, 360), Err(Error::OutOfRange));
         assert_eq!(exact_interest(Fen::new(-1), ExactRate(1), 1, 360), Err(Error::OutOfRange));
     }
@@ -234,8 +252,8 @@ mod tests {
             principal in 1_i64..10_000_000_000, loan_rate in 0_i64..240_000, ppm in 500_000_i64..=800_000, term in 1_i32..60,
         ) {
             let rate = subsidised_rate(share(ppm), lpr(), Ppm::new(loan_rate)).unwrap();
-            let basis = Basis { principal: Fen::new(principal), from: date(2026, 2, 28), term_months: term };
-            let plan = plan(&spec(share(ppm), 24, 20_000_000), rate, basis).unwrap();
+            let basis = Basis { principal: Fen::new(principal), from: date(2026, 2, 28), term_months: term, fee: Fen::ZERO };
+            let plan = plan(&spec(share(ppm), 24, 20_000_000), rate, Fen::new(20_000_000), basis).unwrap();
             let whole = interest(Fen::new(principal), Ppm::new(loan_rate), i64::from(plan.days), DayCount::Actual360).unwrap();
             prop_assert!(plan.amount <= whole && plan.amount <= Fen::new(20_000_000));
         }

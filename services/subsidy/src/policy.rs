@@ -1,9 +1,15 @@
 //! What a policy says, and what it may say.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{Timestamp, civil::Date};
-use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount};
+use zhirong_kernel::{
+    Fen, Ppm,
+    feature::{FeatureDictionary, FeatureValue},
+    id::PolicyId,
+    interest::DayCount,
+    rule::{Expected, Outcome, Rule, RuleContext},
+};
 
 /// Classes of enterprises, as in the profile.
 pub const CLASSES: [&str; 5] = ["micro", "small", "medium", "large", "individual"];
@@ -13,7 +19,11 @@ pub const COPYRIGHT_PLEDGE: &str = "copyright_pledge";
 pub const REGISTERED_PLEDGES: [&str; 2] = ["patent_pledge", "trademark_pledge"];
 
 const MOST_TAGS: usize = 16;
+const MOST_REGIONS: usize = 32;
+const LONGEST_CONDITION: usize = 2000;
 const LONGEST_NAME: usize = 64;
+/// A budget is low at 10 %, unless its policy says otherwise.
+const LOW_BUDGET: Ppm = Ppm::new(100_000);
 const LONGEST_DOCUMENT: usize = 200;
 
 /// What is paid.
@@ -23,16 +33,120 @@ pub enum Benefit {
     LprShare(Ppm),
     /// A fixed yearly rate.
     FixedRate(Ppm),
+    /// A share of the loan's own interest.
+    InterestShare(Ppm),
+    /// A share of the fee for the guarantee.
+    GuaranteeFeeShare(Ppm),
+    /// A cut of the rate for those who hold a coupon.
+    RateCoupon(Ppm),
+    /// The pool's part of a loss.
+    RiskCompensation {
+        /// Days between the default and the first claim.
+        waiting_days: i32,
+        /// Whether interest owed at the default counts as loss.
+        interest_counts: bool,
+    },
 }
 
 impl Benefit {
-    /// The share or the rate.
+    /// The share or the rate; zero for a part of a loss, which is agreed with each loan.
     #[must_use]
     pub const fn ppm(self) -> Ppm {
         match self {
-            Self::LprShare(ppm) | Self::FixedRate(ppm) => ppm,
+            Self::LprShare(ppm)
+            | Self::FixedRate(ppm)
+            | Self::InterestShare(ppm)
+            | Self::GuaranteeFeeShare(ppm)
+            | Self::RateCoupon(ppm) => ppm,
+            Self::RiskCompensation { .. } => Ppm::new(0),
         }
     }
+
+    /// Whether it is a part of a loss and not a grant of a loan that goes well.
+    #[must_use]
+    pub const fn is_compensation(self) -> bool {
+        matches!(self, Self::RiskCompensation { .. })
+    }
+}
+
+/// A kind of pledged intellectual property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IpKind {
+    /// 专利.
+    Patent,
+    /// 商标.
+    Trademark,
+    /// 著作权.
+    Copyright,
+}
+
+impl IpKind {
+    /// As in the database.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Patent => "patent",
+            Self::Trademark => "trademark",
+            Self::Copyright => "copyright",
+        }
+    }
+
+    /// Reads [`IpKind::word`].
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Patent, Self::Trademark, Self::Copyright].into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+/// Who may have it: a condition in CEL over the features of the enterprise.
+#[derive(Debug, Clone)]
+pub struct Who {
+    text: String,
+    rule: Arc<Rule>,
+}
+
+impl PartialEq for Who {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Who {}
+
+impl Who {
+    /// Compiles a condition.
+    ///
+    /// # Errors
+    /// A sentence with line and column.
+    pub fn compile(text: &str) -> Result<Self, String> {
+        if text.chars().count() > LONGEST_CONDITION {
+            return Err(format!("must have at most {LONGEST_CONDITION} characters"));
+        }
+        let rule = Rule::compile_to_save(text, FeatureDictionary::standard(), Expected::Bool)
+            .map_err(|error| format!("line {}, column {}: {}", error.line, error.column, error.message))?;
+        Ok(Self { text: text.to_owned(), rule: Arc::new(rule) })
+    }
+
+    /// The condition as it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is true. What is not known, or can't be computed, is not true.
+    #[must_use]
+    pub fn is_true(&self, context: &RuleContext) -> bool {
+        self.rule.evaluate(context) == Outcome::Value(FeatureValue::Bool(true))
+    }
+}
+
+/// Beside what else a policy may be paid.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stacking {
+    /// Whether it may be paid beside others that add up, too; otherwise it is paid alone.
+    pub adds_up: bool,
+    /// Of the policies that share one of these words, only one is paid, also if they add up.
+    pub exclusive_groups: Vec<String>,
 }
 
 /// What a policy says; always valid.
@@ -62,6 +176,20 @@ pub struct Spec {
     pub day_count: DayCount,
     /// At a tie the lower number is taken.
     pub priority: i32,
+    /// Divisions of GB/T 2260, 2, 4 or 6 digits, in one of which the enterprise must be registered; empty means anywhere.
+    pub region_codes: Vec<String>,
+    /// Kinds of intellectual property of which one must be pledged; empty means that no pledge is asked for.
+    pub ip_kinds: Vec<IpKind>,
+    /// Most that one enterprise may get out of one year's budget.
+    pub cap_per_enterprise_year: Option<Fen>,
+    /// Beside what else it may be paid.
+    pub stacking: Stacking,
+    /// A loan repaid in full within fewer days gets nothing.
+    pub least_days: i32,
+    /// A budget with a smaller share available is reported as low.
+    pub low_budget: Ppm,
+    /// Who may have it; none means anybody.
+    pub who: Option<Who>,
 }
 
 /// A published version, also one that was replaced later.
@@ -72,9 +200,11 @@ pub struct Published {
     /// The version.
     pub version: i32,
     /// What it says.
-    pub spec: Spec,
+    pub spec: Arc<Spec>,
     /// When it was published.
     pub published_at: Timestamp,
+    /// From then on no approval counts.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// What somebody wants a policy to say; the parts that could not be read are missing.
@@ -104,6 +234,20 @@ pub struct Wish {
     pub day_count: Option<DayCount>,
     /// See [`Spec::priority`].
     pub priority: i32,
+    /// See [`Spec::region_codes`].
+    pub region_codes: Vec<String>,
+    /// See [`Spec::ip_kinds`].
+    pub ip_kinds: Vec<IpKind>,
+    /// See [`Spec::cap_per_enterprise_year`].
+    pub cap_per_enterprise_year: Option<Fen>,
+    /// See [`Spec::stacking`].
+    pub stacking: Stacking,
+    /// See [`Spec::least_days`].
+    pub least_days: i32,
+    /// See [`Spec::low_budget`].
+    pub low_budget: Option<Ppm>,
+    /// See [`Spec::who`].
+    pub who: String,
 }
 
 /// A field that can't stay as it is.
@@ -120,7 +264,11 @@ impl TryFrom<Wish> for Spec {
 
     /// Checks everything and names all violations at once.
     fn try_from(wish: Wish) -> Result<Self, Vec<Violation>> {
-        let violations = violations(&wish);
+        let mut violations = violations(&wish);
+        let who = match wish.who.trim() {
+            "" => None,
+            text => Who::compile(text).map_err(|must| violations.push(Violation { field: "who", must })).ok(),
+        };
         match (wish.benefit, wish.effective_from, wish.effective_to, wish.day_count) {
             (Some(benefit), Some(effective_from), Some(effective_to), Some(day_count)) if violations.is_empty() => {
                 Ok(Self {
@@ -136,6 +284,13 @@ impl TryFrom<Wish> for Spec {
                     principal_cap: wish.principal_cap,
                     day_count,
                     priority: wish.priority,
+                    region_codes: wish.region_codes,
+                    ip_kinds: wish.ip_kinds,
+                    cap_per_enterprise_year: wish.cap_per_enterprise_year,
+                    stacking: wish.stacking,
+                    least_days: wish.least_days,
+                    low_budget: wish.low_budget.unwrap_or(LOW_BUDGET),
+                    who,
                 })
             }
             _ => Err(violations),
@@ -157,7 +312,7 @@ fn violations(wish: &Wish) -> Vec<Violation> {
         "must have 1 to 200 characters, without control characters",
     );
     match wish.benefit {
-        None => must(false, "benefit", "must be lpr_share or fixed_rate"),
+        None => must(false, "benefit", "must be set"),
         Some(Benefit::LprShare(share)) => {
             let allowed = (500_000..=800_000).contains(&share.get());
             must(allowed, "lpr_share.share_ppm", "must be between 500000 and 800000 (50 % to 80 %)");
@@ -170,6 +325,20 @@ fn violations(wish: &Wish) -> Vec<Violation> {
         }
         Some(Benefit::FixedRate(rate)) => {
             must((1..=50_000).contains(&rate.get()), "fixed_rate.rate_ppm", "must be between 1 and 50000 (5 %)");
+        }
+        Some(Benefit::InterestShare(share)) => {
+            must((1..=1_000_000).contains(&share.get()), "interest_share.share_ppm", "must be between 1 and 1000000");
+        }
+        Some(Benefit::GuaranteeFeeShare(share)) => {
+            let allowed = (1..=1_000_000).contains(&share.get());
+            must(allowed, "guarantee_fee_share.share_ppm", "must be between 1 and 1000000");
+        }
+        Some(Benefit::RateCoupon(cut)) => {
+            must((1..=50_000).contains(&cut.get()), "rate_coupon.rate_cut_ppm", "must be between 1 and 50000 (5 %)");
+        }
+        Some(Benefit::RiskCompensation { waiting_days, .. }) => {
+            let allowed = (0..=3660).contains(&waiting_days);
+            must(allowed, "risk_compensation.waiting_days", "must be between 0 and 3660");
         }
     }
     let tags = &wish.required_product_tags;
@@ -189,7 +358,26 @@ fn violations(wish: &Wish) -> Vec<Violation> {
     must(wish.cap_per_loan.is_positive(), "cap_per_loan_fen", "must be positive");
     must(wish.principal_cap.is_positive(), "principal_cap_fen", "must be positive");
     must(wish.day_count.is_some(), "day_count", "must be DAY_COUNT_ACTUAL_360 or DAY_COUNT_ACTUAL_365");
+    let regions = &wish.region_codes;
+    must(regions.len() <= MOST_REGIONS, "region_codes", "must be at most 32");
+    must(regions.iter().all(|code| is_region(code)), "region_codes", "each must have 2, 4 or 6 digits (GB/T 2260)");
+    must(all_differ(regions), "region_codes", "must not repeat");
+    let copyright = wish.ip_kinds.contains(&IpKind::Copyright);
+    let lpr = matches!(wish.benefit, Some(Benefit::LprShare(_)));
+    must(!(copyright && lpr), "ip_kinds", "a share of the LPR is paid for patents and trademarks, not for copyright");
+    let yearly = wish.cap_per_enterprise_year.is_none_or(Fen::is_positive);
+    must(yearly, "cap_per_enterprise_year_fen", "must be positive, or 0 for none");
+    let groups = &wish.stacking.exclusive_groups;
+    must(groups.len() <= MOST_TAGS, "exclusive_groups", "must be at most 16");
+    must(groups.iter().all(|group| is_tag(group)), "exclusive_groups", "each must match [a-z][a-z0-9_]{1,31}");
+    must((0..=3660).contains(&wish.least_days), "least_days", "must be between 0 and 3660");
+    let low = wish.low_budget.is_none_or(|share| (1..=1_000_000).contains(&share.get()));
+    must(low, "low_budget_ppm", "must be between 1 and 1000000, or 0 for 100000");
     found
+}
+
+fn is_region(code: &str) -> bool {
+    matches!(code.len(), 2 | 4 | 6) && code.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether a text is there, fits, and can be shown.
@@ -227,6 +415,7 @@ pub(crate) mod tests {
             principal_cap: Fen::new(1_000_000_000),
             day_count: Some(DayCount::Actual360),
             priority: 1,
+            ..Wish::default()
         }
     }
 

@@ -5,22 +5,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use zhirong_kernel::{
-    Clock, Fen,
-    id::{Ids, UuidV7},
-};
+use zhirong_kernel::{Clock, Fen, clock::business_date};
+use zhirong_proto::subsidy::v1::{GrantActivated, GrantReserved};
 use zhirong_runtime::outbox::OutboxWake;
 
+use super::{Desk, till::Till};
 use crate::{
-    budget::Budget,
     error::Error,
-    facts,
-    store::{self, budget::Cause},
+    grant::{Grant, State, Target},
+    life::{self, Terms},
+    plan,
+    store::{self, loan::Approved},
+    wire,
 };
 
 /// Grants served in one transaction.
@@ -28,38 +28,57 @@ const AT_ONCE: usize = 100;
 /// Pause between two looks for what a crash left.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Serves up to [`AT_ONCE`] waiting grants of a locked budget; says how many.
-pub async fn serve(
-    conn: &mut PgConnection,
-    ids: &dyn Ids,
-    budget: &mut Budget,
-    now: Timestamp,
-) -> Result<usize, Error> {
-    let mut served = 0;
-    while served < AT_ONCE {
-        let Some(mut grant) = store::grant::lock_next_waiting(conn, budget.budget_id, budget.available).await? else {
-            break;
-        };
-        let loaded = grant.version;
-        grant.serve();
-        if grant.planned > Fen::ZERO {
-            let year = budget.year;
-            let entry = budget.reserve(grant.planned).map_err(|error| Error::Budget {
-                policy: budget.policy_id,
-                year,
-                error,
-            })?;
-            store::budget::post(conn, budget.budget_id, ids.next(), entry, Cause::Grant(grant.grant_id), now).await?;
+/// Serves up to [`AT_ONCE`] waiting grants of the till's budgets.
+///
+/// # Errors
+/// [`Error`].
+pub async fn serve_all(conn: &mut PgConnection, till: &mut Till<'_>) -> Result<usize, Error> {
+    let budgets: Vec<Uuid> = till.budgets().map(|budget| budget.budget_id).collect();
+    let mut served: usize = 0;
+    for budget in budgets {
+        while served < AT_ONCE {
+            let available = till.budget(budget)?.available;
+            let Some(grant) = store::grant::lock_next_waiting(conn, budget, available).await? else { break };
+            serve(conn, till, grant).await?;
+            served = served.saturating_add(1);
         }
-        facts::reserved(conn, &grant, now).await?;
-        if grant.disbursed {
-            grant.activate();
-            facts::activated(conn, &grant, now).await?;
-        }
-        store::grant::update(conn, &grant, loaded).await?;
-        served = served.saturating_add(1);
     }
     Ok(served)
+}
+
+async fn serve(conn: &mut PgConnection, till: &mut Till<'_>, mut grant: Grant) -> Result<(), Error> {
+    let loaded = grant.version;
+    grant.state = State::Reserved;
+    let whole = Target { planned: grant.planned, earned: Fen::ZERO, due: Fen::ZERO };
+    till.bring(&mut grant, whole, Fen::ZERO)?;
+    grant.changed();
+    till.tell(&grant, &GrantReserved { grant: Some(wire::grant(&grant)) })?;
+    if grant.disbursed {
+        catch_up(conn, till, &mut grant).await?;
+        grant.changed();
+        till.tell(&grant, &GrantActivated { grant: Some(wire::grant(&grant)) })?;
+    }
+    store::grant::update(conn, &grant, loaded).await
+}
+
+/// The loan has been running while its grant waited.
+async fn catch_up(conn: &mut PgConnection, till: &mut Till<'_>, grant: &mut Grant) -> Result<(), Error> {
+    let Some(Approved { loan, .. }) = store::loan::find(conn, grant.loan_id).await? else {
+        return Err(Error::Stored("subsidy_grant.loan_id"));
+    };
+    let events = store::loan::events(conn, &[loan.loan_id.uuid()]).await?.remove(&loan.loan_id.uuid());
+    let events = events.unwrap_or_default();
+    let spec = till.desk().book.spec(conn, grant.policy_id, grant.policy_version).await?;
+    let offered = plan::offered_rate(spec.benefit, grant.lpr, loan.rate)?;
+    let terms = Terms::new(&spec, offered, grant.taken, grant.cap, loan.guarantee_fee);
+    let day = business_date(till.now());
+    let used = store::grant::due_beside(conn, grant).await?;
+    let left = life::interest_paid(&events, day)?.checked_sub(used)?.max(Fen::ZERO);
+    if let Some(standing) = life::standing(&terms, &events, day, left)? {
+        grant.follow(&standing, day);
+        till.bring(grant, Target::from(&standing), Fen::ZERO)?;
+    }
+    Ok(())
 }
 
 /// Goes on where a transaction stopped.
@@ -70,6 +89,8 @@ pub struct Queue {
     pub clock: Arc<dyn Clock>,
     /// Wakes the relay of events.
     pub outbox: OutboxWake,
+    /// What every step needs.
+    pub desk: Desk,
     /// Wakes this task.
     pub wake: Arc<Notify>,
 }
@@ -98,11 +119,12 @@ impl Queue {
 
     async fn serve_some(&self, budget: Uuid) -> Result<usize, Error> {
         let mut tx = self.pool.begin().await?;
-        let mut budget = store::budget::lock(&mut tx, budget).await?;
-        let served = serve(&mut tx, &UuidV7, &mut budget, self.clock.now()).await?;
+        let mut till = Till::lock(&mut tx, &self.desk, &[budget], self.clock.now()).await?;
+        let served = serve_all(&mut tx, &mut till).await?;
+        till.close(&mut tx).await?;
         tx.commit().await?;
         if served > 0 {
-            tracing::info!(policy_id = %budget.policy_id, year = budget.year, served, "waiting grants were served");
+            tracing::info!(budget_id = %budget, served, "waiting grants were served");
             self.outbox.notify();
         }
         Ok(served)

@@ -36,7 +36,7 @@ impl GrantService for Api {
 }
 
 /// Whose grants are asked for; none means all.
-fn whose(caller: &Caller, named: &str) -> Result<Option<Uscc>, Problem> {
+pub(super) fn whose(caller: &Caller, named: &str) -> Result<Option<Uscc>, Problem> {
     if caller.role == Role::Enterprise {
         let own = caller.enterprise()?;
         if !named.is_empty() && named != own.as_str() {

@@ -1,28 +1,31 @@
 //! Policies and their budgets.
 
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::{
-    Fen, Ppm,
+    Fen,
     id::{Ids as _, PolicyId, UuidV7},
-    interest::DayCount,
 };
 use zhirong_proto::subsidy::v1::{self as pb, policy_service_server::PolicyService};
-use zhirong_runtime::{
-    caller::{Caller, Role},
-    idempotency::{self, Claim},
-    page,
-    problem::Problem,
-};
+use zhirong_runtime::{caller::Caller, page, problem::Problem};
 
-use super::{Api, date, next};
+use super::{Api, draft::parse_draft, id, next, staff, watcher, write};
 use crate::{
+    budget::Reason,
     error::Error,
     facts,
-    flow::queue,
-    policy::{Benefit, Spec, Violation, Wish, is_text},
-    store::{self, budget::Cause, policy::Row},
+    flow::{queue, till::Till},
+    policy::{Violation, is_text},
+    store::{
+        self,
+        budget::{Owner, Paper},
+        policy::Row,
+        policy_step::Taken,
+    },
     wire,
 };
 
@@ -66,15 +69,9 @@ impl PolicyService for Api {
         &self,
         request: Request<pb::ListBudgetsRequest>,
     ) -> Result<Response<pb::ListBudgetsResponse>, Status> {
-        Caller::from_request(&request)?.require(&[Role::Staff, Role::Operator])?;
+        watcher(&request)?;
         Ok(Response::new(self.budgets(request.into_inner()).await?))
     }
-}
-
-fn staff<T>(request: &Request<T>) -> Result<Caller, Problem> {
-    let caller = Caller::from_request(request)?;
-    caller.require(&[Role::Staff])?;
-    Ok(caller)
 }
 
 impl Api {
@@ -84,20 +81,14 @@ impl Api {
         request: pb::DraftPolicyRequest,
     ) -> Result<pb::DraftPolicyResponse, Problem> {
         let (policy_id, spec) = parse_draft(&request)?;
-        let now = self.clock.now();
-        let mut tx = self.pool.begin().await?;
-        let method = "/zhirong.subsidy.v1.PolicyService/DraftPolicy";
-        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, &request, now).await? {
-            Claim::Replay(response) => return Ok(response),
-            Claim::Fresh(slot) => slot,
-        };
-        let policy_id = policy_id.unwrap_or_else(|| PolicyId::new(UuidV7.next()));
-        let version = store::policy::next_version(&mut tx, policy_id).await?;
-        store::policy::insert_draft(&mut tx, policy_id, version, &spec, &caller.subject, now).await?;
-        let response = pb::DraftPolicyResponse { policy: Some(load(&mut tx, policy_id, version).await?) };
-        slot.complete(&mut tx, &response).await?;
-        tx.commit().await?;
-        Ok(response)
+        write!(self, caller, "PolicyService/DraftPolicy", request, |tx, now| {
+            let policy_id = policy_id.unwrap_or_else(|| PolicyId::new(UuidV7.next()));
+            let version = store::policy::next_version(tx, policy_id).await?;
+            store::policy::insert_draft(tx, policy_id, version, &spec, &caller.subject, now).await?;
+            step(tx, Taken { policy: policy_id, version, step: "drafted", by: &caller.subject, reason_zh: "" }, now)
+                .await?;
+            pb::DraftPolicyResponse { policy: Some(load(tx, policy_id, version).await?) }
+        })
     }
 
     async fn publish(
@@ -105,26 +96,14 @@ impl Api {
         caller: &Caller,
         request: pb::PublishPolicyRequest,
     ) -> Result<pb::PublishPolicyResponse, Problem> {
-        let policy_id = policy_id(&request.policy_id)?;
-        let version = request.version;
-        let now = self.clock.now();
-        let mut tx = self.pool.begin().await?;
-        let method = "/zhirong.subsidy.v1.PolicyService/PublishPolicy";
-        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, &request, now).await? {
-            Claim::Replay(response) => return Ok(response),
-            Claim::Fresh(slot) => slot,
-        };
-        let current = store::policy::lock(&mut tx, policy_id).await?.ok_or(Error::PolicyNotFound(policy_id))?;
-        let draft = store::policy::version(&mut tx, policy_id, version).await?;
-        check_publication(&draft, current, caller)?;
-        store::policy::publish(&mut tx, policy_id, version, &caller.subject, now).await?;
-        let policy = load(&mut tx, policy_id, version).await?;
-        facts::published(&mut tx, &policy, now).await?;
-        let response = pb::PublishPolicyResponse { policy: Some(policy) };
-        slot.complete(&mut tx, &response).await?;
-        tx.commit().await?;
-        self.outbox.notify();
-        Ok(response)
+        let policy_id: PolicyId = id(&request.policy_id, "policy_id")?;
+        write!(self, caller, "PolicyService/PublishPolicy", request, |tx, now| {
+            let version = request.version;
+            let current = store::policy::lock(tx, policy_id).await?.ok_or(Error::PolicyNotFound(policy_id))?;
+            let draft = store::policy::version(tx, policy_id, version).await?;
+            check_publication(&draft, current, caller, &["draft", "submitted"])?;
+            pb::PublishPolicyResponse { policy: Some(put_in_force(tx, &draft, caller, "", now).await?) }
+        })
     }
 
     async fn list(&self, request: pb::ListPoliciesRequest) -> Result<pb::ListPoliciesResponse, Problem> {
@@ -142,33 +121,22 @@ impl Api {
         request: pb::AppropriateBudgetRequest,
     ) -> Result<pb::AppropriateBudgetResponse, Problem> {
         let policy_id = parse_appropriation(&request)?;
-        let now = self.clock.now();
-        let mut tx = self.pool.begin().await?;
-        let method = "/zhirong.subsidy.v1.PolicyService/AppropriateBudget";
-        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, &request, now).await? {
-            Claim::Replay(response) => return Ok(response),
-            Claim::Fresh(slot) => slot,
-        };
-        if !store::policy::exists(&mut tx, policy_id).await? {
-            return Err(Error::PolicyNotFound(policy_id).into());
-        }
-        let locked = store::budget::lock_all(&mut tx, &[policy_id], request.year, &[UuidV7.next()]).await?;
-        let mut budget = locked.into_iter().next().ok_or(Error::Stored("budget"))?;
-        let entry = budget.appropriate(Fen::new(request.amount_fen)).map_err(|error| Error::Budget {
-            policy: policy_id,
-            year: request.year,
-            error,
-        })?;
-        let cause = Cause::Treasury { document_zh: &request.document_zh, by: &caller.subject };
-        store::budget::post(&mut tx, budget.budget_id, UuidV7.next(), entry, cause, now).await?;
-        queue::serve(&mut tx, &UuidV7, &mut budget, now).await?;
-        facts::appropriated(&mut tx, &budget, now).await?;
-        let response = pb::AppropriateBudgetResponse { budget: Some(wire::budget(&budget)) };
-        slot.complete(&mut tx, &response).await?;
-        tx.commit().await?;
-        self.outbox.notify();
-        self.queue.notify_one();
-        Ok(response)
+        write!(self, caller, "PolicyService/AppropriateBudget", request, |tx, now| {
+            if !store::policy::exists(tx, policy_id).await? {
+                return Err(Error::PolicyNotFound(policy_id).into());
+            }
+            let wanted = BTreeSet::from([(policy_id, request.year)]);
+            let mut till = Till::lock_years(tx, &self.desk, &wanted, now).await?;
+            let budget_id = till.of(policy_id, request.year)?.budget_id;
+            let paper = Paper { document_zh: request.document_zh.clone(), entered_by: caller.subject.clone() };
+            let amount = Fen::new(request.amount_fen);
+            till.post(budget_id, Reason::Appropriate, amount, Owner::Treasury, Some(paper))?;
+            queue::serve_all(tx, &mut till).await?;
+            till.appropriated(budget_id)?;
+            let budget = Some(wire::budget(till.budget(budget_id)?));
+            till.close(tx).await?;
+            pb::AppropriateBudgetResponse { budget }
+        })
     }
 
     async fn budgets(&self, request: pb::ListBudgetsRequest) -> Result<pb::ListBudgetsResponse, Problem> {
@@ -181,10 +149,19 @@ impl Api {
     }
 }
 
-fn check_publication(draft: &Row, current: Option<i32>, caller: &Caller) -> Result<(), Error> {
+/// A version that is published must stand in one of these states, be the latest, and be another person's.
+pub(super) fn check_publication(
+    draft: &Row,
+    current: Option<i32>,
+    caller: &Caller,
+    from: &[&str],
+) -> Result<(), Error> {
     let policy_id = PolicyId::new(draft.policy_id);
-    if draft.state != "draft" {
-        return Err(Error::NotDraft(policy_id, draft.version));
+    if !from.contains(&draft.state.as_str()) {
+        return Err(match from {
+            ["submitted"] => Error::NotSubmitted(policy_id, draft.version),
+            _ => Error::NotDraft(policy_id, draft.version),
+        });
     }
     if let Some(current) = current.filter(|current| *current > draft.version) {
         return Err(Error::Superseded(policy_id, draft.version, current));
@@ -195,13 +172,37 @@ fn check_publication(draft: &Row, current: Option<i32>, caller: &Caller) -> Resu
     Ok(())
 }
 
-async fn load(conn: &mut PgConnection, policy_id: PolicyId, version: i32) -> Result<pb::Policy, Error> {
+/// Publishes a version under the policy's lock.
+pub(super) async fn put_in_force(
+    conn: &mut PgConnection,
+    draft: &Row,
+    caller: &Caller,
+    reason_zh: &str,
+    now: Timestamp,
+) -> Result<pb::Policy, Error> {
+    let (policy_id, version) = (PolicyId::new(draft.policy_id), draft.version);
+    store::policy::publish(conn, policy_id, version, &caller.subject, now).await?;
+    let taken = Taken { policy: policy_id, version, step: "published", by: &caller.subject, reason_zh };
+    step(conn, taken, now).await?;
+    let policy = load(conn, policy_id, version).await?;
+    facts::published(conn, &policy, now).await?;
+    Ok(policy)
+}
+
+/// Keeps a step.
+pub(super) async fn step(conn: &mut PgConnection, taken: Taken<'_>, now: Timestamp) -> Result<(), Error> {
+    Ok(store::policy_step::insert(conn, UuidV7.next(), taken, now).await?)
+}
+
+/// One version.
+pub(super) async fn load(conn: &mut PgConnection, policy_id: PolicyId, version: i32) -> Result<pb::Policy, Error> {
     policy(&store::policy::version(conn, policy_id, version).await?)
 }
 
 fn policy(row: &Row) -> Result<pb::Policy, Error> {
     let state = match row.state.as_str() {
         "draft" => pb::PolicyState::Draft,
+        "submitted" => pb::PolicyState::Submitted,
         "published" => pb::PolicyState::Published,
         "retired" => pb::PolicyState::Retired,
         _ => return Err(Error::Stored("policy_version.state")),
@@ -212,56 +213,6 @@ fn policy(row: &Row) -> Result<pb::Policy, Error> {
         spec: Some(wire::spec(row.spec()?)),
         state: state.into(),
     })
-}
-
-fn policy_id(text: &str) -> Result<PolicyId, Problem> {
-    text.parse().map_err(|_| {
-        Problem::invalid("POLICY_ID_INVALID", "the policy's id is not a UUID")
-            .field("policy_id", "must be a UUID")
-            .zh("政策编号必须为 UUID")
-    })
-}
-
-/// Checks id and specification together, so that every violation is named at once.
-fn parse_draft(request: &pb::DraftPolicyRequest) -> Result<(Option<PolicyId>, Spec), Problem> {
-    let id = Some(request.policy_id.as_str()).filter(|id| !id.is_empty()).map(str::parse::<PolicyId>).transpose();
-    let spec = Spec::try_from(wish(request.spec.clone().unwrap_or_default()));
-    match (id, spec) {
-        (Ok(id), Ok(spec)) => Ok((id, spec)),
-        (id, spec) => {
-            let problem: Problem = Error::PolicyInvalid(spec.err().unwrap_or_default()).into();
-            Err(if id.is_err() {
-                problem.field("policy_id", "must be a UUID, or empty for a new policy")
-            } else {
-                problem
-            })
-        }
-    }
-}
-
-fn wish(spec: pb::PolicySpec) -> Wish {
-    let day_count = match spec.day_count() {
-        pb::DayCount::Actual360 => Some(DayCount::Actual360),
-        pb::DayCount::Actual365 => Some(DayCount::Actual365),
-        pb::DayCount::Unspecified => None,
-    };
-    Wish {
-        benefit: spec.benefit.map(|benefit| match benefit {
-            pb::policy_spec::Benefit::LprShare(share) => Benefit::LprShare(Ppm::new(share.share_ppm)),
-            pb::policy_spec::Benefit::FixedRate(rate) => Benefit::FixedRate(Ppm::new(rate.rate_ppm)),
-        }),
-        name_zh: spec.name_zh,
-        source_document_zh: spec.source_document_zh,
-        required_product_tags: spec.required_product_tags,
-        enterprise_classes: spec.enterprise_classes,
-        effective_from: date(&spec.effective_from),
-        effective_to: date(&spec.effective_to),
-        max_months: spec.max_months,
-        cap_per_loan: Fen::new(spec.cap_per_loan_fen),
-        principal_cap: Fen::new(spec.principal_cap_fen),
-        day_count,
-        priority: spec.priority,
-    }
 }
 
 fn parse_appropriation(request: &pb::AppropriateBudgetRequest) -> Result<PolicyId, Problem> {

@@ -37,6 +37,10 @@ impl Api {
             planned_fen: outcome.planned_fen,
             waiting: outcome.waiting,
             waiting_fen: outcome.waiting_fen,
+            accrued_fen: outcome.accrued_fen,
+            payable_fen: outcome.payable_fen,
+            paid_fen: outcome.paid_fen,
+            clawed_back_fen: outcome.clawed_back_fen,
             policies: policies
                 .into_iter()
                 .map(|policy| pb::PolicyOutcome {
@@ -44,6 +48,9 @@ impl Api {
                     name_zh: policy.name_zh,
                     grants: policy.grants,
                     planned_fen: policy.planned_fen,
+                    accrued_fen: policy.accrued_fen,
+                    payable_fen: policy.payable_fen,
+                    paid_fen: policy.paid_fen,
                 })
                 .collect(),
         })

@@ -5,8 +5,8 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_kernel::{
-    Fen,
-    id::{GrantId, PolicyId},
+    Fen, Ppm,
+    id::{CompensationId, GrantId, LineId, PolicyId},
 };
 
 use crate::budget::{Budget, Entry};
@@ -19,7 +19,11 @@ struct Row {
     available_fen: i64,
     reserved_fen: i64,
     accrued_fen: i64,
+    payable_fen: i64,
     paid_fen: i64,
+    clawed_back_fen: i64,
+    low_at_ppm: i64,
+    low_told: bool,
 }
 
 impl From<Row> for Budget {
@@ -32,7 +36,11 @@ impl From<Row> for Budget {
             available: Fen::new(row.available_fen),
             reserved: Fen::new(row.reserved_fen),
             accrued: Fen::new(row.accrued_fen),
+            payable: Fen::new(row.payable_fen),
             paid: Fen::new(row.paid_fen),
+            clawed_back: Fen::new(row.clawed_back_fen),
+            low_at: Ppm::new(row.low_at_ppm),
+            low_told: row.low_told,
         }
     }
 }
@@ -41,43 +49,56 @@ macro_rules! budgets {
     ($tail:tt $(, $argument:expr)*) => {
         sqlx::query_as!(
             Row,
-            "SELECT budget_id, policy_id, year, appropriated_fen, available_fen, reserved_fen, accrued_fen, paid_fen
-             FROM budget " + $tail
+            r#"SELECT budget_id, policy_id, year, appropriated_fen, available_fen, reserved_fen, accrued_fen, payable_fen, paid_fen,
+                      clawed_back_fen, low_told, coalesce((SELECT v.low_budget_ppm FROM policy_version v
+                          WHERE v.policy_id = budget.policy_id AND v.state = 'published'), 100000) AS "low_at_ppm!"
+               FROM budget "# + $tail
             $(, $argument)*
         )
     };
 }
 
-/// Locks the budgets of some policies for a year, in order of id, making those that are missing: an empty budget is what a
-/// grant waits at.
+/// Locks the budgets of some policies for their years, in order of id, making those that are missing: an empty budget is what
+/// a grant waits at. Each pair stands once.
 pub async fn lock_all(
     conn: &mut PgConnection,
-    policies: &[PolicyId],
-    year: i32,
+    wanted: &[(PolicyId, i32)],
     new_ids: &[Uuid],
 ) -> Result<Vec<Budget>, sqlx::Error> {
-    let policies: Vec<Uuid> = policies.iter().map(|policy| policy.uuid()).collect();
-    let found = lock_existing(conn, &policies, year).await?;
-    if found.len() == policies.len() {
+    let policies: Vec<Uuid> = wanted.iter().map(|(policy, _)| policy.uuid()).collect();
+    let years: Vec<i32> = wanted.iter().map(|(_, year)| *year).collect();
+    let found = lock_existing(conn, &policies, &years).await?;
+    if found.len() == wanted.len() {
         return Ok(found);
     }
     sqlx::query!(
         "INSERT INTO budget (budget_id, policy_id, year)
-         SELECT n.budget_id, n.policy_id, $3 FROM unnest($1::uuid[], $2::uuid[]) AS n (budget_id, policy_id)
-         ORDER BY n.policy_id ON CONFLICT (policy_id, year) DO NOTHING",
+         SELECT n.budget_id, n.policy_id, n.year
+         FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS n (budget_id, policy_id, year)
+         ORDER BY n.policy_id, n.year ON CONFLICT (policy_id, year) DO NOTHING",
         new_ids,
         &policies,
-        year
+        &years
     )
     .execute(&mut *conn)
     .await?;
-    lock_existing(conn, &policies, year).await
+    lock_existing(conn, &policies, &years).await
 }
 
-async fn lock_existing(conn: &mut PgConnection, policies: &[Uuid], year: i32) -> Result<Vec<Budget>, sqlx::Error> {
-    let rows = budgets!("WHERE policy_id = ANY($1) AND year = $2 ORDER BY budget_id FOR UPDATE", policies, year)
-        .fetch_all(conn)
-        .await?;
+async fn lock_existing(conn: &mut PgConnection, policies: &[Uuid], years: &[i32]) -> Result<Vec<Budget>, sqlx::Error> {
+    let rows = budgets!(
+        "WHERE (policy_id, year) IN (SELECT * FROM unnest($1::uuid[], $2::int[])) ORDER BY budget_id FOR UPDATE",
+        policies,
+        years
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Budget::from).collect())
+}
+
+/// Locks some budgets, in order of id.
+pub async fn lock_some(conn: &mut PgConnection, budgets: &[Uuid]) -> Result<Vec<Budget>, sqlx::Error> {
+    let rows = budgets!("WHERE budget_id = ANY($1) ORDER BY budget_id FOR UPDATE", budgets).fetch_all(conn).await?;
     Ok(rows.into_iter().map(Budget::from).collect())
 }
 
@@ -112,63 +133,110 @@ pub async fn with_servable_grants(conn: &mut PgConnection) -> Result<Vec<Uuid>, 
     .await
 }
 
-/// Counts the facts about a budget up by one.
-pub async fn next_fact(conn: &mut PgConnection, budget_id: Uuid) -> Result<i64, sqlx::Error> {
+/// Counts the facts about a locked budget up; gives the count afterwards.
+pub async fn count_facts(conn: &mut PgConnection, budget_id: Uuid, more: i64) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
-        "UPDATE budget SET fact_version = fact_version + 1 WHERE budget_id = $1 RETURNING fact_version",
-        budget_id
+        "UPDATE budget SET fact_version = fact_version + $2 WHERE budget_id = $1 RETURNING fact_version",
+        budget_id,
+        more
     )
     .fetch_one(conn)
     .await
 }
 
-/// What an entry belongs to.
-#[derive(Debug, Clone, Copy)]
-pub enum Cause<'a> {
-    /// Money set aside for a grant or given back by it.
-    Grant(GrantId),
-    /// Money of the treasury, with its document and who entered it.
-    Treasury {
-        /// The document.
-        document_zh: &'a str,
-        /// Who entered it.
-        by: &'a str,
-    },
+/// Keeps whether it was told that little is left.
+pub async fn tell_low(conn: &mut PgConnection, budget_id: Uuid, told: bool) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE budget SET low_told = $2 WHERE budget_id = $1", budget_id, told).execute(conn).await?;
+    Ok(())
 }
 
-/// Posts an entry of a locked budget. The database moves the balances with it.
-pub async fn post(
-    conn: &mut PgConnection,
-    budget_id: Uuid,
-    transaction_id: Uuid,
-    entry: Entry,
-    cause: Cause<'_>,
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
-    let (grant, document, by) = match cause {
-        Cause::Grant(grant) => (Some(grant.uuid()), None, None),
-        Cause::Treasury { document_zh, by } => (None, Some(document_zh), Some(by)),
-    };
+/// What an entry belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The treasury's own.
+    Treasury,
+    /// A grant.
+    Grant(GrantId),
+    /// The payment of a line of a settlement.
+    Line(GrantId, LineId),
+    /// A compensation.
+    Compensation(CompensationId),
+}
+
+/// The paper that money from outside comes with, and who entered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paper {
+    /// The document, in Chinese.
+    pub document_zh: String,
+    /// Who entered it.
+    pub entered_by: String,
+}
+
+/// An entry to post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Posting {
+    /// The transaction.
+    pub transaction_id: Uuid,
+    /// The locked budget.
+    pub budget_id: Uuid,
+    /// What moves.
+    pub entry: Entry,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Where the reason asks for one.
+    pub paper: Option<Paper>,
+}
+
+/// Posts entries of locked budgets, in two statements. The database moves the balances with them.
+pub async fn post_all(conn: &mut PgConnection, postings: &[Posting], now: Timestamp) -> Result<(), sqlx::Error> {
+    fn each<T>(postings: &[Posting], of: impl Fn(&Posting) -> T) -> Vec<T> {
+        postings.iter().map(of).collect()
+    }
+    if postings.is_empty() {
+        return Ok(());
+    }
+    let ids = each(postings, |posting| posting.transaction_id);
+    let budgets = each(postings, |posting| posting.budget_id);
+    let grants = each(postings, |posting| match posting.owner {
+        Owner::Grant(grant) | Owner::Line(grant, _) => Some(grant.uuid()),
+        Owner::Treasury | Owner::Compensation(_) => None,
+    });
+    let lines = each(postings, |posting| match posting.owner {
+        Owner::Line(_, line) => Some(line.uuid()),
+        _ => None,
+    });
+    let compensations = each(postings, |posting| match posting.owner {
+        Owner::Compensation(compensation) => Some(compensation.uuid()),
+        _ => None,
+    });
     sqlx::query!(
-        "INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, document_zh, entered_by, posted_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        transaction_id,
-        budget_id,
-        entry.reason.word(),
-        grant,
-        document,
-        by,
+        "INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, settlement_line_id, compensation_id,
+             document_zh, entered_by, posted_at)
+         SELECT n.*, $9 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[],
+             $8::text[]) AS n",
+        &ids,
+        &budgets,
+        &each(postings, |posting| posting.entry.reason.word().to_owned()),
+        &grants as _,
+        &lines as _,
+        &compensations as _,
+        &each(postings, |posting| posting.paper.as_ref().map(|paper| paper.document_zh.clone())) as _,
+        &each(postings, |posting| posting.paper.as_ref().map(|paper| paper.entered_by.clone())) as _,
         now.to_sqlx() as _
     )
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
-        "INSERT INTO ledger_posting (transaction_id, budget_id, kind, amount_fen) VALUES ($1, $2, $3, -$5::bigint), ($1, $2, $4, $5)",
-        transaction_id,
-        budget_id,
-        entry.from.word(),
-        entry.to.word(),
-        entry.amount.get()
+        "INSERT INTO ledger_posting (transaction_id, budget_id, kind, amount_fen)
+         SELECT n.transaction_id, n.budget_id, s.kind, s.amount
+         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[])
+             AS n (transaction_id, budget_id, loses, gains, amount)
+         CROSS JOIN LATERAL (VALUES (n.loses, -n.amount), (n.gains, n.amount)) AS s (kind, amount)",
+        &ids,
+        &budgets,
+        &each(postings, |posting| posting.entry.reason.accounts().0.word().to_owned()),
+        &each(postings, |posting| posting.entry.reason.accounts().1.word().to_owned()),
+        &each(postings, |posting| posting.entry.amount.get())
     )
     .execute(conn)
     .await?;

@@ -1,6 +1,8 @@
 //! Grants.
 
-use jiff::Timestamp;
+use std::collections::HashMap;
+
+use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -11,7 +13,7 @@ use zhirong_kernel::{
 
 use crate::{
     error::Error,
-    grant::{Grant, State},
+    grant::{Grant, Money, State},
     plan::ExactRate,
 };
 
@@ -26,11 +28,19 @@ struct Row {
     budget_year: i32,
     state: String,
     planned_fen: i64,
+    reserved_fen: i64,
+    accrued_fen: i64,
+    payable_fen: i64,
+    paid_fen: i64,
+    clawed_back_fen: i64,
+    cap_fen: i64,
     rate_e12: i64,
+    taken_e12: i64,
     lpr_ppm: Option<i64>,
     principal_fen: i64,
     from_on: jiff_sqlx::Date,
     until_on: jiff_sqlx::Date,
+    accrued_until: Option<jiff_sqlx::Date>,
     disbursed: bool,
     calculation_zh: String,
     version: i64,
@@ -53,11 +63,21 @@ impl TryFrom<Row> for Grant {
             budget_year: row.budget_year,
             state: State::from_word(&row.state).ok_or(Error::Stored("subsidy_grant.state"))?,
             planned: Fen::new(row.planned_fen),
+            money: Money {
+                reserved: Fen::new(row.reserved_fen),
+                accrued: Fen::new(row.accrued_fen),
+                payable: Fen::new(row.payable_fen),
+                paid: Fen::new(row.paid_fen),
+                clawed_back: Fen::new(row.clawed_back_fen),
+            },
+            cap: Fen::new(row.cap_fen),
             rate: ExactRate::new(row.rate_e12),
+            taken: ExactRate::new(row.taken_e12),
             lpr: row.lpr_ppm.map(Ppm::new),
             principal: Fen::new(row.principal_fen),
             from: row.from_on.to_jiff(),
             until: row.until_on.to_jiff(),
+            accrued_until: row.accrued_until.map(jiff_sqlx::Date::to_jiff),
             disbursed: row.disbursed,
             calculation_zh: row.calculation_zh,
             version: row.version,
@@ -72,8 +92,9 @@ macro_rules! grants {
         sqlx::query_as!(
             Row,
             r#"SELECT g.grant_id, g.loan_id, g.enterprise_id, g.policy_id, g.policy_version, v.name_zh AS policy_name_zh,
-                      g.budget_id, b.year AS budget_year, g.state, g.planned_fen, g.rate_e12, g.lpr_ppm, g.principal_fen,
-                      g.from_on AS "from_on: _", g.until_on AS "until_on: _", g.disbursed, g.calculation_zh, g.version,
+                      g.budget_id, b.year AS budget_year, g.state, g.planned_fen, g.reserved_fen, g.accrued_fen, g.payable_fen,
+                      g.paid_fen, g.clawed_back_fen, g.cap_fen, g.rate_e12, g.taken_e12, g.lpr_ppm, g.principal_fen,
+                      g.from_on AS "from_on: _", g.until_on AS "until_on: _", g.accrued_until AS "accrued_until: _", g.disbursed, g.calculation_zh, g.version,
                       g.approved_at AS "approved_at: _", g.created_at AS "created_at: _"
                FROM subsidy_grant g
                JOIN policy_version v ON v.policy_id = g.policy_id AND v.version = g.policy_version
@@ -83,30 +104,42 @@ macro_rules! grants {
     };
 }
 
-/// Keeps a new grant.
-pub async fn insert(conn: &mut PgConnection, grant: &Grant) -> Result<(), sqlx::Error> {
+/// Keeps new grants, all in one statement.
+pub async fn insert_all(conn: &mut PgConnection, grants: &[Grant]) -> Result<(), sqlx::Error> {
+    fn each<T>(grants: &[Grant], of: impl Fn(&Grant) -> T) -> Vec<T> {
+        grants.iter().map(of).collect()
+    }
     sqlx::query!(
         "INSERT INTO subsidy_grant (grant_id, loan_id, enterprise_id, policy_id, policy_version, budget_id, state, planned_fen,
-             rate_e12, lpr_ppm, principal_fen, from_on, until_on, disbursed, calculation_zh, version, approved_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
-        grant.grant_id.uuid(),
-        grant.loan_id.uuid(),
-        grant.enterprise_id.as_str(),
-        grant.policy_id.uuid(),
-        grant.policy_version,
-        grant.budget_id,
-        grant.state.word(),
-        grant.planned.get(),
-        grant.rate.get(),
-        grant.lpr.map(Ppm::get),
-        grant.principal.get(),
-        grant.from.to_sqlx() as _,
-        grant.until.to_sqlx() as _,
-        grant.disbursed,
-        grant.calculation_zh,
-        grant.version,
-        grant.approved_at.to_sqlx() as _,
-        grant.created_at.to_sqlx() as _
+             reserved_fen, cap_fen, rate_e12, taken_e12, lpr_ppm, principal_fen, from_on, until_on, disbursed, calculation_zh,
+             version, approved_at, created_at)
+         SELECT grant_id, loan_id, enterprise_id, policy_id, policy_version, budget_id, state, planned, reserved, cap, rate,
+             taken, lpr, principal, from_on, until_on, false, calculation, version, approved_at, created_at
+         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::int[], $6::uuid[], $7::text[], $8::bigint[],
+             $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::date[], $16::date[],
+             $17::text[], $18::bigint[], $19::timestamptz[], $20::timestamptz[])
+             AS n (grant_id, loan_id, enterprise_id, policy_id, policy_version, budget_id, state, planned, reserved, cap, rate,
+                   taken, lpr, principal, from_on, until_on, calculation, version, approved_at, created_at)",
+        &each(grants, |grant| grant.grant_id.uuid()),
+        &each(grants, |grant| grant.loan_id.uuid()),
+        &each(grants, |grant| grant.enterprise_id.to_string()),
+        &each(grants, |grant| grant.policy_id.uuid()),
+        &each(grants, |grant| grant.policy_version),
+        &each(grants, |grant| grant.budget_id),
+        &each(grants, |grant| grant.state.word().to_owned()),
+        &each(grants, |grant| grant.planned.get()),
+        &each(grants, |grant| grant.money.reserved.get()),
+        &each(grants, |grant| grant.cap.get()),
+        &each(grants, |grant| grant.rate.get()),
+        &each(grants, |grant| grant.taken.get()),
+        &each(grants, |grant| grant.lpr.map(Ppm::get)) as _,
+        &each(grants, |grant| grant.principal.get()),
+        &each(grants, |grant| grant.from.to_sqlx()) as _,
+        &each(grants, |grant| grant.until.to_sqlx()) as _,
+        &each(grants, |grant| grant.calculation_zh.clone()),
+        &each(grants, |grant| grant.version),
+        &each(grants, |grant| grant.approved_at.to_sqlx()) as _,
+        &each(grants, |grant| grant.created_at.to_sqlx()) as _
     )
     .execute(conn)
     .await?;
@@ -117,7 +150,8 @@ pub async fn insert(conn: &mut PgConnection, grant: &Grant) -> Result<(), sqlx::
 pub async fn update(conn: &mut PgConnection, grant: &Grant, loaded_version: i64) -> Result<(), Error> {
     let done = sqlx::query!(
         "UPDATE subsidy_grant SET state = $3, planned_fen = $4, principal_fen = $5, from_on = $6, until_on = $7, disbursed = $8,
-             calculation_zh = $9, version = $10
+             calculation_zh = $9, version = $10, reserved_fen = $11, accrued_fen = $12, payable_fen = $13, paid_fen = $14,
+             clawed_back_fen = $15, rate_e12 = $16, accrued_until = $17
          WHERE grant_id = $1 AND version = $2",
         grant.grant_id.uuid(),
         loaded_version,
@@ -128,34 +162,135 @@ pub async fn update(conn: &mut PgConnection, grant: &Grant, loaded_version: i64)
         grant.until.to_sqlx() as _,
         grant.disbursed,
         grant.calculation_zh,
-        grant.version
+        grant.version,
+        grant.money.reserved.get(),
+        grant.money.accrued.get(),
+        grant.money.payable.get(),
+        grant.money.paid.get(),
+        grant.money.clawed_back.get(),
+        grant.rate.get(),
+        grant.accrued_until.map(|day| day.to_sqlx()) as _
     )
     .execute(conn)
     .await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Stored("subsidy_grant.version")) }
 }
 
-/// The budget of a loan's grant, which never changes; none when the loan has no grant.
-pub async fn budget_of(conn: &mut PgConnection, loan: LoanId) -> Result<Option<Uuid>, sqlx::Error> {
-    sqlx::query_scalar!("SELECT budget_id FROM subsidy_grant WHERE loan_id = $1", loan.uuid())
-        .fetch_optional(conn)
-        .await
+/// The budgets of a loan's grants, which never change, in order of id.
+pub async fn budgets_of(conn: &mut PgConnection, loan: LoanId) -> Result<Vec<Uuid>, sqlx::Error> {
+    budgets_of_loans(conn, &[loan.uuid()]).await
 }
 
-/// Locks the grant of a loan.
-pub async fn lock_of_loan(conn: &mut PgConnection, loan: LoanId) -> Result<Grant, Error> {
-    grants!("WHERE g.loan_id = $1 FOR UPDATE OF g", loan.uuid()).fetch_one(conn).await?.try_into()
-}
-
-/// Whether somebody waits at a locked budget for no more than this.
-pub async fn somebody_waits_for(conn: &mut PgConnection, budget_id: Uuid, at_most: Fen) -> Result<bool, sqlx::Error> {
+/// The budgets of the grants of some loans, in order of id.
+pub async fn budgets_of_loans(conn: &mut PgConnection, loans: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM subsidy_grant WHERE budget_id = $1 AND state = 'waiting' AND planned_fen <= $2) AS "waits!""#,
-        budget_id,
-        at_most.get()
+        "SELECT DISTINCT budget_id FROM subsidy_grant WHERE loan_id = ANY($1) ORDER BY budget_id",
+        loans
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Locks the grants of a loan; they come in the order in which they take of the loan's rate.
+pub async fn lock_of_loan(conn: &mut PgConnection, loan: LoanId) -> Result<Vec<Grant>, Error> {
+    let rows = grants!("WHERE g.loan_id = $1 ORDER BY g.grant_id FOR UPDATE OF g", loan.uuid()).fetch_all(conn).await?;
+    let mut found = rows.into_iter().map(Grant::try_from).collect::<Result<Vec<_>, _>>()?;
+    found.sort_by_key(|grant| (grant.taken, grant.grant_id));
+    Ok(found)
+}
+
+/// The grants of some loans, not locked, each loan's in the order in which they take of the loan's rate.
+pub async fn of_loans(conn: &mut PgConnection, loans: &[Uuid]) -> Result<HashMap<Uuid, Vec<Grant>>, Error> {
+    let rows = grants!("WHERE g.loan_id = ANY($1) ORDER BY g.taken_e12, g.grant_id", loans).fetch_all(conn).await?;
+    let mut found: HashMap<Uuid, Vec<Grant>> = HashMap::new();
+    for row in rows {
+        found.entry(row.loan_id).or_default().push(row.try_into()?);
+    }
+    Ok(found)
+}
+
+/// What is due or paid of the other grants of a grant's loan.
+pub async fn due_beside(conn: &mut PgConnection, grant: &Grant) -> Result<Fen, sqlx::Error> {
+    let sum = sqlx::query_scalar!(
+        r#"SELECT coalesce(sum(payable_fen + paid_fen), 0)::bigint AS "sum!" FROM subsidy_grant
+           WHERE loan_id = $1 AND grant_id <> $2"#,
+        grant.loan_id.uuid(),
+        grant.grant_id.uuid()
     )
     .fetch_one(conn)
+    .await?;
+    Ok(Fen::new(sum))
+}
+
+/// One grant, not locked; none when there is no such grant.
+pub async fn find(conn: &mut PgConnection, grant: GrantId) -> Result<Option<Grant>, Error> {
+    grants!("WHERE g.grant_id = $1", grant.uuid()).fetch_optional(conn).await?.map(Grant::try_from).transpose()
+}
+
+/// Loans with a grant whose days are not all accrued before a day; a bounded number.
+pub async fn loans_to_accrue(conn: &mut PgConnection, day: Date, most: i64) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT DISTINCT loan_id FROM (
+             SELECT loan_id FROM subsidy_grant
+             WHERE state = 'active' AND (accrued_until IS NULL OR accrued_until < $1)
+             ORDER BY accrued_until NULLS FIRST, grant_id LIMIT $2) due",
+        day.to_sqlx() as _,
+        most
+    )
+    .fetch_all(conn)
     .await
+}
+
+/// What is on its way of a grant in a settlement.
+pub async fn on_its_way(conn: &mut PgConnection, grant: GrantId) -> Result<Fen, sqlx::Error> {
+    let sum = sqlx::query_scalar!(
+        r#"SELECT coalesce(sum(amount_fen), 0)::bigint AS "sum!" FROM settlement_line WHERE grant_id = $1 AND state = 'open'"#,
+        grant.uuid()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Fen::new(sum))
+}
+
+/// What an enterprise has of a locked budget, waiting or not.
+pub async fn of_enterprises(
+    conn: &mut PgConnection,
+    budgets: &[Uuid],
+    enterprises: &[String],
+) -> Result<Vec<(Uuid, String, i64)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT budget_id, enterprise_id, sum(planned_fen)::bigint AS "planned!" FROM subsidy_grant
+           WHERE budget_id = ANY($1) AND enterprise_id = ANY($2) AND state <> 'reversed' GROUP BY budget_id, enterprise_id"#,
+        budgets,
+        enterprises
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.budget_id, row.enterprise_id, row.planned)).collect())
+}
+
+/// The least that somebody waits for, by locked budget.
+pub async fn least_waiting(conn: &mut PgConnection, budgets: &[Uuid]) -> Result<Vec<(Uuid, Fen)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT budget_id, min(planned_fen) AS "least!" FROM subsidy_grant
+           WHERE budget_id = ANY($1) AND state = 'waiting' GROUP BY budget_id"#,
+        budgets
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.budget_id, Fen::new(row.least))).collect())
+}
+
+/// What some loans have in all, by loan.
+pub async fn planned_of_loans(conn: &mut PgConnection, loans: &[Uuid]) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT loan_id, sum(planned_fen)::bigint AS "planned!" FROM subsidy_grant
+           WHERE loan_id = ANY($1) AND state NOT IN ('waiting', 'reversed') GROUP BY loan_id"#,
+        loans
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.loan_id, row.planned)).collect())
 }
 
 /// Locks the first grant in order of approval that waits at a locked budget for no more than this.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use zhirong_kernel::{
     Fen, Ppm,
     clock::start_of_business_date,
+    feature::Features,
     id::{LoanId, PolicyId, ProductId},
     interest::DayCount,
     lpr::LprHistory,
@@ -83,14 +84,16 @@ impl Random {
             principal_cap: Fen::new(self.between(10_000_000, 2_000_000_000)),
             day_count: Some(if self.between(0, 1) == 0 { DayCount::Actual360 } else { DayCount::Actual365 }),
             priority: i32::try_from(self.between(0, 3)).unwrap(),
+            ..Wish::default()
         });
         Published {
             policy_id: PolicyId::new(Uuid::from_u128(
                 0x5a1b_0000_0000_4000_8000_0000_0000_0000 + u128::try_from(number).unwrap(),
             )),
             version: 1,
-            spec: spec.unwrap(),
+            spec: spec.unwrap().into(),
             published_at: Timestamp::UNIX_EPOCH,
+            ended_at: None,
         }
     }
 
@@ -110,6 +113,8 @@ impl Random {
             rate: Ppm::new(self.between(0, 80_000)),
             term_months: self.months(180),
             approved_at: start_of_business_date(approved_on).unwrap(),
+            ip_kinds: vec![],
+            guarantee_fee: Fen::ZERO,
             version: 1,
         };
         let paid = (self.between(0, 4) > 0).then(|| {
@@ -127,13 +132,14 @@ fn planned(
     loan: &Loan,
     paid: Option<(Fen, Date)>,
 ) -> Option<(PolicyId, i64)> {
-    let ranked = candidates(policies, Some(history), loan).unwrap();
+    let ranked = candidates(policies, Some(history), loan, &Features::new(), None).unwrap();
     let best = ranked.first()?;
     let Some((principal, from)) = paid else {
         return Some((best.policy.policy_id, best.plan.amount.get()));
     };
-    let basis = Basis { principal, from, term_months: loan.term_months };
-    Some((best.policy.policy_id, plan(&best.policy.spec, best.plan.rate, basis).unwrap().amount.get()))
+    let basis = Basis { principal, from, term_months: loan.term_months, fee: Fen::ZERO };
+    let cap = best.policy.spec.cap_per_loan;
+    Some((best.policy.policy_id, plan(&best.policy.spec, best.plan.rate, cap, basis).unwrap().amount.get()))
 }
 
 fn script(input: &Value) -> Value {
@@ -152,10 +158,11 @@ fn script(input: &Value) -> Value {
 }
 
 fn policy_json(policy: &Published) -> Value {
-    let spec = subsidy::wire::spec(policy.spec.clone());
+    let spec = subsidy::wire::spec(Spec::clone(&policy.spec));
     let benefit = match policy.spec.benefit {
         Benefit::LprShare(share) => json!({ "sharePpm": share.get().to_string() }),
         Benefit::FixedRate(rate) => json!({ "rate_ppm": rate.get() }),
+        other => panic!("{other:?} is not made here"),
     };
     let day_count = match policy.spec.day_count {
         DayCount::Actual360 => "DAY_COUNT_ACTUAL_360",
@@ -246,6 +253,7 @@ fn the_policies_of_the_seeds_are_allowed_and_have_money_this_year() {
                 other => panic!("{other}"),
             }),
             priority: i32::try_from(spec["priority"].as_i64().unwrap()).unwrap(),
+            ..Wish::default()
         };
         Spec::try_from(wish).unwrap();
         let budgets = policy["budgets"].as_array().unwrap();

@@ -10,10 +10,15 @@
 )]
 
 mod budgets;
+mod compensations;
+mod coupons;
 mod grants;
 mod independent;
+mod independent_life;
 mod ledger;
+mod life;
 mod loans;
 mod policies;
 mod race;
+mod settlement;
 mod support;

@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use subsidy::{entitlement::Loan as Approved, flow::approval};
+use subsidy::{
+    entitlement::Loan,
+    flow::{Desk, approval},
+    store::{loan::Approved, policy::Book},
+};
 use uuid::Uuid;
 use zhirong_kernel::{Fen, Ppm, id::UuidV7};
-use zhirong_proto::subsidy::v1::{BudgetExhausted, GrantQueued, GrantReserved, GrantState};
+use zhirong_proto::subsidy::v1::{BudgetExhausted, BudgetLow, GrantQueued, GrantReserved, GrantState};
 use zhirong_testkit::eventually;
 
 use crate::support::{GENERAL_FEN, IP_FEN, PATIENCE, World, general_policy, ip_policy, loan, uscc};
 
 fn approved(number: usize) -> Approved {
-    Approved {
+    let loan = Loan {
         loan_id: Uuid::now_v7().into(),
         enterprise_id: uscc(number).parse().unwrap(),
         institution_id: "sample-bank".parse().unwrap(),
@@ -24,8 +28,15 @@ fn approved(number: usize) -> Approved {
         rate: Ppm::new(43_500),
         term_months: 12,
         approved_at: "2026-03-01T02:00:00Z".parse().unwrap(),
+        ip_kinds: vec![],
+        guarantee_fee: Fen::ZERO,
         version: 1,
-    }
+    };
+    Approved { loan, guarantee: None, coupon: None, bank_reference: format!("REF-{number}") }
+}
+
+fn desk() -> Desk {
+    Desk { ids: Arc::new(UuidV7), book: Book::default() }
 }
 
 /// 64 transactions at once over the pools of three replicas; each as the consumer would run it, again after a conflict.
@@ -40,10 +51,11 @@ async fn approve_64_at_once(world: &World) {
     let all = (0..64_usize).map(|number| {
         let (pool, start, loan) = (pools[number % 3].clone(), Arc::clone(&start), approved(number));
         tokio::spawn(async move {
+            let (desk, loans) = (desk(), [loan]);
             start.wait().await;
             loop {
                 let mut tx = pool.begin().await.unwrap();
-                match approval::approve(&mut tx, &UuidV7, &loan, Timestamp::now()).await {
+                match approval::approve_all(&mut tx, &desk, &loans, Timestamp::now()).await {
                     Ok(()) => break tx.commit().await.unwrap(),
                     Err(subsidy::error::Error::Database(error)) if error.as_database_error().is_some() => {
                         let code = error.as_database_error().unwrap().code().unwrap_or_default().into_owned();
@@ -73,10 +85,13 @@ async fn sixty_four_approvals_at_once_use_a_small_budget_fully_and_no_more() {
     assert_eq!(grants.iter().filter(|grant| grant.state() == GrantState::Waiting).count(), 44);
     assert_eq!(world.announced::<GrantReserved>().await.len(), 20);
     assert_eq!(world.announced::<GrantQueued>().await.len(), 44);
-    let mut versions: Vec<_> = world.announced::<BudgetExhausted>().await.iter().map(|fact| fact.version).collect();
+    let exhausted = world.announced::<BudgetExhausted>().await;
+    let low = world.announced::<BudgetLow>().await;
+    assert_eq!((exhausted.len(), low.len()), (44, 1), "each that waits is told, little money is told once");
+    let mut versions: Vec<_> = exhausted.iter().map(|fact| fact.version).chain([low[0].version]).collect();
     versions.sort_unstable();
     // The first fact about the budget was that it got its money.
-    assert_eq!(versions, (2..=45).collect::<Vec<_>>());
+    assert_eq!(versions, (2..=46).collect::<Vec<_>>());
     world.stop().await;
 }
 
@@ -136,9 +151,8 @@ async fn more_waiting_grants_than_one_transaction_serves_are_served_by_the_backg
     let policy = world.policy(ip_policy()).await;
     let pool = &world.pool;
     let mut tx = pool.begin().await.unwrap();
-    for number in 0..230 {
-        approval::approve(&mut tx, &UuidV7, &approved(number), Timestamp::now()).await.unwrap();
-    }
+    let loans: Vec<_> = (0..230).map(approved).collect();
+    approval::approve_all(&mut tx, &desk(), &loans, Timestamp::now()).await.unwrap();
     tx.commit().await.unwrap();
     let budget = world.appropriate(&policy, 2026, 220 * IP_FEN).await;
     assert_eq!(budget.reserved_fen, 100 * IP_FEN, "the first hundred at once");

@@ -15,11 +15,14 @@ use zhirong_kernel::Uscc;
 use zhirong_proto::{
     Fact,
     catalog::v1::{LprChange, LprTable, ReferencePublished, reference_published::Reference},
-    matching::v1::{Loan, LoanApproved, LoanDisbursed, LoanState},
+    matching::v1::{Loan, LoanApproved, LoanDisbursed, LoanRepaid, LoanSettled, LoanState},
     subsidy::v1::{
         AppropriateBudgetRequest, Budget, DayCount, DraftPolicyRequest, FixedRate, Grant, ListBudgetsRequest,
         ListGrantsRequest, LprShare, Policy, PolicySpec, PublishPolicyRequest,
-        grant_service_client::GrantServiceClient, policy_service_client::PolicyServiceClient, policy_spec::Benefit,
+        compensation_service_client::CompensationServiceClient, coupon_service_client::CouponServiceClient,
+        grant_service_client::GrantServiceClient, ledger_service_client::LedgerServiceClient,
+        policy_review_service_client::PolicyReviewServiceClient, policy_service_client::PolicyServiceClient,
+        policy_spec::Benefit, settlement_service_client::SettlementServiceClient,
         subsidy_report_service_client::SubsidyReportServiceClient,
     },
 };
@@ -108,6 +111,26 @@ impl World {
 
     pub fn grants(&self) -> GrantServiceClient<Channel> {
         GrantServiceClient::new(self.channel.clone())
+    }
+
+    pub fn reviews(&self) -> PolicyReviewServiceClient<Channel> {
+        PolicyReviewServiceClient::new(self.channel.clone())
+    }
+
+    pub fn settlements(&self) -> SettlementServiceClient<Channel> {
+        SettlementServiceClient::new(self.channel.clone())
+    }
+
+    pub fn ledger(&self) -> LedgerServiceClient<Channel> {
+        LedgerServiceClient::new(self.channel.clone())
+    }
+
+    pub fn coupons(&self) -> CouponServiceClient<Channel> {
+        CouponServiceClient::new(self.channel.clone())
+    }
+
+    pub fn compensations(&self) -> CompensationServiceClient<Channel> {
+        CompensationServiceClient::new(self.channel.clone())
     }
 
     pub fn reports(&self) -> SubsidyReportServiceClient<Channel> {
@@ -207,9 +230,36 @@ impl World {
         self.publish(&format!("disbursed-{}", loan.loan_id), &loan.loan_id, &fact).await;
     }
 
+    /// A payment of principal and interest as version `version` of the loan.
+    pub async fn repay(&self, loan: &Loan, version: i64, (principal_fen, interest_fen): (i64, i64), on: &str) {
+        let fact = LoanRepaid {
+            loan: Some(Loan { version, ..loan.clone() }),
+            principal_fen,
+            interest_fen,
+            paid_on: on.to_owned(),
+            overdue: false,
+        };
+        self.publish(&format!("{}-{version}", loan.loan_id), &loan.loan_id, &fact).await;
+    }
+
+    pub async fn settle(&self, loan: &Loan, version: i64, on: &str) {
+        let loan = Loan { version, state: LoanState::Settled.into(), ..loan.clone() };
+        let fact = LoanSettled { loan: Some(loan.clone()), settled_on: on.to_owned() };
+        self.publish(&format!("{}-{version}", loan.loan_id), &loan.loan_id, &fact).await;
+    }
+
+    /// A loan on 1 March 2026 that has money and was paid out in full on that day.
+    pub async fn running_loan(&self, number: usize) -> Loan {
+        let loan = loan(number);
+        self.approve(&loan).await;
+        self.disburse(&loan, loan.amount_fen, "2026-03-01").await;
+        self.handled().await;
+        loan
+    }
+
     /// Waits until every fact about loans was handled.
     pub async fn handled(&self) {
-        self.drained(streams::MATCHING, "subsidy-loans").await;
+        self.drained(streams::MATCHING, "subsidy-loan-life").await;
     }
 
     pub async fn drained(&self, stream: &str, durable: &str) {
@@ -243,6 +293,11 @@ pub fn staff<T>(person: &str, message: T) -> Request<T> {
     call(message, &[("zr-role", "staff"), ("zr-subject", person)])
 }
 
+/// A request of a bank.
+pub fn bank<T>(institution: &str, message: T) -> Request<T> {
+    call(message, &[("zr-role", "bank"), ("zr-subject", "core"), ("zr-institution", institution)])
+}
+
 /// A request of an enterprise.
 pub fn enterprise<T>(uscc: &str, message: T) -> Request<T> {
     call(message, &[("zr-role", "enterprise"), ("zr-subject", "boss"), ("zr-enterprise", uscc)])
@@ -271,6 +326,9 @@ pub fn ip_policy() -> PolicySpec {
         principal_cap_fen: 1_000_000_000,
         day_count: DayCount::Actual360.into(),
         priority: 10,
+        // What an answer says when nothing is asked for.
+        low_budget_ppm: 100_000,
+        ..PolicySpec::default()
     }
 }
 

@@ -1,0 +1,214 @@
+//! What happens to a loan after its approval, and what it means for its grants: everything is computed anew from the events.
+
+use std::collections::HashMap;
+
+use jiff::{Timestamp, civil::Date};
+use sqlx::PgConnection;
+use uuid::Uuid;
+use zhirong_kernel::{Fen, clock::business_date, id::LoanId};
+use zhirong_proto::subsidy::v1::{GrantAccrued, GrantActivated, GrantQueued};
+
+use super::{Desk, compensation, queue, till::Till};
+use crate::{
+    error::Error,
+    explain::{self, Figures},
+    grant::{Grant, State, Target},
+    life::{self, Event, Standing, Terms, What},
+    plan::{self, Basis},
+    store::{self, loan::Approved},
+    wire,
+};
+
+/// A fact about a loan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Happened {
+    /// The loan.
+    pub loan_id: LoanId,
+    /// Its version after it.
+    pub version: i64,
+    /// What.
+    pub event: Event,
+}
+
+/// Applies a fact; one that was applied before changes nothing, one that comes before its predecessor waits.
+///
+/// # Errors
+/// [`Error::Early`], [`Error::BrokenFact`].
+pub async fn happen(conn: &mut PgConnection, desk: &Desk, fact: &Happened, now: Timestamp) -> Result<(), Error> {
+    let Some(approved) = store::loan::lock(conn, fact.loan_id).await? else {
+        return Err(Error::Early(format!("the approval of loan {} has not arrived", fact.loan_id)));
+    };
+    let known = approved.loan.version;
+    if fact.version <= known {
+        return Ok(());
+    }
+    if fact.version != known.saturating_add(1) {
+        let reason = format!("loan {} is at version {known}; version {} is too early", fact.loan_id, fact.version);
+        return Err(Error::Early(reason));
+    }
+    if let What::Disbursed { amount, .. } = fact.event.what
+        && amount > approved.loan.amount
+    {
+        let reason =
+            format!("loan {}: {amount} was paid out, more than the approved {}", fact.loan_id, approved.loan.amount);
+        return Err(Error::BrokenFact(reason));
+    }
+    store::loan::happen(conn, fact.loan_id, fact.version, &fact.event).await?;
+    match fact.event.what {
+        What::Defaulted { principal, interest } => {
+            compensation::open(conn, desk, &approved, fact.event.on, (principal, interest), now).await?;
+        }
+        What::Recovered { amount } => return compensation::recover(conn, desk, fact.loan_id, amount, now).await,
+        _ => {}
+    }
+    let budgets = store::grant::budgets_of(conn, fact.loan_id).await?;
+    if budgets.is_empty() {
+        return Ok(());
+    }
+    let mut till = Till::lock(conn, desk, &budgets, now).await?;
+    recompute(conn, &mut till, &[approved], Voice::Aloud).await?;
+    queue::serve_all(conn, &mut till).await?;
+    till.close(conn).await
+}
+
+/// Whether changes are told as facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// They are.
+    Aloud,
+    /// Merely days have passed.
+    Quiet,
+}
+
+/// Brings the grants of locked loans to what the events say. Their budgets are locked in the till.
+///
+/// # Errors
+/// When an amount can't be computed; [`Error::Database`].
+pub async fn recompute(
+    conn: &mut PgConnection,
+    till: &mut Till<'_>,
+    loans: &[Approved],
+    voice: Voice,
+) -> Result<(), Error> {
+    let ids: Vec<Uuid> = loans.iter().map(|approved| approved.loan.loan_id.uuid()).collect();
+    let mut events = store::loan::events(conn, &ids).await?;
+    let day = business_date(till.now());
+    for approved in loans {
+        let events = events.remove(&approved.loan.loan_id.uuid()).unwrap_or_default();
+        let mut grants = store::grant::lock_of_loan(conn, approved.loan.loan_id).await?;
+        let standings = standings(conn, till.desk(), approved, &grants, &events, day).await?;
+        for grant in &mut grants {
+            if let Some(standing) = standings.get(&grant.grant_id.uuid()) {
+                follow(conn, till, approved, grant, standing, voice).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where each grant of a loan stands at the beginning of a day; nothing before the loan is paid out. The grants come in the
+/// order in which they take of the loan's rate, and in that order they use the interest that was paid.
+///
+/// # Errors
+/// When an amount can't be computed; [`Error::Database`].
+pub async fn standings(
+    conn: &mut PgConnection,
+    desk: &Desk,
+    approved: &Approved,
+    grants: &[Grant],
+    events: &[Event],
+    day: Date,
+) -> Result<HashMap<Uuid, Standing>, Error> {
+    let mut found = HashMap::new();
+    let mut interest_left = life::interest_paid(events, day)?;
+    for grant in grants {
+        let spec = desk.book.spec(conn, grant.policy_id, grant.policy_version).await?;
+        let offered = plan::offered_rate(spec.benefit, grant.lpr, approved.loan.rate)?;
+        let terms = Terms::new(&spec, offered, grant.taken, grant.cap, approved.loan.guarantee_fee);
+        let Some(standing) = life::standing(&terms, events, day, interest_left)? else { continue };
+        if grant.state != State::Reversed && !matches!(terms.benefit, crate::policy::Benefit::GuaranteeFeeShare(_)) {
+            interest_left = interest_left.checked_sub(standing.due)?.max(Fen::ZERO);
+        }
+        found.insert(grant.grant_id.uuid(), standing);
+    }
+    Ok(found)
+}
+
+async fn follow(
+    conn: &mut PgConnection,
+    till: &mut Till<'_>,
+    approved: &Approved,
+    grant: &mut Grant,
+    standing: &Standing,
+    voice: Voice,
+) -> Result<(), Error> {
+    let before = grant.clone();
+    let loaded = grant.version;
+    let waiting = grant.state == State::Waiting;
+    grant.follow(standing, business_date(till.now()));
+    let mut short = false;
+    if !(waiting && grant.state == State::Waiting) {
+        let target = if grant.state == State::Reversed { Target::NOTHING } else { Target::from(standing) };
+        let on_its_way = store::grant::on_its_way(conn, grant.grant_id).await?;
+        short = till.bring(grant, target, on_its_way)?;
+    }
+    if !before.disbursed {
+        grant.calculation_zh = recalculated(conn, till, approved, grant, standing).await?;
+    }
+    if short {
+        grant.calculation_zh.push_str(&explain::ceiling(grant.planned));
+    }
+    let unchanged = Grant { accrued_until: grant.accrued_until, ..before.clone() } == *grant;
+    grant.changed();
+    store::grant::update(conn, grant, loaded).await?;
+    if voice == Voice::Quiet || unchanged {
+        return Ok(());
+    }
+    let wire = Some(wire::grant(grant));
+    if grant.state == State::Waiting {
+        till.tell(grant, &GrantQueued { grant: wire })?;
+    } else if !before.disbursed {
+        till.tell(grant, &GrantActivated { grant: wire })?;
+    } else {
+        let earned = |grant: &Grant| Fen::sum([grant.money.accrued, grant.money.payable, grant.money.paid]);
+        let due = |grant: &Grant| Fen::sum([grant.money.payable, grant.money.paid]);
+        let fact = GrantAccrued {
+            grant: wire,
+            earned_change_fen: earned(grant)?.checked_sub(earned(&before)?)?.get(),
+            payable_change_fen: due(grant)?.checked_sub(due(&before)?)?.get(),
+        };
+        till.tell(grant, &fact)?;
+    }
+    if short {
+        till.exhausted(grant.budget_id)?;
+    }
+    Ok(())
+}
+
+/// The explanation on the real principal and dates.
+async fn recalculated(
+    conn: &mut PgConnection,
+    till: &Till<'_>,
+    approved: &Approved,
+    grant: &Grant,
+    standing: &Standing,
+) -> Result<String, Error> {
+    let spec = till.desk().book.spec(conn, grant.policy_id, grant.policy_version).await?;
+    let loan = &approved.loan;
+    let events = store::loan::events(conn, &[loan.loan_id.uuid()]).await?;
+    let paid_out = events.values().flatten().find_map(|event| match event.what {
+        What::Disbursed { amount, .. } => Some(amount),
+        _ => None,
+    });
+    let principal = paid_out.unwrap_or(loan.amount);
+    let basis = Basis { principal, from: standing.from, term_months: loan.term_months, fee: loan.guarantee_fee };
+    let plan = plan::plan(&spec, grant.rate, grant.cap, basis)?;
+    let figures = Figures {
+        principal,
+        disbursed: true,
+        lpr: grant.lpr,
+        lpr_year: business_date(grant.approved_at).year().saturating_sub(1),
+        fee: loan.guarantee_fee,
+    };
+    Ok(explain::calculation(&spec, &plan, figures))
+}

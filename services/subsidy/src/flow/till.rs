@@ -1,0 +1,241 @@
+//! Locked budgets and everything that one transaction does with their money: movements and facts are collected and written
+//! together at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use sqlx::PgConnection;
+use uuid::Uuid;
+use zhirong_kernel::{Fen, id::PolicyId};
+use zhirong_proto::{
+    Fact,
+    subsidy::v1::{BudgetAppropriated, BudgetExhausted, BudgetLow},
+};
+use zhirong_runtime::outbox::{self, Aggregate, Prepared};
+
+use super::Desk;
+use crate::{
+    budget::{Budget, Reason},
+    error::Error,
+    grant::{Grant, Target, rebalance},
+    store::{
+        self,
+        budget::{Owner, Paper, Posting},
+    },
+    wire,
+};
+
+/// What is told of a budget.
+enum About {
+    Exhausted,
+    Appropriated,
+    Low,
+}
+
+/// See the module.
+pub struct Till<'a> {
+    desk: &'a Desk,
+    now: Timestamp,
+    budgets: BTreeMap<Uuid, Budget>,
+    postings: Vec<Posting>,
+    events: Vec<Prepared>,
+    about: Vec<(Uuid, About, zhirong_proto::subsidy::v1::Budget)>,
+    touched: BTreeSet<Uuid>,
+}
+
+impl<'a> Till<'a> {
+    fn new(desk: &'a Desk, budgets: Vec<Budget>, now: Timestamp) -> Self {
+        let budgets = budgets.into_iter().map(|budget| (budget.budget_id, budget)).collect();
+        let (postings, events, about) = (Vec::new(), Vec::new(), Vec::new());
+        Self { desk, now, budgets, postings, events, about, touched: BTreeSet::new() }
+    }
+
+    /// Locks budgets by id.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn lock(
+        conn: &mut PgConnection,
+        desk: &'a Desk,
+        budgets: &[Uuid],
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        Ok(Self::new(desk, store::budget::lock_some(conn, budgets).await?, now))
+    }
+
+    /// Locks the budgets of policies for their years, making those that are missing.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn lock_years(
+        conn: &mut PgConnection,
+        desk: &'a Desk,
+        wanted: &BTreeSet<(PolicyId, i32)>,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let wanted: Vec<_> = wanted.iter().copied().collect();
+        let new_ids: Vec<Uuid> = wanted.iter().map(|_| desk.ids.next()).collect();
+        Ok(Self::new(desk, store::budget::lock_all(conn, &wanted, &new_ids).await?, now))
+    }
+
+    /// The instant of the transaction.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The desk.
+    #[must_use]
+    pub const fn desk(&self) -> &'a Desk {
+        self.desk
+    }
+
+    /// The locked budgets.
+    pub fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        self.budgets.values()
+    }
+
+    /// A locked budget.
+    ///
+    /// # Errors
+    /// [`Error::Stored`] when it is not locked here.
+    pub fn budget(&self, budget_id: Uuid) -> Result<&Budget, Error> {
+        self.budgets.get(&budget_id).ok_or(Error::Stored("budget.budget_id"))
+    }
+
+    /// The budget of a policy for a year.
+    ///
+    /// # Errors
+    /// [`Error::Stored`] when it is not locked here.
+    pub fn of(&self, policy: PolicyId, year: i32) -> Result<&Budget, Error> {
+        let mut all = self.budgets.values();
+        all.find(|budget| budget.policy_id == policy && budget.year == year).ok_or(Error::Stored("budget.policy_id"))
+    }
+
+    /// Moves money.
+    ///
+    /// # Errors
+    /// [`Error::Budget`].
+    pub fn post(
+        &mut self,
+        budget_id: Uuid,
+        reason: Reason,
+        amount: Fen,
+        owner: Owner,
+        paper: Option<Paper>,
+    ) -> Result<(), Error> {
+        let budget = self.budgets.get_mut(&budget_id).ok_or(Error::Stored("budget.budget_id"))?;
+        let entry = budget.post(reason, amount).map_err(|error| Error::Budget {
+            policy: budget.policy_id,
+            year: budget.year,
+            error,
+        })?;
+        let transaction_id = self.desk.ids.next();
+        self.postings.push(Posting { transaction_id, budget_id, entry, owner, paper });
+        self.touched.insert(budget_id);
+        Ok(())
+    }
+
+    /// Brings the money of a grant to its target, as far as the budget has it; says whether it had not enough.
+    ///
+    /// # Errors
+    /// [`Error::Budget`]; when a sum does not fit.
+    pub fn bring(&mut self, grant: &mut Grant, target: Target, on_its_way: Fen) -> Result<bool, Error> {
+        let available = self.budget(grant.budget_id)?.available;
+        let change = rebalance(grant.money, target, on_its_way, available)?;
+        for (reason, amount) in change.moves {
+            self.post(grant.budget_id, reason, amount, Owner::Grant(grant.grant_id), None)?;
+        }
+        grant.hold(change.money)?;
+        Ok(change.short)
+    }
+
+    /// Tells a fact about a grant; its version must be a new one.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`].
+    pub fn tell<F: Fact>(&mut self, grant: &Grant, fact: &F) -> Result<(), Error> {
+        let key = grant.grant_id.to_string();
+        self.tell_of(Aggregate { kind: "grant", id: &key, version: grant.version }, &key, fact)
+    }
+
+    /// Tells a fact about something else.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`].
+    pub fn tell_of<F: Fact>(&mut self, aggregate: Aggregate<'_>, key: &str, fact: &F) -> Result<(), Error> {
+        self.events.push(Prepared::new(aggregate, key, fact, self.now)?);
+        Ok(())
+    }
+
+    /// Tells that a budget could not serve somebody in full.
+    ///
+    /// # Errors
+    /// [`Error::Stored`].
+    pub fn exhausted(&mut self, budget_id: Uuid) -> Result<(), Error> {
+        self.about(budget_id, About::Exhausted)
+    }
+
+    /// Tells that the treasury has given money.
+    ///
+    /// # Errors
+    /// [`Error::Stored`].
+    pub fn appropriated(&mut self, budget_id: Uuid) -> Result<(), Error> {
+        self.about(budget_id, About::Appropriated)
+    }
+
+    fn about(&mut self, budget_id: Uuid, about: About) -> Result<(), Error> {
+        let budget = wire::budget(self.budget(budget_id)?);
+        self.about.push((budget_id, about, budget));
+        Ok(())
+    }
+
+    /// Writes everything.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Runtime`].
+    pub async fn close(mut self, conn: &mut PgConnection) -> Result<(), Error> {
+        store::budget::post_all(conn, &self.postings, self.now).await?;
+        for budget_id in std::mem::take(&mut self.touched) {
+            let budget = self.budget(budget_id)?;
+            let low = budget.is_low().map_err(|_| Error::Stored("budget.appropriated_fen"))?;
+            if low != budget.low_told {
+                store::budget::tell_low(conn, budget_id, low).await?;
+            }
+            if low && !budget.low_told {
+                self.about(budget_id, About::Low)?;
+            }
+        }
+        self.number_facts(conn).await?;
+        outbox::append_all(conn, &self.events).await?;
+        Ok(())
+    }
+
+    /// Facts about a budget count up by one, under its lock.
+    async fn number_facts(&mut self, conn: &mut PgConnection) -> Result<(), Error> {
+        let mut counts: BTreeMap<Uuid, i64> = BTreeMap::new();
+        for (budget_id, ..) in &self.about {
+            let count = counts.entry(*budget_id).or_default();
+            *count = count.saturating_add(1);
+        }
+        let mut next: BTreeMap<Uuid, i64> = BTreeMap::new();
+        for (budget_id, count) in counts {
+            let last = store::budget::count_facts(conn, budget_id, count).await?;
+            next.insert(budget_id, last.saturating_sub(count));
+        }
+        for (budget_id, about, wire) in std::mem::take(&mut self.about) {
+            let version = next.entry(budget_id).or_default();
+            *version = version.saturating_add(1);
+            let (version, threshold_ppm) = (*version, self.budget(budget_id)?.low_at.get());
+            let key = format!("{}-{}", wire.policy_id, wire.year);
+            let aggregate = Aggregate { kind: "budget", id: &key, version };
+            let budget = Some(wire);
+            match about {
+                About::Exhausted => self.tell_of(aggregate, &key, &BudgetExhausted { budget, version })?,
+                About::Appropriated => self.tell_of(aggregate, &key, &BudgetAppropriated { budget, version })?,
+                About::Low => self.tell_of(aggregate, &key, &BudgetLow { budget, version, threshold_ppm })?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! What is due is paid once: computed, reviewed by another person, exported, confirmed or failed line by line.
+
+use zhirong_proto::subsidy::v1::{
+    CheckLedgerRequest, ComputeSettlementRequest, DecideReversalRequest, ExportSettlementRequest, GrantPaid,
+    GrantReversed, GrantSettled, GrantState, ListSettlementLinesRequest, PaymentResult, RecordPaymentsRequest,
+    RecordReturnRequest, RequestReversalRequest, ReviewSettlementRequest, Settlement, SettlementLine, SettlementState,
+    compute_settlement_request::Period, payment_result::Outcome,
+};
+
+use crate::support::{IP_FEN, World, ip_policy, new_id, refusal, staff};
+
+fn compute(period: Period) -> ComputeSettlementRequest {
+    ComputeSettlementRequest { request_id: new_id(), year: 2026, period: Some(period), policy_id: String::new() }
+}
+
+fn review(batch: &Settlement, approve: bool) -> ReviewSettlementRequest {
+    let reason_zh = if approve { "" } else { "金额有疑问" }.to_owned();
+    ReviewSettlementRequest { request_id: new_id(), batch_id: batch.batch_id.clone(), approve, reason_zh }
+}
+
+fn export(batch: &Settlement) -> ExportSettlementRequest {
+    ExportSettlementRequest { request_id: new_id(), batch_id: batch.batch_id.clone() }
+}
+
+fn results(batch: &Settlement, results: Vec<(&SettlementLine, Outcome)>) -> RecordPaymentsRequest {
+    let results = results
+        .into_iter()
+        .map(|(line, outcome)| PaymentResult { reference: line.reference.clone(), outcome: Some(outcome) })
+        .collect();
+    RecordPaymentsRequest { request_id: new_id(), batch_id: batch.batch_id.clone(), results }
+}
+
+fn paid() -> Outcome {
+    Outcome::PaidOn("2026-05-08".to_owned())
+}
+
+impl World {
+    async fn computed(&self, period: Period) -> Settlement {
+        let request = staff("zhao", compute(period));
+        self.settlements().compute_settlement(request).await.unwrap().into_inner().settlement.unwrap()
+    }
+
+    async fn exported(&self, period: Period) -> (Settlement, Vec<SettlementLine>, Vec<u8>) {
+        let batch = self.computed(period).await;
+        self.settlements().review_settlement(staff("qian", review(&batch, true))).await.unwrap();
+        let exported = self.settlements().export_settlement(staff("zhao", export(&batch))).await.unwrap().into_inner();
+        (exported.settlement.unwrap(), self.lines(&batch).await, exported.csv)
+    }
+
+    async fn lines(&self, batch: &Settlement) -> Vec<SettlementLine> {
+        let request = ListSettlementLinesRequest { batch_id: batch.batch_id.clone(), ..Default::default() };
+        self.settlements().list_settlement_lines(staff("zhao", request)).await.unwrap().into_inner().lines
+    }
+
+    async fn check(&self) {
+        let answer = self.ledger().check_ledger(staff("zhao", CheckLedgerRequest {})).await.unwrap().into_inner();
+        assert!(answer.budgets > 0 && answer.postings > 0);
+        assert_eq!(answer.differences, []);
+    }
+}
+
+/// Two loans with 20 days due in March, and the first with 10 more in April.
+async fn two_due(world: &World) -> [zhirong_proto::matching::v1::Loan; 2] {
+    let policy = world.policy(ip_policy()).await;
+    world.appropriate(&policy, 2026, 10 * IP_FEN).await;
+    let loans = [world.running_loan(1).await, world.running_loan(2).await];
+    for loan in &loans {
+        world.repay(loan, 3, (0, 240_000), "2026-03-21").await;
+    }
+    world.repay(&loans[0], 4, (0, 240_000), "2026-03-31").await;
+    world.repay(&loans[0], 5, (0, 240_000), "2026-04-10").await;
+    world.handled().await;
+    loans
+}
+
+#[tokio::test]
+async fn a_batch_is_computed_reviewed_exported_and_paid_line_by_line() {
+    let world = World::with_lpr(1).await;
+    let loans = two_due(&world).await;
+    let batch = world.computed(Period::Month(3)).await;
+    assert_eq!((batch.lines, batch.total_fen, batch.to.as_str()), (2, 150_000 + 100_000, "2026-03-31"));
+    let nothing = refusal(world.settlements().compute_settlement(staff("zhao", compute(Period::Month(2)))).await);
+    assert_eq!(nothing.reason, "NOTHING_DUE", "what is on its way is in no other batch");
+    let mut api = world.settlements();
+    assert_eq!(refusal(api.export_settlement(staff("zhao", export(&batch))).await).reason, "SETTLEMENT_NOT_REVIEWED");
+    assert_eq!(refusal(api.review_settlement(staff("zhao", review(&batch, true))).await).reason, "SAME_PERSON");
+    api.review_settlement(staff("qian", review(&batch, true))).await.unwrap();
+    assert_eq!(
+        refusal(api.review_settlement(staff("sun", review(&batch, true))).await).reason,
+        "SETTLEMENT_NOT_COMPUTED"
+    );
+    assert_eq!(world.announced::<GrantSettled>().await.len(), 2);
+    let lines = world.lines(&batch).await;
+    let early = refusal(api.record_payments(staff("zhao", results(&batch, vec![(&lines[0], paid())]))).await);
+    assert_eq!(early.reason, "SETTLEMENT_NOT_EXPORTED");
+    let first = api.export_settlement(staff("zhao", export(&batch))).await.unwrap().into_inner();
+    let again = api.export_settlement(staff("qian", export(&batch))).await.unwrap().into_inner();
+    assert_eq!(first.csv, again.csv);
+    let text = String::from_utf8(first.csv).unwrap();
+    assert_eq!(text.lines().count(), 3);
+    assert!(text.contains("REF-1,1500.00,CNY") && text.contains("REF-2,1000.00,CNY"), "{text}");
+
+    let of = |number: usize| lines.iter().find(|line| line.enterprise_id == loans[number].enterprise_id).unwrap();
+    let failed = Outcome::FailedZh("账户已注销".to_owned());
+    // All lines of a request count, or none.
+    let broken = results(&batch, vec![(of(0), paid()), (of(0), paid())]);
+    let refused = refusal(api.record_payments(staff("zhao", broken)).await);
+    assert_eq!(
+        (refused.reason.as_str(), refused.fields.as_slice()),
+        ("PAYMENTS_INVALID", &["results[1].reference".to_owned()][..])
+    );
+    let request = results(&batch, vec![(of(0), paid()), (of(1), failed.clone())]);
+    let answer = api.record_payments(staff("zhao", request.clone())).await.unwrap().into_inner().settlement.unwrap();
+    assert_eq!((answer.state(), answer.paid_fen, answer.failed_fen), (SettlementState::Closed, 150_000, 100_000));
+    let replay = api.record_payments(staff("zhao", request)).await.unwrap().into_inner().settlement.unwrap();
+    assert_eq!(replay, answer);
+    let said_again = results(&batch, vec![(of(0), paid()), (of(1), failed.clone())]);
+    api.record_payments(staff("sun", said_again)).await.unwrap();
+    let otherwise = refusal(api.record_payments(staff("zhao", results(&batch, vec![(of(0), failed)]))).await);
+    assert_eq!(otherwise.reason, "LINE_ENDED");
+
+    let (one, two) = (world.grant_of(&loans[0]).await, world.grant_of(&loans[1]).await);
+    assert_eq!((one.paid_fen, one.payable_fen), (150_000, 50_000));
+    assert_eq!((two.paid_fen, two.payable_fen), (0, 100_000), "what failed is due again");
+    assert_eq!(world.announced::<GrantPaid>().await.len(), 1);
+    // April pays what failed in March and what April brought.
+    let (april, lines, _) = world.exported(Period::Quarter(2)).await;
+    assert_eq!((april.lines, april.total_fen), (2, 150_000));
+    let all = lines.iter().map(|line| (line, paid())).collect();
+    api.record_payments(staff("zhao", results(&april, all))).await.unwrap();
+    let sum: i64 = world.all_grants().await.iter().map(|grant| grant.paid_fen).sum();
+    assert_eq!(sum, 300_000);
+    world.check().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_discarded_batch_is_due_again_and_a_period_to_come_is_refused() {
+    let world = World::with_lpr(1).await;
+    two_due(&world).await;
+    let batch = world.computed(Period::Quarter(1)).await;
+    let request = ReviewSettlementRequest { reason_zh: String::new(), ..review(&batch, false) };
+    let silent = refusal(world.settlements().review_settlement(staff("qian", request)).await);
+    assert_eq!(silent.fields, ["reason_zh"]);
+    world.settlements().review_settlement(staff("qian", review(&batch, false))).await.unwrap();
+    assert_eq!(world.computed(Period::Month(3)).await.total_fen, batch.total_fen);
+    let future = ComputeSettlementRequest { year: 2100, ..compute(Period::Month(1)) };
+    let refused = refusal(world.settlements().compute_settlement(staff("zhao", future)).await);
+    assert_eq!(refused.reason, "PERIOD_NOT_OVER");
+    for (year, period, field) in
+        [(2026, Some(Period::Month(13)), "month"), (2018, Some(Period::Quarter(1)), "year"), (2026, None, "period")]
+    {
+        let request = ComputeSettlementRequest { year, period, ..compute(Period::Month(1)) };
+        let refused = refusal(world.settlements().compute_settlement(staff("zhao", request)).await);
+        assert_eq!((refused.reason.as_str(), refused.fields), ("PERIOD_INVALID", vec![field.to_owned()]));
+    }
+    world.check().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_grant_that_is_taken_back_claims_what_was_paid_and_what_is_on_its_way() {
+    let world = World::with_lpr(1).await;
+    let loans = two_due(&world).await;
+    let (march, lines, _) = world.exported(Period::Month(3)).await;
+    let line = lines.iter().find(|line| line.enterprise_id == loans[0].enterprise_id).unwrap();
+    let grant = world.grant_of(&loans[0]).await;
+    let mut ledger = world.ledger();
+    let request = RequestReversalRequest {
+        request_id: new_id(),
+        grant_id: grant.grant_id.clone(),
+        reason_zh: "材料不实".to_owned(),
+    };
+    let reversal =
+        ledger.request_reversal(staff("zhao", request.clone())).await.unwrap().into_inner().reversal.unwrap();
+    let twice = RequestReversalRequest { request_id: new_id(), ..request };
+    assert_eq!(refusal(ledger.request_reversal(staff("qian", twice)).await).reason, "REVERSAL_OPEN");
+    let decide = || DecideReversalRequest {
+        request_id: new_id(),
+        reversal_id: reversal.reversal_id.clone(),
+        approve: true,
+        reason_zh: String::new(),
+    };
+    assert_eq!(refusal(ledger.decide_reversal(staff("zhao", decide())).await).reason, "SAME_PERSON");
+    let answer = ledger.decide_reversal(staff("qian", decide())).await.unwrap().into_inner().grant.unwrap();
+    assert_eq!((answer.state(), answer.planned_fen, answer.payable_fen), (GrantState::Reversed, 150_000, 150_000));
+    assert_eq!(refusal(ledger.decide_reversal(staff("qian", decide())).await).reason, "REVERSAL_DECIDED");
+    assert_eq!(world.announced::<GrantReversed>().await.len(), 1);
+
+    // The bank pays what was on its way; it is claimed back at once.
+    world.settlements().record_payments(staff("zhao", results(&march, vec![(line, paid())]))).await.unwrap();
+    let claimed = world.grant_of(&loans[0]).await;
+    assert_eq!((claimed.planned_fen, claimed.paid_fen, claimed.clawed_back_fen), (0, 0, 150_000));
+    let returned = |amount_fen| RecordReturnRequest {
+        request_id: new_id(),
+        grant_id: grant.grant_id.clone(),
+        amount_fen,
+        document_zh: "收款回单".to_owned(),
+    };
+    assert_eq!(refusal(ledger.record_return(staff("zhao", returned(150_001))).await).reason, "MORE_THAN_CLAIMED");
+    let back = ledger.record_return(staff("zhao", returned(150_000))).await.unwrap().into_inner().grant.unwrap();
+    assert_eq!(back.clawed_back_fen, 0);
+    world.check().await;
+    world.stop().await;
+}

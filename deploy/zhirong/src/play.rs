@@ -221,6 +221,7 @@ async fn place(stage: &Stage<'_>, client: &OrderServiceClient<Authorised>, part:
             granted_at: None,
             expires_on: today.checked_add(30.days())?.to_string(),
         }),
+        coupon_id: String::new(),
     };
     let response =
         patiently(async || client.clone().place_order(request.clone()).await).await.context("placing an order")?;

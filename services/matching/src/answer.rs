@@ -12,20 +12,23 @@ use zhirong_kernel::{
 };
 use zhirong_proto::{
     matching::v1::{
-        CalculateRequest, CalculateResponse, CalculateView, Eligible, MissingFeature, Offer, Unknown, offer::Outcome,
+        CalculateRequest, CalculateResponse, CalculateView, Eligible, ExpectedCoupon, ExpectedSubsidy, MissingFeature,
+        Offer, Unknown, offer::Outcome,
     },
     profile::v1::Profile,
+    subsidy::v1::Policy,
 };
 
 use crate::{
     adjust::{Offered, offered},
     calculate::{Standing, Verdict, Weights, judge, rank},
     cost::{cost, rate_of},
+    coupon::{Held, best},
     error::Error,
     explain,
     product::CompiledProduct,
     snapshot::Catalog,
-    subsidy::{Basis, expected},
+    subsidy::{Basis, expected, open},
     wish::{USUAL_TERM_MONTHS, features},
 };
 
@@ -34,12 +37,28 @@ use crate::{
 /// # Errors
 /// [`Error::LprUnknown`].
 pub fn row(catalog: &Catalog, profile: &Profile, wish: &CalculateRequest, day: Date) -> Result<Row, Error> {
-    let inputs = Inputs {
+    Ok(Row::new(&catalog.symbols, &features(profile, &wish.what_if), inputs(catalog, wish, day)?))
+}
+
+fn inputs(catalog: &Catalog, wish: &CalculateRequest, day: Date) -> Result<Inputs, Error> {
+    Ok(Inputs {
         requested_fen: wish.requested_fen,
         term_months: i64::from(term(wish)),
         lpr_1y_ppm: catalog.one_year_lpr(day)?.get(),
-    };
-    Ok(Row::new(&catalog.symbols, &features(profile, &wish.what_if), inputs))
+    })
+}
+
+/// Who asks what, and what it has.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The profile.
+    pub profile: &'a Profile,
+    /// Its coupons.
+    pub held: &'a Held,
+    /// What it wishes.
+    pub wish: &'a CalculateRequest,
+    /// The business day.
+    pub day: Date,
 }
 
 const fn term(wish: &CalculateRequest) -> i32 {
@@ -50,14 +69,11 @@ const fn term(wish: &CalculateRequest) -> i32 {
 ///
 /// # Errors
 /// [`Error::LprUnknown`].
-pub fn answer(
-    catalog: &Catalog,
-    profile: &Profile,
-    wish: &CalculateRequest,
-    day: Date,
-    weights: Weights,
-) -> Result<CalculateResponse, Error> {
+pub fn answer(catalog: &Catalog, question: Question<'_>, weights: Weights) -> Result<CalculateResponse, Error> {
+    let Question { profile, held, wish, day } = question;
     let row = row(catalog, profile, wish, day)?;
+    let known = features(profile, &wish.what_if);
+    let open = open(catalog, profile, &known, inputs(catalog, wish, day)?, day);
     let mut eligible: Vec<_> = catalog
         .engine
         .all(&row)
@@ -65,7 +81,7 @@ pub fn answer(
         .filter_map(|found| {
             let product = catalog.listed.get(found.product)?.as_ref();
             let terms = offered(catalog, product, profile, wish, day, (found.limit_fen, found.rate_ppm));
-            Some((product, priced(catalog, product, profile, wish, day, terms)))
+            Some((product, priced(catalog, product, question, &open, terms)))
         })
         .collect();
     eligible.sort_by(|a, b| rank(weights, &standing(catalog, a.0, &a.1), &standing(catalog, b.0, &b.1)));
@@ -90,7 +106,7 @@ pub fn answer(
         catalog_version: catalog.version,
         profile_version: profile.version,
         computed_on: day.to_string(),
-        coupons_version: 0,
+        coupons_version: held.version,
         level_worth_ppm: weights.level_worth_ppm,
         unrated_level_ppm: weights.unrated_level_ppm,
     })
@@ -120,9 +136,8 @@ fn not_eligible(catalog: &Catalog, profile: &Profile, wish: &CalculateRequest, r
 fn priced(
     catalog: &Catalog,
     product: &CompiledProduct,
-    profile: &Profile,
-    wish: &CalculateRequest,
-    day: Date,
+    Question { held, wish, day, .. }: Question<'_>,
+    open: &[&Policy],
     offered: Offered,
 ) -> Eligible {
     let Offered { limit_fen, rate_ppm, answer_working_days, applied } = offered;
@@ -132,10 +147,11 @@ fn priced(
     let found = cost(terms.repayment_method(), principal_fen, rate_ppm, term_months);
     let total_interest_fen = found.map_or(i64::MAX, |found| found.total_interest_fen);
     let basis = Basis { principal_fen, rate_ppm, term_months, interest_fen: total_interest_fen, day };
-    let subsidy = expected(catalog, product, profile, basis);
+    let (coupon, subsidy) = relief(catalog, product, held, open, basis);
+    let saved = coupon.as_ref().map_or(0, |coupon| coupon.saved_fen);
     // A grant that would wait for money is told, and not counted on.
     let counted = subsidy.as_ref().filter(|subsidy| subsidy.budget_available).map_or(0, |subsidy| subsidy.expected_fen);
-    let net_cost_fen = total_interest_fen.saturating_sub(counted);
+    let net_cost_fen = total_interest_fen.saturating_sub(saved).saturating_sub(counted);
     Eligible {
         limit_fen,
         rate_ppm,
@@ -149,10 +165,35 @@ fn priced(
         net_cost_fen,
         net_rate_ppm: rate_of(net_cost_fen, total_interest_fen, rate_ppm).unwrap_or(rate_ppm),
         subsidy,
+        coupon,
         adjustments: applied,
         answer_working_days,
-        ..Eligible::default()
     }
+}
+
+/// The coupon and the subsidy: both where their policies add up, else the one that is worth more.
+fn relief(
+    catalog: &Catalog,
+    product: &CompiledProduct,
+    held: &Held,
+    open: &[&Policy],
+    basis: Basis,
+) -> (Option<ExpectedCoupon>, Option<ExpectedSubsidy>) {
+    let alone = expected(catalog, open, product, basis, None);
+    let Some((coupon, policy)) = best(catalog, held, product, basis) else { return (None, alone) };
+    let left = Basis {
+        rate_ppm: basis.rate_ppm.saturating_sub(coupon.rate_cut_ppm),
+        interest_fen: basis.interest_fen.saturating_sub(coupon.saved_fen),
+        ..basis
+    };
+    let beside = expected(catalog, open, product, left, Some(policy));
+    let worth = |subsidy: &Option<ExpectedSubsidy>| {
+        subsidy.as_ref().filter(|subsidy| subsidy.budget_available).map_or(0, |subsidy| subsidy.expected_fen)
+    };
+    if worth(&alone) > coupon.saved_fen.saturating_add(worth(&beside)) {
+        return (None, alone);
+    }
+    (Some(coupon), beside)
 }
 
 fn standing<'a>(catalog: &Catalog, product: &'a CompiledProduct, terms: &Eligible) -> Standing<'a> {

@@ -13,6 +13,9 @@ use crate::{
 /// Why a command or a query fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// It is used, expired, another's, or not for this product.
+    #[error("the enterprise holds no such coupon that may be used on this product today")]
+    CouponNotUsable,
     /// Nothing is known of the enterprise.
     #[error("there is no profile of this enterprise yet")]
     ProfileNotFound,
@@ -144,6 +147,9 @@ impl From<Error> for Problem {
             Error::DataMissing(names) => Self::failed_precondition("DATA_MISSING", text)
                 .meta("features", names.join(","))
                 .zh("缺少测算所需的数据，请补充后再试"),
+            Error::CouponNotUsable => {
+                Self::failed_precondition("COUPON_NOT_USABLE", text).zh("该优惠券不可用于此产品，或已使用、过期")
+            }
             Error::AmountAboveLimit { limit, .. } => Self::failed_precondition("AMOUNT_ABOVE_LIMIT", text)
                 .meta("limit_fen", limit)
                 .zh("申请金额超过测算额度"),

@@ -15,7 +15,10 @@ use zhirong_proto::{
     },
     feedback::v1::ProductScored,
     profile::v1::ProfileUpdated,
-    subsidy::v1::{Budget, BudgetAppropriated, BudgetExhausted, PolicyPublished},
+    subsidy::v1::{
+        Budget, BudgetAppropriated, BudgetExhausted, BudgetLow, Coupon, CouponExpired, CouponIssued, CouponRedeemed,
+        PolicyPublished, PolicyRetired,
+    },
 };
 use zhirong_runtime::{
     inbox::{Delivery, Handler, Rejection, Subscription},
@@ -25,7 +28,7 @@ use zhirong_runtime::{
 use crate::{
     reference,
     snapshot::Snapshots,
-    store::{adjustment, catalog::Kind, preapproval, read_model, subsidy},
+    store::{adjustment, catalog::Kind, coupon, preapproval, read_model, subsidy},
 };
 
 /// Profiles.
@@ -44,11 +47,11 @@ pub const SCORES: Subscription = Subscription {
     subjects: &["zr.feedback.v1.product.scored.>"],
 };
 
-/// Subsidy policies and their budgets.
+/// Subsidy policies, their budgets, and coupons.
 pub const SUBSIDIES: Subscription = Subscription {
-    durable: "matching-subsidies",
+    durable: "matching-entitlements",
     stream: streams::SUBSIDY,
-    subjects: &["zr.subsidy.v1.policy.published.>", "zr.subsidy.v1.budget.>"],
+    subjects: &["zr.subsidy.v1.policy.>", "zr.subsidy.v1.budget.>", "zr.subsidy.v1.coupon.>"],
 };
 
 /// Keeps profiles.
@@ -136,6 +139,18 @@ impl Handler for CatalogHandler {
                 let policy = fact.policy.ok_or_else(|| missing("policy"))?;
                 subsidy::put_policy(conn, policy_uuid(&policy.policy_id)?, &policy).await?;
             }
+            PolicyRetired::TYPE => {
+                let fact: PolicyRetired = delivery.decode()?;
+                subsidy::end_policy(conn, policy_uuid(&fact.policy_id)?, fact.version).await?;
+            }
+            CouponIssued::TYPE => put_coupon(conn, delivery.decode::<CouponIssued>()?.coupon).await?,
+            CouponRedeemed::TYPE => put_coupon(conn, delivery.decode::<CouponRedeemed>()?.coupon).await?,
+            CouponExpired::TYPE => put_coupon(conn, delivery.decode::<CouponExpired>()?.coupon).await?,
+            BudgetLow::TYPE => {
+                let fact: BudgetLow = delivery.decode()?;
+                let budget = fact.budget.ok_or_else(|| missing("budget"))?;
+                put_budget(conn, &budget, fact.version, budget.available_fen > 0).await?;
+            }
             BudgetAppropriated::TYPE => {
                 let fact: BudgetAppropriated = delivery.decode()?;
                 let budget = fact.budget.ok_or_else(|| missing("budget"))?;
@@ -161,6 +176,13 @@ impl Handler for CatalogHandler {
 
 async fn put_budget(conn: &mut PgConnection, budget: &Budget, version: i64, available: bool) -> Result<(), Rejection> {
     Ok(subsidy::put_budget(conn, policy_uuid(&budget.policy_id)?, budget.year, version, available).await?)
+}
+
+async fn put_coupon(conn: &mut PgConnection, coupon: Option<Coupon>) -> Result<(), Rejection> {
+    let coupon = coupon.ok_or_else(|| missing("coupon"))?;
+    coupon.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
+    let id = coupon.coupon_id.parse().map_err(|_| Rejection::poison("`coupon_id` is not a UUID"))?;
+    Ok(coupon::put(conn, id, &coupon).await?)
 }
 
 fn policy_uuid(text: &str) -> Result<Uuid, Rejection> {

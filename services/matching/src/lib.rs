@@ -28,6 +28,7 @@ pub mod adjust;
 pub mod answer;
 pub mod calculate;
 pub mod cost;
+pub mod coupon;
 mod error;
 mod events;
 mod expire;

@@ -24,6 +24,7 @@ use crate::{
     product::CompiledProduct,
     reference::{self, Unusable},
     store::catalog::{self, Entry, Loaded},
+    subsidy::Condition,
 };
 
 /// Looks for changes that another replica has taken in; a small query, so that every replica answers from a change within
@@ -45,6 +46,8 @@ pub struct Catalog {
     pub adjustments: HashMap<String, Vec<Adjustment>>,
     /// Subsidy policies in force or to come, in order of id.
     pub policies: Vec<Policy>,
+    /// Who policies are for, by policy; none for those that are for anybody.
+    pub conditions: HashMap<String, Arc<Condition>>,
     /// Policies, and years whose budgets have money left.
     pub funded: HashSet<(String, i16)>,
     /// The products in order of id, as the engine has them.
@@ -86,6 +89,15 @@ impl Catalog {
                     catalog.adjustments.entry(adjustment.product_id.clone()).or_default().push(*adjustment);
                 }
             }
+        }
+        for policy in &catalog.policies {
+            let who = policy.spec.as_ref().map(|spec| spec.who.as_str()).unwrap_or_default();
+            let compiled = match known.conditions.get(&policy.policy_id).filter(|known| known.text == who) {
+                Some(known) => Some(Arc::clone(known)),
+                None if who.is_empty() => None,
+                None => Condition::compile(who).map(Arc::new),
+            };
+            catalog.conditions.extend(compiled.map(|condition| (policy.policy_id.clone(), condition)));
         }
         catalog.policies.sort_by(|a, b| a.policy_id.cmp(&b.policy_id));
         for of_product in catalog.adjustments.values_mut() {

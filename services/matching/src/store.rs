@@ -2,6 +2,7 @@
 
 pub mod adjustment;
 pub mod catalog;
+pub mod coupon;
 pub mod institution_report;
 pub mod loan;
 pub mod offer_consent;

@@ -2,6 +2,10 @@
 //! subsidy on the approved loan, by the same rule.
 
 use jiff::{Span, civil::Date};
+use zhirong_kernel::{
+    feature::{FeatureDictionary, FeatureValue, Features},
+    rule::{Expected, Inputs, Outcome as RuleOutcome, Rule, RuleContext},
+};
 use zhirong_proto::{
     matching::v1::ExpectedSubsidy,
     profile::v1::{Profile, feature_value::Kind},
@@ -27,23 +31,73 @@ pub struct Basis {
 
 const MILLION: i128 = 1_000_000;
 
-/// The policy that gives most; at a tie the one with the lower priority number, then the first by id.
+/// Who a policy is for, compiled.
+#[derive(Debug)]
+pub struct Condition {
+    /// As it was written.
+    pub text: String,
+    rule: Rule,
+}
+
+impl Condition {
+    /// Compiles a condition that subsidy has checked; none when this version does not know a feature of it.
+    #[must_use]
+    pub fn compile(text: &str) -> Option<Self> {
+        let rule = Rule::compile(text, FeatureDictionary::standard(), Expected::Bool);
+        let rule = rule.inspect_err(|error| tracing::error!(%error, "a policy's condition does not compile")).ok()?;
+        Some(Self { text: text.to_owned(), rule })
+    }
+}
+
+/// The policies that an enterprise may have on a day, whatever the product: by class, region and condition.
 #[must_use]
-pub fn expected(
-    catalog: &Catalog,
-    product: &CompiledProduct,
+pub fn open<'a>(
+    catalog: &'a Catalog,
     profile: &Profile,
-    basis: Basis,
-) -> Option<ExpectedSubsidy> {
+    features: &Features,
+    inputs: Inputs,
+    day: Date,
+) -> Vec<&'a Policy> {
     let class = match profile.features.get("enterprise_class").and_then(|value| value.kind.as_ref()) {
         Some(Kind::Text(class)) => class.as_str(),
         _ => "",
     };
+    let mut context = None;
+    let mut is_true = |policy: &Policy| match catalog.conditions.get(&policy.policy_id) {
+        Some(condition) => {
+            let context = context.get_or_insert_with(|| RuleContext::new(features, inputs));
+            condition.rule.evaluate(context) == RuleOutcome::Value(FeatureValue::Bool(true))
+        }
+        // One that does not compile here is no promise.
+        None => policy.spec.as_ref().is_some_and(|spec| spec.who.is_empty()),
+    };
+    let registry = profile.enterprise_id.get(2..8).unwrap_or_default();
+    catalog
+        .policies
+        .iter()
+        .filter(|policy| policy.spec.as_ref().is_some_and(|spec| fits(spec, class, registry, day)) && is_true(policy))
+        .collect()
+}
+
+/// Of the policies that are open to the enterprise, the one that gives most on a product; at a tie the one with the lower
+/// priority number, then the first by id. `beside` is the policy of a coupon that is used, which the other must add up with.
+#[must_use]
+pub fn expected(
+    catalog: &Catalog,
+    open: &[&Policy],
+    product: &CompiledProduct,
+    basis: Basis,
+    beside: Option<&Policy>,
+) -> Option<ExpectedSubsidy> {
     let tags = product.product.spec.as_ref().map(|spec| spec.tags.as_slice()).unwrap_or_default();
-    let fitting = catalog.policies.iter().filter_map(|policy| {
-        let spec = policy.spec.as_ref().filter(|spec| fits(spec, tags, class, basis.day))?;
+    let fitting = open.iter().filter_map(|policy| {
+        let spec = policy.spec.as_ref().filter(|spec| {
+            spec.required_product_tags.iter().all(|tag| tags.contains(tag))
+                && (spec.ip_kinds.is_empty() || tags.iter().any(|tag| tag.ends_with("_pledge")))
+                && beside.is_none_or(|beside| add_up(spec, beside))
+        })?;
         let rate = rate(catalog, spec, basis)?;
-        Some((amount(spec, rate, basis)?, rate, spec, policy))
+        Some((amount(spec, rate, basis)?, rate, spec, *policy))
     });
     let (amount, rate, spec, policy) = fitting.max_by(|a, b| {
         let key = |found: &(i64, i128, &PolicySpec, &Policy)| (found.0, std::cmp::Reverse(found.2.priority));
@@ -59,14 +113,22 @@ pub fn expected(
     })
 }
 
-fn fits(spec: &PolicySpec, tags: &[String], class: &str, day: Date) -> bool {
+fn add_up(spec: &PolicySpec, beside: &Policy) -> bool {
+    let other = beside.spec.as_ref();
+    spec.adds_up
+        && other.is_some_and(|other| {
+            other.adds_up && !spec.exclusive_groups.iter().any(|group| other.exclusive_groups.contains(group))
+        })
+}
+
+fn fits(spec: &PolicySpec, class: &str, registry: &str, day: Date) -> bool {
     let within = |from: &str, to: &str| {
         let (from, to): (Option<Date>, Option<Date>) = (from.parse().ok(), to.parse().ok());
         from.is_some_and(|from| from <= day) && to.is_some_and(|to| day <= to)
     };
     within(&spec.effective_from, &spec.effective_to)
-        && spec.required_product_tags.iter().all(|tag| tags.contains(tag))
         && (spec.enterprise_classes.is_empty() || spec.enterprise_classes.iter().any(|of| of == class))
+        && (spec.region_codes.is_empty() || spec.region_codes.iter().any(|code| registry.starts_with(code.as_str())))
 }
 
 /// The subsidised rate in parts per 10^12, so that a share of a rate stays exact.
@@ -77,6 +139,9 @@ fn rate(catalog: &Catalog, spec: &PolicySpec, basis: Basis) -> Option<i128> {
             i128::from(share.share_ppm).checked_mul(lpr.get().into())?
         }
         Benefit::FixedRate(fixed) => i128::from(fixed.rate_ppm).checked_mul(MILLION)?,
+        Benefit::InterestShare(share) => i128::from(share.share_ppm).checked_mul(basis.rate_ppm.into())?,
+        // A fee is not known before an approval, a coupon is told apart, and a loss is nobody's subsidy.
+        Benefit::GuaranteeFeeShare(_) | Benefit::RateCoupon(_) | Benefit::RiskCompensation(_) => return None,
     };
     Some(paid.min(i128::from(basis.rate_ppm).checked_mul(MILLION)?))
 }

@@ -432,6 +432,7 @@ fn loan_of(
         renews_loan_id: request.renews_loan_id.clone(),
         guarantee: request.guarantee.clone(),
         ip_pledges: request.ip_pledges.clone(),
+        coupon_id: order.coupon_id.clone(),
         state: LoanState::Approved.into(),
         version: 1,
         ..Loan::default()

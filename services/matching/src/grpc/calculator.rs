@@ -18,7 +18,13 @@ use zhirong_runtime::{
 };
 
 use super::Matching;
-use crate::{answer::answer, calculate::Weights, error::Error, store::read_model, wish::violations};
+use crate::{
+    answer::{Question, answer},
+    calculate::Weights,
+    error::Error,
+    store::{coupon, read_model},
+    wish::violations,
+};
 
 /// Enterprises that were noted on the current day, so that computing again writes nothing.
 #[derive(Default)]
@@ -60,8 +66,10 @@ impl Matching {
         let today = business_date(self.clock.now());
         let mut conn = self.pool.acquire().await?;
         let profile = read_model::profile(&mut conn, enterprise.as_str()).await?;
+        let held = coupon::held(&mut conn, enterprise.as_str()).await?;
+        let question = Question { profile: &profile, held: &held, wish, day: today };
         // First, so that only who gets an answer counts.
-        let response = answer(&catalog, &profile, wish, today, self.weights)?;
+        let response = answer(&catalog, question, self.weights)?;
         if wish.what_if.is_empty() && self.calculated.is_first(enterprise.as_str(), today) {
             read_model::note_calculation(&mut conn, enterprise.as_str(), today, catalog.version, profile.version)
                 .await?;
@@ -90,7 +98,9 @@ impl Matching {
         let catalog = self.snapshots.at(request.catalog_version).await?;
         let mut conn = self.pool.acquire().await?;
         let profile = read_model::profile_at(&mut conn, enterprise.as_str(), request.profile_version).await?;
-        Ok(RecalculateResponse { answer: Some(answer(&catalog, &profile, &wish, day, weights)?) })
+        let held = coupon::held_at(&mut conn, enterprise.as_str(), request.coupons_version).await?;
+        let question = Question { profile: &profile, held: &held, wish: &wish, day };
+        Ok(RecalculateResponse { answer: Some(answer(&catalog, question, weights)?) })
     }
 }
 

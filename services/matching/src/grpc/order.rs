@@ -22,11 +22,13 @@ use crate::{
     adjust::{Offered, offered},
     answer::row,
     calculate::{Verdict, judge},
+    coupon::fits,
     error::Error,
     order::{Command, decide},
     product::CompiledProduct,
     store::{
         catalog::version as catalog_version,
+        coupon,
         order::{self as orders, Cursor, OrderRow, Owner},
         read_model,
     },
@@ -123,6 +125,13 @@ impl Matching {
             other => (other, product.terms.answer_working_days),
         };
         let (limit_fen, rate_ppm) = may_have(product, verdict, request)?;
+        if !request.coupon_id.is_empty() {
+            let held = coupon::held(&mut tx, enterprise.as_str()).await?;
+            let mut named = held.coupons.iter().filter(|coupon| coupon.coupon_id == request.coupon_id);
+            if !named.any(|coupon| fits(coupon, product, today)) {
+                return Err(Error::CouponNotUsable.into());
+            }
+        }
         let days = u32::try_from(answer_working_days).unwrap_or(0);
         let due = catalog.working_days_after(today, days)?;
 
@@ -150,6 +159,7 @@ impl Matching {
             placed_at: Some(proto_time(now)),
             answer_due_on: due.to_string(),
             loan_id: String::new(),
+            coupon_id: request.coupon_id.clone(),
         };
         let row = OrderRow { order: order.clone(), product: product.product.clone(), profile };
         orders::insert(&mut tx, order_id, &row, now, due).await?;
@@ -231,6 +241,9 @@ fn check(request: &PlaceOrderRequest, today: Date) -> Result<Consent, Problem> {
     }
     if request.amount_fen <= 0 {
         violations.push(("amount_fen", "must be positive".to_owned()));
+    }
+    if !request.coupon_id.is_empty() && request.coupon_id.parse::<zhirong_kernel::id::CouponId>().is_err() {
+        violations.push(("coupon_id", "must be a UUID, or empty for none".to_owned()));
     }
     if !(1..=360).contains(&request.term_months) {
         violations.push(("term_months", "must be 1 to 360".to_owned()));

@@ -91,7 +91,7 @@ pub async fn load(conn: &mut PgConnection) -> Result<Loaded, Error> {
            UNION ALL SELECT name, '', content FROM reference
            UNION ALL SELECT 'score', product_id::text, convert_to(mean_level_ppm::text, 'UTF8') FROM product_score
            UNION ALL SELECT 'adjustment', adjustment_id::text, content FROM adjustment WHERE content IS NOT NULL
-           UNION ALL SELECT 'policy', policy_id::text, content FROM subsidy_policy
+           UNION ALL SELECT 'policy', policy_id::text, content FROM subsidy_policy WHERE NOT ended
            UNION ALL SELECT 'budget', policy_id::text || ' ' || year::text, convert_to(CASE WHEN available THEN '1' ELSE '0' END, 'UTF8')
                FROM subsidy_budget"#
     )

@@ -12,7 +12,7 @@ pub async fn put_policy(conn: &mut PgConnection, policy_id: Uuid, policy: &Polic
     let content = policy.encode_to_vec();
     let done = sqlx::query!(
         "INSERT INTO subsidy_policy AS kept (policy_id, version, content) VALUES ($1, $2, $3)
-         ON CONFLICT (policy_id) DO UPDATE SET version = excluded.version, content = excluded.content
+         ON CONFLICT (policy_id) DO UPDATE SET version = excluded.version, content = excluded.content, ended = false
              WHERE kept.version < excluded.version",
         policy_id,
         policy.version,
@@ -21,6 +21,20 @@ pub async fn put_policy(conn: &mut PgConnection, policy_id: Uuid, policy: &Polic
     .execute(&mut *conn)
     .await?;
     changed(conn, done.rows_affected(), Kind::Policy, &policy_id.to_string(), Some(&content)).await
+}
+
+/// A version has ended, unless a newer one is there.
+pub async fn end_policy(conn: &mut PgConnection, policy_id: Uuid, version: i32) -> Result<(), sqlx::Error> {
+    let done = sqlx::query!(
+        "INSERT INTO subsidy_policy AS kept (policy_id, version, content, ended) VALUES ($1, $2, '', true)
+         ON CONFLICT (policy_id) DO UPDATE SET version = excluded.version, ended = true
+             WHERE kept.version <= excluded.version AND NOT (kept.ended AND kept.version = excluded.version)",
+        policy_id,
+        version
+    )
+    .execute(&mut *conn)
+    .await?;
+    changed(conn, done.rows_affected(), Kind::Policy, &policy_id.to_string(), None).await
 }
 
 /// Keeps whether a budget has money left unless a newer fact is there.

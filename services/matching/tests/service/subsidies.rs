@@ -1,15 +1,18 @@
 //! What an offer costs in the end: the subsidy it would bring, while there is money.
 
 use zhirong_proto::{
-    matching::v1::{CalculateRequest, Eligible, RecalculateRequest, offer::Outcome},
+    matching::v1::{CalculateRequest, Eligible, PlaceOrderRequest, RecalculateRequest, offer::Outcome},
     subsidy::v1::{
-        Budget, BudgetAppropriated, BudgetExhausted, DayCount, FixedRate, LprShare, Policy, PolicyPublished,
-        PolicySpec, PolicyState, policy_spec::Benefit,
+        Budget, BudgetAppropriated, BudgetExhausted, BudgetLow, Coupon, CouponIssued, CouponRedeemed, CouponState,
+        DayCount, FixedRate, LprShare, Policy, PolicyPublished, PolicyRetired, PolicySpec, PolicyState, RateCoupon,
+        policy_spec::Benefit,
     },
 };
 use zhirong_testkit::{Deliveries, Event, eventually};
 
-use crate::support::{PATIENCE, World, as_enterprise, as_staff, new_id, wish};
+use tonic_types::StatusExt as _;
+
+use crate::support::{PATIENCE, World, approval, as_enterprise, as_staff, new_id, order, wish};
 
 fn spec(benefit: Benefit, tag: &str) -> PolicySpec {
     PolicySpec {
@@ -101,5 +104,124 @@ async fn the_subsidy_that_gives_most_is_told_and_counted_while_there_is_money() 
     };
     let again = world.calculator().recalculate(as_staff(again)).await.unwrap().into_inner().answer.unwrap();
     assert_eq!(again, first);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_policy_is_for_whom_it_says_and_until_it_ends() {
+    let (world, _, enterprise) = World::ready().await;
+    let request = CalculateRequest { requested_fen: 10_000_000, term_months: 12, ..wish() };
+    let told = async |what: &str, wanted: Option<&str>| {
+        eventually(PATIENCE, what, || async {
+            let answer = world.calculator().calculate(as_enterprise(&enterprise, request.clone())).await?.into_inner();
+            let Some(Outcome::Eligible(terms)) = answer.offers[0].outcome.clone() else { return Ok(None) };
+            let found = terms.subsidy.map(|subsidy| subsidy.policy_id);
+            Ok((found.as_deref() == wanted).then_some(()))
+        })
+        .await
+        .unwrap();
+    };
+    let rate = |ppm| Benefit::FixedRate(FixedRate { rate_ppm: ppm });
+    let (elsewhere, nobody, here) = (new_id(), new_id(), new_id());
+    let facts = [
+        policy(&elsewhere, 1, PolicySpec { region_codes: vec!["44".to_owned()], ..spec(rate(30_000), "ip_pledge") }),
+        policy(&nobody, 1, PolicySpec { who: "patent_count > 1000000".to_owned(), ..spec(rate(20_000), "ip_pledge") }),
+        policy(
+            &here,
+            1,
+            PolicySpec {
+                region_codes: vec!["3300".to_owned()],
+                who: "requested_fen > 1".to_owned(),
+                ..spec(rate(10_000), "ip_pledge")
+            },
+        ),
+    ];
+    world.deliver(Deliveries::new(facts).shuffled(3)).await;
+    told("only the policy of this region and condition", Some(here.as_str())).await;
+    let low = BudgetLow { budget: Some(budget(&here, 5)), version: 1, threshold_ppm: 100_000 };
+    world.deliver(Deliveries::new([Event::of(&format!("{here}-2031"), &low)])).await;
+    let ended = Event::of(&here, &PolicyRetired { policy_id: here.clone(), version: 1 });
+    world.deliver(Deliveries::new([ended]).twice()).await;
+    told("an ended policy promises nothing", None).await;
+    world.stop().await;
+}
+
+fn coupon(coupon_id: &str, policy_id: &str, enterprise: &str, version: i64, state: CouponState) -> Coupon {
+    Coupon {
+        coupon_id: coupon_id.to_owned(),
+        policy_id: policy_id.to_owned(),
+        policy_version: 1,
+        enterprise_id: enterprise.to_owned(),
+        rate_cut_ppm: 5_000,
+        required_product_tags: vec!["ip_pledge".to_owned()],
+        valid_until: "2031-12-31".to_owned(),
+        state: state.into(),
+        version,
+        principal_cap_fen: 1_000_000_000,
+        cap_per_loan_fen: 20_000_000,
+        max_months: 12,
+        day_count_days: 360,
+        ..Coupon::default()
+    }
+}
+
+#[tokio::test]
+async fn a_coupon_is_counted_with_what_it_adds_up_to_and_used_on_an_order() {
+    let (world, product, enterprise) = World::ready().await;
+    let request = CalculateRequest { requested_fen: 10_000_000, term_months: 12, ..wish() };
+    let answered = async |what: &str, holds: &dyn Fn(&Eligible) -> bool| {
+        eventually(PATIENCE, what, || async {
+            let answer = world.calculator().calculate(as_enterprise(&enterprise, request.clone())).await?.into_inner();
+            let Some(Outcome::Eligible(terms)) = answer.offers[0].outcome.clone() else { return Ok(None) };
+            Ok(holds(&terms).then_some((answer, terms)))
+        })
+        .await
+        .unwrap()
+    };
+    let (cut, other, id) = (new_id(), new_id(), new_id());
+    let rate = Benefit::FixedRate(FixedRate { rate_ppm: 1_000 });
+    let rate_coupon = Benefit::RateCoupon(RateCoupon { rate_cut_ppm: 5_000 });
+    let facts = [
+        policy(&cut, 1, PolicySpec { adds_up: true, ..spec(rate_coupon, "ip_pledge") }),
+        policy(&other, 1, PolicySpec { adds_up: true, ..spec(rate, "ip_pledge") }),
+        appropriated(&cut, 1),
+        appropriated(&other, 1),
+    ];
+    world.deliver(Deliveries::new(facts).twice().shuffled(7)).await;
+    let issued = coupon(&id, &cut, enterprise.as_str(), 1, CouponState::Held);
+    world.deliver(Deliveries::new([Event::of(&id, &CouponIssued { coupon: Some(issued) })]).twice()).await;
+    let (with, terms) =
+        answered("the coupon is told", &|terms| terms.coupon.is_some() && terms.subsidy.is_some()).await;
+    // 100 000 CNY for the 366 days from 5 March 2031 over 360: half a percent, and a tenth.
+    let saved = terms.coupon.unwrap().saved_fen;
+    assert_eq!((saved, terms.subsidy.unwrap().expected_fen), (50_833, 10_167));
+    assert_eq!(terms.net_cost_fen, terms.total_interest_fen - 50_833 - 10_167);
+
+    // Another's coupon, or none there is, is refused; the own one goes with the order to the loan.
+    let stranger = PlaceOrderRequest { coupon_id: new_id(), ..order(&product, 10_000_000) };
+    let refused = world.orders().place_order(as_enterprise(&enterprise, stranger)).await.unwrap_err();
+    assert_eq!(refused.get_error_details().error_info().unwrap().reason, "COUPON_NOT_USABLE");
+    let own = PlaceOrderRequest { coupon_id: id.clone(), ..order(&product, 10_000_000) };
+    let placed = world.orders().place_order(as_enterprise(&enterprise, own)).await.unwrap().into_inner().order.unwrap();
+    assert_eq!(placed.coupon_id, id);
+    let loan = world.approve(approval(&placed, "REF-1")).await;
+    assert_eq!(loan.coupon_id, id);
+
+    let used = coupon(&id, &cut, enterprise.as_str(), 2, CouponState::Redeemed);
+    world.deliver(Deliveries::new([Event::of(&id, &CouponRedeemed { coupon: Some(used) })])).await;
+    let (without, _) = answered("the coupon is used", &|terms| terms.coupon.is_none()).await;
+    assert_eq!((with.coupons_version, without.coupons_version), (1, 2));
+    let again = RecalculateRequest {
+        enterprise_id: enterprise.to_string(),
+        wish: Some(request.clone()),
+        catalog_version: with.catalog_version,
+        profile_version: with.profile_version,
+        computed_on: with.computed_on.clone(),
+        coupons_version: with.coupons_version,
+        level_worth_ppm: with.level_worth_ppm,
+        unrated_level_ppm: with.unrated_level_ppm,
+    };
+    let again = world.calculator().recalculate(as_staff(again)).await.unwrap().into_inner().answer.unwrap();
+    assert_eq!(again, with, "with the coupon it had");
     world.stop().await;
 }

@@ -284,6 +284,7 @@ pub fn order(product: &str, amount_fen: i64) -> PlaceOrderRequest {
             granted_at: None,
             expires_on: "2031-12-31".to_owned(),
         }),
+        coupon_id: String::new(),
     }
 }
 

@@ -9,9 +9,14 @@ mod fresh;
 mod matching;
 mod products;
 pub mod spine;
+mod subsidy;
 
 /// Every group by name; a group runs by itself, with servers of its own.
-pub const GROUPS: &[(&str, Run)] = &[("spine", || Box::pin(spine::run())), ("matching", || Box::pin(matching::run()))];
+pub const GROUPS: &[(&str, Run)] = &[
+    ("spine", || Box::pin(spine::run())),
+    ("matching", || Box::pin(matching::run())),
+    ("subsidy", || Box::pin(subsidy::run())),
+];
 
 /// Runs a group.
 pub type Run = fn() -> Pin<Box<dyn Future<Output = Result<Figures>>>>;

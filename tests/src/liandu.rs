@@ -169,6 +169,7 @@ pub fn order_request(part: &Part, offer: &Offer) -> PlaceOrderRequest {
         term_months: part.term_months,
         purpose_zh: part.purpose_zh.clone(),
         consent: consent(),
+        coupon_id: String::new(),
     }
 }
 

@@ -12,6 +12,8 @@
 
 pub mod apart;
 pub mod bench;
+pub mod compensation;
 pub mod district;
+pub mod finance;
 pub mod liandu;
 pub mod records;

@@ -188,6 +188,7 @@ async fn story_jiashan_a5_special_products() -> Result<()> {
         term_months: 24,
         purpose_zh: "中试线建设".to_owned(),
         consent: liandu::consent(),
+        coupon_id: String::new(),
     };
     let mut orders = OrderServiceClient::new(district.as_enterprise(&lab).await?);
     let order = orders.place_order(order).await?.into_inner().order.context("an order")?;

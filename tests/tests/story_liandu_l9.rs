@@ -98,6 +98,7 @@ fn order(product: &str, amount_fen: i64) -> PlaceOrderRequest {
         term_months: 12,
         purpose_zh: "扩大生产".to_owned(),
         consent: liandu::consent(),
+        coupon_id: String::new(),
     }
 }
 

@@ -203,6 +203,7 @@ async fn story_pujiang_p4_ip_products_and_targeted_offers() -> Result<()> {
         term_months: 12,
         purpose_zh: "扩大生产".to_owned(),
         consent: liandu::consent(),
+        coupon_id: String::new(),
     };
     let mut orders = OrderServiceClient::new(district.as_enterprise(&enterprises[11]).await?);
     let order = orders.place_order(request).await?.into_inner().order.context("an order")?;

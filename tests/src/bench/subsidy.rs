@@ -1,0 +1,149 @@
+//! Approvals that all want money from one budget: how many are reserved a second, beside what the same database does with
+//! plain updates of one row, and with transactions of two inserted rows.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use subsidy::{
+    entitlement::Loan,
+    flow::{Desk, approval},
+    store::{loan::Approved, policy::Book},
+};
+use zhirong_kernel::{Clock as _, Fen, Ppm, clock::SystemClock, id::UuidV7, uscc::Uscc};
+use zhirong_proto::subsidy::v1::{FixedRate, policy_spec::Benefit};
+
+use super::{Figures, Measure, bare};
+use crate::{
+    district::District,
+    finance::{budget, policy, policy_spec},
+};
+
+const CONNECTIONS: u32 = 32;
+const TIME: Duration = Duration::from_secs(8);
+/// As many as the inbox hands over at once.
+const BATCH: usize = 500;
+const APPROVALS: usize = 40_000;
+const ONE_BY_ONE: usize = 2_000;
+
+/// Runs the group.
+pub async fn run() -> Result<Figures> {
+    println!("starting a district (release build)");
+    let district = District::start_durable().await?;
+    let benefit = Benefit::FixedRate(FixedRate { rate_ppm: 10_000 });
+    let policy = policy(&district, policy_spec("示例热点预算", "hot_budget", benefit), 10_000_000_000_000).await?;
+    let url = district.postgres("subsidy");
+
+    println!("{APPROVALS} approvals on one budget, {BATCH} in a transaction");
+    let batched = approvals(&url, APPROVALS, BATCH, 2).await?;
+    println!("{ONE_BY_ONE} approvals on one budget, each in a transaction of its own");
+    let single = approvals(&url, ONE_BY_ONE, 1, CONNECTIONS).await?;
+    let held = budget(&district, &policy).await?;
+    let each = crate::finance::year_of(100_000_000, 10_000);
+    let expected = i64::try_from(APPROVALS + ONE_BY_ONE)? * each;
+    anyhow::ensure!(held.reserved_fen == expected, "{} of {expected} fen are reserved", held.reserved_fen);
+
+    println!("plain updates of one row, {CONNECTIONS} connections");
+    let naive = one_row_updates(&url).await?;
+    let plain = bare::two_row_transactions(&url, CONNECTIONS, TIME).await?;
+    district.stop().await?;
+    let measure = |name: &str, baseline: f64, baseline_name: &str, goal| Measure {
+        name: name.to_owned(),
+        ours: batched,
+        baseline,
+        baseline_name: baseline_name.to_owned(),
+        unit: "per second".to_owned(),
+        goal,
+    };
+    let figures = vec![
+        measure("hot_budget_vs_naive", naive, "updates of one row, one an approval, 32 connections", Some(10.0)),
+        measure("approval_vs_two_row_tx", plain, "two-row transactions, 32 connections", None),
+    ];
+    let notes = vec![format!(
+        "each approval: a loan, a grant, a ledger transaction of two postings and an event; each in a transaction of its own from {CONNECTIONS} connections: {single:.0} per second"
+    )];
+    Ok((figures, notes))
+}
+
+/// Approvals reserved a second.
+async fn approvals(url: &str, count: usize, batch: usize, connections: u32) -> Result<f64> {
+    let pool = PgPoolOptions::new().max_connections(connections).connect(url).await?;
+    let loans: Vec<Approved> = (0..count).map(approved).collect::<Result<_>>()?;
+    let workers = usize::try_from(connections)?;
+    let began = Instant::now();
+    let mut tasks = Vec::new();
+    for share in loans.chunks(count.div_ceil(workers)) {
+        tasks.push(tokio::spawn(reserve(pool.clone(), share.to_vec(), batch)));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    Ok(count as f64 / began.elapsed().as_secs_f64())
+}
+
+async fn reserve(pool: PgPool, loans: Vec<Approved>, batch: usize) -> Result<()> {
+    let desk = Desk { ids: Arc::new(UuidV7), book: Book::default() };
+    for some in loans.chunks(batch) {
+        let mut tx = pool.begin().await?;
+        approval::approve_all(&mut tx, &desk, some, SystemClock.now()).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+fn approved(number: usize) -> Result<Approved> {
+    let loan = Loan {
+        loan_id: uuid::Uuid::now_v7().into(),
+        enterprise_id: Uscc::with_check(&format!("91330421MA2{:06}", number % 1_000_000))?,
+        institution_id: "sample-puhui-bank".parse()?,
+        product_id: uuid::Uuid::now_v7().into(),
+        product_tags: vec!["hot_budget".to_owned()],
+        enterprise_class: "medium".to_owned(),
+        amount: Fen::new(100_000_000),
+        rate: Ppm::new(40_000),
+        term_months: 12,
+        approved_at: SystemClock.now(),
+        ip_kinds: Vec::new(),
+        guarantee_fee: Fen::ZERO,
+        version: 1,
+    };
+    Ok(Approved { loan, guarantee: None, coupon: None, bank_reference: format!("B-{number}") })
+}
+
+/// Updates of one and the same row a second, each in a transaction of its own.
+async fn one_row_updates(url: &str) -> Result<f64> {
+    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false).connect(url).await?;
+    sqlx::raw_sql(
+        "CREATE TABLE IF NOT EXISTS bench_hot_row (id INT PRIMARY KEY, available BIGINT NOT NULL, reserved BIGINT NOT NULL)
+             WITH (fillfactor = 50);
+         INSERT INTO bench_hot_row VALUES (1, 9000000000000000, 0) ON CONFLICT DO NOTHING",
+    )
+    .execute(&pool)
+    .await?;
+    let end = Instant::now() + TIME;
+    let mut workers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let pool = pool.clone();
+        workers.push(tokio::spawn(async move {
+            let mut done = 0_u64;
+            while Instant::now() < end {
+                sqlx::query(
+                    "UPDATE bench_hot_row SET available = available - $1, reserved = reserved + $1 WHERE id = 1",
+                )
+                .bind(1_013_889_i64)
+                .execute(&pool)
+                .await?;
+                done += 1;
+            }
+            anyhow::Ok(done)
+        }));
+    }
+    let mut total = 0;
+    for worker in workers {
+        total += worker.await??;
+    }
+    Ok(total as f64 / TIME.as_secs_f64())
+}

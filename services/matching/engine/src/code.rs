@@ -27,7 +27,7 @@ enum Step {
     /// Puts a column's value, changed by two numbers, on top: `min(patents * 500, 2000)`.
     Changed(Changed),
     /// Puts what two of these make, changed by a number, on top: `max(lpr + 9000 - min(patents * 500, 2000), 24000)`.
-    Pair(Changed, Operation, Changed, Change),
+    Pair(Pair),
 }
 
 /// A change by a number.
@@ -35,27 +35,59 @@ type Change = (Operation, i64);
 /// Leaves a number as it is.
 const NONE: Change = (Operation::Add, 0);
 
-/// A column's value, changed by two numbers one after the other.
+/// A column's value, changed by two numbers one after the other. Packed, because the formulas of those that take an enterprise
+/// come from memory one by one.
 #[derive(Debug, Clone, Copy)]
 struct Changed {
-    column: Column,
-    first: Change,
-    second: Change,
+    numbers: [i64; 2],
+    column: u16,
+    operations: [Operation; 2],
 }
 
 impl Changed {
+    /// A column's value as it is; nothing for a column that there can't be.
+    fn of(column: Column) -> Option<Self> {
+        let column = u16::try_from(column).ok()?;
+        Some(Self { numbers: [NONE.1, NONE.1], column, operations: [NONE.0, NONE.0] })
+    }
+
+    fn first(&self) -> Change {
+        (self.operations[0], self.numbers[0])
+    }
+
+    fn second(&self) -> Change {
+        (self.operations[1], self.numbers[1])
+    }
+
     #[inline]
     fn value(&self, row: &impl Values) -> Option<i64> {
-        let first = math(self.first.0, row.value(self.column), self.first.1)?;
-        math(self.second.0, first, self.second.1)
+        let first = math(self.operations[0], row.value(usize::from(self.column)), self.numbers[0])?;
+        math(self.operations[1], first, self.numbers[1])
+    }
+}
+
+/// What two changed values make, changed by a number.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    a: Changed,
+    b: Changed,
+    number: i64,
+    both: Operation,
+    then: Operation,
+}
+
+impl Pair {
+    #[inline]
+    fn value(&self, row: &impl Values) -> Option<i64> {
+        math(self.then, math(self.both, self.a.value(row)?, self.b.value(row)?)?, self.number)
     }
 }
 
 /// Where a formula's steps are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
 }
 
 /// The formulas of many products.
@@ -75,7 +107,8 @@ impl Code {
         }
         let steps = self.steps.split_off(start);
         self.steps.extend(joined(&steps));
-        Span { start, end: self.steps.len() }
+        let place = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
+        Span { start: place(start), end: place(self.steps.len()) }
     }
 
     fn tree(&mut self, formula: &Expression) {
@@ -107,13 +140,11 @@ impl Code {
 
     /// The value of a formula, as its tree has it.
     pub fn value(&self, span: Span, row: &impl Values) -> Option<i64> {
-        let steps = self.steps.get(span.start..span.end)?;
+        let steps = self.steps.get(usize::try_from(span.start).ok()?..usize::try_from(span.end).ok()?)?;
         // Most formulas are a single step.
         match steps {
             [Step::Changed(changed)] => return changed.value(row),
-            [Step::Pair(a, operation, b, (then, number))] => {
-                return math(*then, math(*operation, a.value(row)?, b.value(row)?)?, *number);
-            }
+            [Step::Pair(pair)] => return pair.value(row),
             _ => {}
         }
         let mut held = [0_i64; DEPTH];
@@ -121,9 +152,7 @@ impl Code {
         for step in steps {
             let next = match *step {
                 Step::Changed(changed) => changed.value(row)?,
-                Step::Pair(a, operation, b, (then, number)) => {
-                    math(then, math(operation, a.value(row)?, b.value(row)?)?, number)?
-                }
+                Step::Pair(pair) => pair.value(row)?,
                 Step::Column(column) => row.value(column),
                 Step::Number(number) => number,
                 Step::Tree(place) => self.trees.get(place)?.value(row)?,
@@ -149,19 +178,21 @@ fn joined(steps: &[Step]) -> Vec<Step> {
     for step in steps {
         let last = fewer.last_mut();
         match (*step, last) {
-            (Step::Column(column), _) => fewer.push(Step::Changed(Changed { column, first: NONE, second: NONE })),
-            (Step::By(operation, number), Some(Step::Changed(changed))) if changed.first == NONE => {
-                changed.first = (operation, number);
+            (Step::Column(column), _) => fewer.push(Changed::of(column).map_or(*step, Step::Changed)),
+            (Step::By(operation, number), Some(Step::Changed(changed))) if changed.first() == NONE => {
+                (changed.operations[0], changed.numbers[0]) = (operation, number);
             }
-            (Step::By(operation, number), Some(Step::Changed(changed))) if changed.second == NONE => {
-                changed.second = (operation, number);
+            (Step::By(operation, number), Some(Step::Changed(changed))) if changed.second() == NONE => {
+                (changed.operations[1], changed.numbers[1]) = (operation, number);
             }
-            (Step::By(operation, number), Some(Step::Pair(.., then))) if *then == NONE => *then = (operation, number),
+            (Step::By(operation, number), Some(Step::Pair(pair))) if (pair.then, pair.number) == NONE => {
+                (pair.then, pair.number) = (operation, number);
+            }
             (Step::Both(operation), _) => match fewer.as_slice() {
                 [.., Step::Changed(a), Step::Changed(b)] => {
-                    let pair = Step::Pair(*a, operation, *b, NONE);
+                    let pair = Pair { a: *a, b: *b, number: NONE.1, both: operation, then: NONE.0 };
                     fewer.truncate(fewer.len().saturating_sub(2));
-                    fewer.push(pair);
+                    fewer.push(Step::Pair(pair));
                 }
                 _ => fewer.push(*step),
             },

@@ -2,7 +2,7 @@
 //! bit a product says whether it takes them. The products that take a profile are what all its columns' bits have in common.
 //! Products stand in order of the least rate they can come to, so that looking for the best can stop early.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, num::NonZeroU32, sync::Arc};
 
 use crate::{
     code::{Code, Span},
@@ -57,22 +57,25 @@ pub struct Engine {
     /// Products in order of the points they can come to at best, with those points and their place in the list.
     order: Vec<Placed>,
     code: Code,
+    /// What the bits do not say, of those products where they do not say all.
+    rests: Vec<Vec<Expression>>,
     thresholds: Vec<Thresholds>,
     /// For each block: the products there are.
     valid: Vec<Bits>,
 }
 
-/// What is looked at of a product once the bits take an enterprise; together in memory, because it is looked at often.
+/// What is looked at of a product once the bits take an enterprise; together in one line of the cache, because it is looked at
+/// often.
 struct Placed {
     best: i64,
-    place: usize,
     score_ppm: i64,
     min_amount_fen: i64,
     max_amount_fen: i64,
     limit: Span,
     rate: Span,
-    /// What the bits do not say.
-    rest: Vec<Expression>,
+    place: u32,
+    /// Where what the bits do not say stands; nothing when they say all.
+    rest: Option<NonZeroU32>,
 }
 
 /// The thresholds of one column, and what each value between them means.
@@ -112,19 +115,27 @@ impl Engine {
             products.iter().enumerate().map(|(place, product)| (best(product), place, product)).collect();
         sorted.sort_by_key(|(best, place, _)| (*best, *place));
         let mut code = Code::default();
+        // The first is nobody's, so that a place in it is never zero.
+        let mut rests: Vec<Vec<Expression>> = vec![Vec::new()];
         let (order, needs): (Vec<Placed>, Vec<Needs>) = sorted
             .into_iter()
             .map(|(best, place, product)| {
                 let sorted = Sorted::of(product.conditions.iter().map(|condition| &condition.test));
+                let rest = if sorted.rest.is_empty() {
+                    None
+                } else {
+                    rests.push(sorted.rest.iter().map(|test| (*test).clone()).collect());
+                    u32::try_from(rests.len().saturating_sub(1)).ok().and_then(NonZeroU32::new)
+                };
                 let placed = Placed {
                     best,
-                    place,
+                    place: u32::try_from(place).unwrap_or(u32::MAX),
                     score_ppm: product.score_ppm,
                     min_amount_fen: product.min_amount_fen,
                     max_amount_fen: product.max_amount_fen,
                     rate: code.add(&product.rate.test),
                     limit: code.add(&product.limit.test),
-                    rest: sorted.rest.iter().map(|test| (*test).clone()).collect(),
+                    rest,
                 };
                 (placed, Needs { columns: product.needs(), ranges: sorted.ranges })
             })
@@ -135,7 +146,7 @@ impl Engine {
         for position in 0..order.len() {
             set(&mut valid, position, true);
         }
-        Self { products, weights, lpr_1y_ppm, order, code, thresholds, valid }
+        Self { products, weights, lpr_1y_ppm, order, code, rests, thresholds, valid }
     }
 
     /// The products, in the order they were given.
@@ -156,7 +167,7 @@ impl Engine {
     /// Every product that takes an enterprise, in no order that means anything.
     #[must_use]
     pub fn all(&self, row: &Row) -> Vec<Found> {
-        let mut found = Vec::new();
+        let mut found = Vec::with_capacity(self.order.len() / 16);
         let places = self.places(row);
         for block in 0..self.valid.len() {
             self.each(block, &places, |placed| {
@@ -209,12 +220,21 @@ impl Engine {
 
     /// Limit and rate of a product whose bits take a row.
     fn priced(&self, placed: &Placed, row: &impl Values) -> Option<Found> {
-        if !placed.rest.iter().all(|test| test.value(row) == Some(1)) {
+        if placed.rest.is_some_and(|rest| !self.takes(rest, row)) {
             return None;
         }
         let rate_ppm = self.code.value(placed.rate, row).filter(|rate| (0..=HIGHEST_RATE_PPM).contains(rate))?;
         let limit_fen = self.code.value(placed.limit, row)?.min(placed.max_amount_fen);
-        (limit_fen >= placed.min_amount_fen).then_some(Found { product: placed.place, limit_fen, rate_ppm })
+        (limit_fen >= placed.min_amount_fen).then_some(Found {
+            product: usize::try_from(placed.place).unwrap_or(usize::MAX),
+            limit_fen,
+            rate_ppm,
+        })
+    }
+
+    fn takes(&self, rest: NonZeroU32, row: &impl Values) -> bool {
+        let tests = usize::try_from(rest.get()).ok().and_then(|place| self.rests.get(place));
+        tests.is_some_and(|tests| tests.iter().all(|test| test.value(row) == Some(1)))
     }
 
     fn rank(&self, found: &Found, score_ppm: i64) -> Rank {

@@ -36,8 +36,20 @@ pub fn offered(
     day: Date,
     (limit_fen, rate_ppm): (i64, i64),
 ) -> Offered {
+    offered_to(catalog, product, |tag| belongs(profile, wish, tag), day, (limit_fen, rate_ppm))
+}
+
+/// The same for who belongs to the sets that `belongs` says yes to.
+#[must_use]
+pub fn offered_to(
+    catalog: &Catalog,
+    product: &CompiledProduct,
+    belongs: impl Fn(&str) -> bool,
+    day: Date,
+    (limit_fen, rate_ppm): (i64, i64),
+) -> Offered {
     let counting: Vec<&Adjustment> = in_time(catalog, &product.product.product_id, day)
-        .filter(|adjustment| belongs(profile, wish, &adjustment.enterprise_tag))
+        .filter(|adjustment| belongs(&adjustment.enterprise_tag))
         .collect();
     apply(&counting, &product.terms, limit_fen, rate_ppm)
 }

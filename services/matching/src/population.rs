@@ -1,7 +1,7 @@
 //! Every enterprise's profile in memory, kept current: what one product means for all of them is asked here.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -43,6 +43,13 @@ impl Enterprises {
         let mut found = Vec::new();
         population.each(std::slice::from_ref(product), inputs, |candidate| found.push(candidate));
         (population.len(), found)
+    }
+
+    /// Who belongs to each of some sets, by the flag of that name.
+    #[must_use]
+    pub fn members(&self, sets: &[String]) -> HashMap<String, HashSet<Id>> {
+        let population = self.population.read().unwrap_or_else(PoisonError::into_inner);
+        sets.iter().map(|set| (set.clone(), population.flagged(set))).collect()
     }
 
     /// Loads everybody, then follows changes until shutdown.

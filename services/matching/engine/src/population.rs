@@ -2,11 +2,11 @@
 //! each test of a rule gives the answers of a block as one word.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use zhirong_kernel::{feature::Features, rule::Inputs};
+use zhirong_kernel::{feature::FeatureType, feature::Features, rule::Inputs};
 
 use crate::{
     columns::{COLUMNS, Column, Row, Symbols},
@@ -103,6 +103,24 @@ impl Population {
         let cells = self.blocks.iter().map(|block| size_of_val(block.columns.as_slice())).sum::<usize>();
         let index = self.places.capacity().saturating_mul(size_of::<(Id, usize)>().saturating_add(1));
         cells.saturating_add(size_of_val(self.blocks.as_slice())).saturating_add(index)
+    }
+
+    /// Who says yes to a flag; nobody when there is no such feature.
+    #[must_use]
+    pub fn flagged(&self, feature: &str) -> HashSet<Id> {
+        let Some(column) = COLUMNS.of(feature).filter(|column| COLUMNS.kind(*column) == FeatureType::Bool) else {
+            return HashSet::new();
+        };
+        let mut found = HashSet::new();
+        for block in &self.blocks {
+            let Some(cells) = block.columns.get(column) else { continue };
+            let lanes = block.ids.iter().zip(cells.values).zip(0_u32..);
+            found.extend(lanes.filter_map(|((id, value), lane)| {
+                let there = (block.live & cells.known).checked_shr(lane).unwrap_or(0) & 1 == 1;
+                (there && value != 0).then_some(*id)
+            }));
+        }
+        found
     }
 
     /// Keeps an enterprise's profile unless a newer one is there.

@@ -1,6 +1,10 @@
 //! One product against every enterprise, and who agrees to be named.
 
-use std::{collections::HashSet, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    pin::Pin,
+    sync::Arc,
+};
 
 use futures::{Stream, StreamExt as _};
 use jiff::{ToSpan as _, civil::Date};
@@ -19,7 +23,13 @@ use zhirong_runtime::{
 };
 
 use super::{Matching, cut};
-use crate::{error::Error, product::CompiledProduct, store::offer_consent, wish::USUAL_TERM_MONTHS};
+use crate::{
+    adjust::{in_time, offered_to},
+    error::Error,
+    product::CompiledProduct,
+    store::offer_consent,
+    wish::USUAL_TERM_MONTHS,
+};
 
 type Candidates = Pin<Box<dyn Stream<Item = Result<StreamCandidatesResponse, Status>> + Send>>;
 
@@ -76,13 +86,25 @@ impl Matching {
             lpr_1y_ppm: catalog.one_year_lpr(today)?.get(),
         };
         let named = self.who_may_be_named(caller, today).await?;
-        let (computed, mut found) = {
+        let sets: BTreeSet<String> =
+            in_time(&catalog, &request.product_id, today).map(|adjustment| adjustment.enterprise_tag.clone()).collect();
+        let sets: Vec<String> = sets.into_iter().collect();
+        let (computed, mut found, members) = {
             let (enterprises, engine) = (self.enterprises.clone(), Arc::clone(&product.engine));
             // A million profiles take some hundredths of a second, which would hold up other calls of this thread.
-            tokio::task::spawn_blocking(move || enterprises.candidates(&engine, inputs))
-                .await
-                .map_err(Problem::internal)?
+            tokio::task::spawn_blocking(move || {
+                let (computed, found) = enterprises.candidates(&engine, inputs);
+                (computed, found, enterprises.members(&sets))
+            })
+            .await
+            .map_err(Problem::internal)?
         };
+        for candidate in &mut found {
+            let belongs = |set: &str| members.get(set).is_some_and(|members| members.contains(&candidate.id));
+            let terms = (candidate.limit_fen, candidate.rate_ppm);
+            let adjusted = offered_to(&catalog, product, belongs, today, terms);
+            (candidate.limit_fen, candidate.rate_ppm) = (adjusted.limit_fen, adjusted.rate_ppm);
+        }
         found.retain(|candidate| candidate.limit_fen >= request.min_limit_fen);
         found.sort_unstable_by(|a, b| (b.limit_fen, a.rate_ppm, a.id).cmp(&(a.limit_fen, b.rate_ppm, b.id)));
         let count = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);

@@ -5,7 +5,10 @@ use zhirong_proto::{
         Adjustment, AdjustmentBounds, AdjustmentState, Product, ProductAdjusted, ProductPublished, ProductResumed,
         ProductSuspended, adjustment::Limit, product_spec::Terms,
     },
-    matching::v1::{AppliedAdjustment, CalculateResponse, Eligible, RecalculateRequest, offer::Outcome},
+    matching::v1::{
+        AppliedAdjustment, CalculateResponse, Eligible, RecalculateRequest, StreamCandidatesRequest, offer::Outcome,
+        stream_candidates_response::Element,
+    },
     profile::v1::{FeatureValue, Profile, ProfileUpdated, feature_value::Kind},
 };
 use zhirong_testkit::{Deliveries, Event, eventually};
@@ -98,6 +101,25 @@ async fn who_belongs_gets_better_terms_from_the_first_to_the_last_day() {
     assert_eq!(better.adjustments, [applied]);
     assert!(better.first_month_interest_fen > 0 && better.net_rate_ppm == better.rate_ppm, "costs follow the terms");
     assert_eq!(only(&answer(&world, &other).await), plain, "who does not belong gets what it got before");
+
+    // So do the lists for who offers the product.
+    let listed = async || {
+        let request = StreamCandidatesRequest { product_id: id.clone(), min_limit_fen: 0 };
+        let mut stream = world.targeting().stream_candidates(as_staff(request)).await?.into_inner();
+        let mut found = Vec::new();
+        while let Some(next) = stream.message().await? {
+            if let Some(Element::Candidate(candidate)) = next.element {
+                found.push((candidate.limit_fen, candidate.rate_ppm));
+            }
+        }
+        Ok::<_, tonic::Status>(found)
+    };
+    let both = [(better.limit_fen, better.rate_ppm), (plain.limit_fen, plain.rate_ppm)];
+    eventually(PATIENCE, "both are listed with their own terms", || async {
+        Ok((listed().await? == both).then_some(()))
+    })
+    .await
+    .unwrap();
 
     // The order follows: more than the product's own limit, and an answer within two working days.
     let placed = world.orders().place_order(as_enterprise(&member, order(&id, LIMIT_FEN + 1))).await.unwrap();

@@ -52,3 +52,18 @@ ALTER TABLE ledger_transaction
     ADD CONSTRAINT ledger_transaction_belongs
         CHECK (num_nonnulls(grant_id, compensation_id) = CASE reason WHEN 'appropriate' THEN 0 ELSE 1 END);
 CREATE INDEX ledger_transaction_of_compensation ON ledger_transaction (compensation_id) WHERE compensation_id IS NOT NULL;
+
+-- The same check for compensations, whose money is due, paid, or owed back.
+ALTER VIEW ledger_difference RENAME TO ledger_difference_of_grants;
+CREATE VIEW ledger_difference AS
+SELECT * FROM ledger_difference_of_grants
+UNION ALL
+SELECT c.budget_id, 'compensation ' || a.kind, a.stored_fen::numeric, coalesce(r.fen, 0)
+FROM compensation c
+CROSS JOIN LATERAL (VALUES ('reserved', 0::bigint), ('accrued', 0), ('payable', c.pool_reserved_fen), ('paid', c.pool_paid_fen),
+                           ('clawed_back', c.pool_owed_fen)) AS a (kind, stored_fen)
+LEFT JOIN (SELECT t.compensation_id, p.kind, sum(p.amount_fen) AS fen
+           FROM ledger_transaction t JOIN ledger_posting p ON p.transaction_id = t.transaction_id
+           WHERE t.compensation_id IS NOT NULL GROUP BY t.compensation_id, p.kind) r
+    ON r.compensation_id = c.compensation_id AND r.kind = a.kind
+WHERE c.budget_id IS NOT NULL AND a.stored_fen <> coalesce(r.fen, 0);

@@ -35,6 +35,7 @@ use zhirong_proto::subsidy::v1::{
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
+pub mod audience;
 pub mod budget;
 pub mod combine;
 pub mod entitlement;

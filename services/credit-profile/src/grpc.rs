@@ -75,7 +75,7 @@ impl Profiles {
         let enterprise = whose(caller, &request.enterprise_id)?;
         let mut conn = self.pool.acquire().await?;
         let profile = store::profile(&mut conn, enterprise.as_str()).await?.ok_or(Error::ProfileNotFound)?;
-        Ok(pb::GetProfileResponse { profile: Some(profile) })
+        Ok(pb::GetProfileResponse { profile: Some(profile), ..pb::GetProfileResponse::default() })
     }
 
     async fn list_profiles(&self, request: pb::ListProfilesRequest) -> Result<pb::ListProfilesResponse, Problem> {

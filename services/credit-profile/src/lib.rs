@@ -1,6 +1,6 @@
 //! The credit profile (企业信用画像): records of government data become features, a score and a grade.
 //!
-//! In: `gov.data.v1.<category>`. Out: `profile.updated`.
+//! In: `gov.data.v1.<category>`. Out: `profile.updated`, and `gov.data.rejected.<source>` for what is refused.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use zhirong_proto::profile::v1::{
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
+pub mod arrival;
 mod error;
 mod events;
 pub mod features;
@@ -21,6 +22,7 @@ mod grpc;
 pub mod profile;
 mod recompute;
 pub mod record;
+pub mod refusal;
 pub mod schema;
 pub mod scorecard;
 mod store;

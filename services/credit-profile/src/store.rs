@@ -9,7 +9,10 @@ use serde_json::{Map, Value};
 use sqlx::{PgConnection, types::Json};
 use zhirong_proto::profile::v1::{Category, Profile};
 
-use crate::{error::Error, features::LiveRecord, record::Envelope};
+use crate::{error::Error, features::LiveRecord};
+
+pub mod records;
+pub mod reloads;
 
 /// A category in force with its version.
 pub async fn category(conn: &mut PgConnection, name: &str) -> Result<Option<(Category, i64)>, Error> {
@@ -45,7 +48,7 @@ pub async fn put_category(conn: &mut PgConnection, category: &Category) -> Resul
     .await?;
     sqlx::query!(
         "UPDATE profile SET stale = true
-         WHERE enterprise_id IN (SELECT uscc FROM record WHERE category = $1 AND NOT withdrawn)",
+         WHERE enterprise_id IN (SELECT uscc FROM record WHERE category = $1 AND NOT withdrawn AND NOT gone)",
         name
     )
     .execute(conn)
@@ -77,7 +80,7 @@ pub async fn list_categories(
         CategoryRow,
         r#"SELECT c.category, c.content, c.version, count(r.uscc) AS "record_count!",
                   count(DISTINCT r.uscc) AS "enterprise_count!"
-           FROM category c LEFT JOIN record r ON r.category = c.category AND NOT r.withdrawn
+           FROM category c LEFT JOIN record r ON r.category = c.category AND NOT r.withdrawn AND NOT r.gone
            WHERE $1::text IS NULL OR c.category > $1
            GROUP BY c.category ORDER BY c.category LIMIT $2"#,
         after,
@@ -85,59 +88,6 @@ pub async fn list_categories(
     )
     .fetch_all(conn)
     .await
-}
-
-/// Keeps a version of a record unless a newer one is there, and marks the profiles it concerns as stale. Says whether it
-/// counted.
-pub async fn put_record(
-    conn: &mut PgConnection,
-    envelope: &Envelope,
-    data: &Map<String, Value>,
-    today: Date,
-) -> Result<bool, sqlx::Error> {
-    let before = sqlx::query_scalar!(
-        "SELECT uscc FROM record WHERE source = $1 AND category = $2 AND record_id = $3",
-        envelope.source,
-        envelope.category,
-        envelope.record_id
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    let tie_break = format!("{} {} {}", envelope.withdrawn, envelope.uscc, Value::Object(data.clone()));
-    let kept = sqlx::query!(
-        "INSERT INTO record AS kept (source, category, record_id, uscc, observed_at, withdrawn, data, tie_break)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-         ON CONFLICT (source, category, record_id) DO UPDATE
-             SET uscc = excluded.uscc, observed_at = excluded.observed_at, withdrawn = excluded.withdrawn,
-                 data = excluded.data, tie_break = excluded.tie_break
-             WHERE (excluded.observed_at, excluded.tie_break) > (kept.observed_at, kept.tie_break)",
-        envelope.source,
-        envelope.category,
-        envelope.record_id,
-        envelope.uscc.as_str(),
-        envelope.observed_at.to_sqlx() as _,
-        envelope.withdrawn,
-        Json(data) as _,
-        tie_break
-    )
-    .execute(&mut *conn)
-    .await?;
-    if kept.rows_affected() == 0 {
-        return Ok(false);
-    }
-    let mut concerned = vec![envelope.uscc.to_string()];
-    concerned.extend(before.filter(|uscc| uscc != envelope.uscc.as_str()));
-    concerned.sort();
-    sqlx::query!(
-        "INSERT INTO profile (enterprise_id, version, content, computed_on, stale)
-         SELECT uscc, 0, ''::bytea, $2, true FROM unnest($1::text[]) AS uscc
-         ON CONFLICT (enterprise_id) DO UPDATE SET stale = true",
-        &concerned,
-        today.to_sqlx() as _
-    )
-    .execute(conn)
-    .await?;
-    Ok(true)
 }
 
 /// A profile that is to be computed again, locked.
@@ -174,7 +124,7 @@ pub async fn take_stale(conn: &mut PgConnection, today: Date) -> Result<Option<S
 pub async fn live_records(conn: &mut PgConnection, enterprise_id: &str) -> Result<Vec<LiveRecord>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT category, observed_at AS "observed_at: jiff_sqlx::Timestamp", data AS "data: Json<Map<String, Value>>"
-           FROM record WHERE uscc = $1 AND NOT withdrawn"#,
+           FROM record WHERE uscc = $1 AND NOT withdrawn AND NOT gone"#,
         enterprise_id
     )
     .fetch_all(conn)

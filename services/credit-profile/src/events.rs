@@ -40,6 +40,9 @@ const RELOAD: &str = "cn.zhirong.gov.reload.completed.v1";
 /// Who is answered when nobody can be made out.
 const NOBODY: &str = "unknown";
 
+/// The durable consumer from which the data platform reads its refusals; deploy/nats lets it use this one and make none.
+pub const PLATFORM: &str = "platform";
+
 /// Keeps records.
 pub struct RecordHandler {
     /// The time.

@@ -12,7 +12,7 @@ use tonic::service::Routes;
 use zhirong_proto::profile::v1::{
     category_service_server::CategoryServiceServer, profile_service_server::ProfileServiceServer,
 };
-use zhirong_runtime::{Error, Service, config::Settings};
+use zhirong_runtime::{Error, Service, config::Settings, streams};
 
 pub mod arrival;
 mod error;
@@ -39,6 +39,7 @@ pub const DEFAULTS: &str = "";
 pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
     let mut service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
     let stale = Arc::new(Notify::new());
+    service.broker().offer(streams::GOVREJECTED, events::PLATFORM).await?;
 
     service.consume(events::SUBSCRIPTION, events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale) });
     let recompute = recompute::Recompute {

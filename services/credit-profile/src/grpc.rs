@@ -74,8 +74,7 @@ impl Profiles {
     ) -> Result<pb::GetProfileResponse, Problem> {
         let enterprise = whose(caller, &request.enterprise_id)?;
         let mut conn = self.pool.acquire().await?;
-        let profile = store::profile(&mut conn, enterprise.as_str()).await?.ok_or(Error::ProfileNotFound)?;
-        Ok(pb::GetProfileResponse { profile: Some(profile), ..pb::GetProfileResponse::default() })
+        Ok(store::profile(&mut conn, enterprise.as_str()).await?.ok_or(Error::ProfileNotFound)?)
     }
 
     async fn list_profiles(&self, request: pb::ListProfilesRequest) -> Result<pb::ListProfilesResponse, Problem> {

@@ -264,3 +264,25 @@ async fn a_source_is_reloaded_while_live_data_flow() {
     world.patents_become(&dropped, Some(8)).await;
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feature_says_which_versions_of_which_records_it_comes_from() {
+    let world = World::start().await;
+    let uscc = enterprise(61);
+    let send = async |content: &Value| {
+        Deliveries::new([event(RECORD, content)]).publish(&world.events).await.unwrap();
+    };
+    send(&record(&uscc, "a", 2, 1)).await;
+    send(&with(record(&uscc, "b", 1, 2), &[("revision", json!(0))])).await;
+    send(&with(record(&uscc, "b", 1, 3), &[("revision", json!(1))])).await;
+    send(&withdrawal(&uscc, "c", 1)).await;
+    world.patents_become(&uscc, Some(4)).await;
+    let answer = world.answer(&uscc).await.unwrap();
+    let [patents] = answer.provenance.as_slice() else { panic!("{answer:?}") };
+    let named: Vec<(&str, i32)> = patents.records.iter().map(|r| (r.record_id.as_str(), r.revision)).collect();
+    assert_eq!((patents.feature.as_str(), patents.record_count), ("patent_count", 2));
+    assert_eq!(named, [("b", 1), ("a", 0)], "in order of observation");
+    // by the clock of whoever runs this long after 2026 the observations are old as well, but patents have no limit
+    assert!(answer.outdated.is_empty());
+    world.stop().await;
+}

@@ -13,7 +13,7 @@ use tonic::{
 use uuid::Uuid;
 use zhirong_kernel::uscc::Uscc;
 use zhirong_proto::profile::v1::{
-    Category, CategoryField, FieldType, GetProfileRequest, Profile, PutCategoryRequest,
+    Category, CategoryField, FieldType, GetProfileRequest, GetProfileResponse, Profile, PutCategoryRequest,
     category_service_client::CategoryServiceClient, feature_value::Kind, profile_service_client::ProfileServiceClient,
 };
 use zhirong_runtime::{
@@ -86,9 +86,13 @@ impl World {
     }
 
     pub async fn profile(&self, uscc: &Uscc) -> Option<Profile> {
+        self.answer(uscc).await?.profile
+    }
+
+    pub async fn answer(&self, uscc: &Uscc) -> Option<GetProfileResponse> {
         let request = GetProfileRequest { enterprise_id: uscc.to_string() };
         match ProfileServiceClient::new(self.channel.clone()).get_profile(as_staff(request)).await {
-            Ok(response) => response.into_inner().profile,
+            Ok(response) => Some(response.into_inner()),
             Err(status) => {
                 assert_eq!(status.code(), Code::NotFound, "{status:?}");
                 None

@@ -139,7 +139,7 @@ async fn the_data_platform_may_do_its_part_and_no_more_in_production() {
     }
     let file = dir.path().join("nats.conf");
     fs::write(&file, text).unwrap();
-    let mut command = bound_to_us(&nats_server().await.unwrap(), nix::sys::signal::Signal::SIGTERM);
+    let mut command = bound_to_us(nats_server().await.unwrap(), nix::sys::signal::Signal::SIGTERM);
     command.arg("--config").arg(&file).stderr(fs::File::create(dir.path().join("log")).unwrap());
     let server = spawn_bound(command).await.unwrap();
     let url = tokio::time::timeout(PATIENCE, async {

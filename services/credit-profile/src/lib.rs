@@ -20,6 +20,7 @@ mod events;
 pub mod features;
 mod grpc;
 pub mod profile;
+pub mod published;
 mod recompute;
 pub mod record;
 pub mod refusal;

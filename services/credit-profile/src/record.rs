@@ -21,7 +21,10 @@ use crate::{
 const AHEAD: SignedDuration = SignedDuration::from_mins(10);
 /// 1900-01-01: no public record was observed before.
 const EARLIEST_SECOND: i64 = -2_208_988_800;
-const LAST_REVISION: i64 = 1_000_000;
+/// Highest revision.
+pub const LAST_REVISION: i64 = 1_000_000;
+/// Longest id of a record, in characters.
+pub const LONGEST_ID: usize = 128;
 const MOST_RECORDS: i64 = 100_000_000;
 
 /// A record that may be kept.
@@ -100,7 +103,7 @@ pub fn check(
     categories: &BTreeMap<String, Category>,
 ) -> Result<Version, Refusal> {
     let category = envelope(&arrival.source, &arrival.category, sender, categories)?;
-    if !(1..=128).contains(&arrival.record_id.chars().take(129).count())
+    if !(1..=LONGEST_ID).contains(&arrival.record_id.chars().take(LONGEST_ID.saturating_add(1)).count())
         || arrival.record_id.chars().any(char::is_control)
     {
         return Err(Refusal::field(

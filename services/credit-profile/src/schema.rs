@@ -12,11 +12,12 @@ use zhirong_proto::{
 
 use crate::{record::is_source, refusal::Refusal};
 
-/// Longest text in a record.
-const LONGEST_TEXT: usize = 512;
+/// Longest text in a record, in characters.
+pub const LONGEST_TEXT: usize = 512;
 /// Integers beyond this are not exact in JSON and must come as text.
 const EXACT: f64 = 9_007_199_254_740_992.0;
-const EXACT_INTEGER: u64 = 1 << 53;
+/// The same as an integer.
+pub const EXACT_INTEGER: u64 = 1 << 53;
 
 /// What is wrong with a schema: field path and sentence.
 #[must_use]

@@ -8,7 +8,10 @@ use serde_json::json;
 use tonic::{Code, Request};
 use zhirong_proto::{
     gov::v1::{Operation, Record},
-    profile::v1::{GetProfileRequest, profile_service_client::ProfileServiceClient},
+    profile::v1::{
+        GetCategorySchemaRequest, GetProfileRequest, category_service_client::CategoryServiceClient,
+        profile_service_client::ProfileServiceClient,
+    },
 };
 use zhirong_testkit::eventually;
 
@@ -143,5 +146,24 @@ async fn an_enterprise_sees_its_own_profile_only() {
     };
     assert_eq!(ask("").await.unwrap().into_inner().profile.unwrap().enterprise_id, own.as_str());
     assert_eq!(ask(other.as_str()).await.unwrap_err().code(), Code::NotFound);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_category_in_force_is_published_with_schema_and_example() {
+    let world = World::start().await;
+    let client = CategoryServiceClient::new(world.channel.clone());
+    let ask = async |category: &str| {
+        let request = GetCategorySchemaRequest { category: category.to_owned() };
+        client.clone().get_category_schema(world::as_staff(request)).await.map(tonic::Response::into_inner)
+    };
+    let published = ask("patent").await.unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&published.json_schema).unwrap();
+    assert_eq!((schema["title"].as_str(), published.version), (Some("专利"), 1));
+    assert_eq!(schema["properties"]["source"]["enum"], json!(["ip-office", "ip-centre"]));
+    // the example is taken as it stands
+    world.publish("example", "application/json", published.example.into_bytes()).await;
+    world.patents_become(&"91331102MA2X000010".parse().unwrap(), Some(3)).await;
+    assert_eq!(ask("horoscope").await.unwrap_err().code(), Code::NotFound);
     world.stop().await;
 }

@@ -21,6 +21,8 @@ struct Noted {
 pub struct Progress {
     path: PathBuf,
     noted: Noted,
+    /// Whether it can be noted at all; a folder that may only be read does not keep the records from being sent.
+    kept: bool,
 }
 
 impl Progress {
@@ -37,7 +39,7 @@ impl Progress {
         if rows > 0 {
             println!("  {:22} {rows} rows were sent before; going on there", "records");
         }
-        Ok(Self { path, noted: Noted { length: found.len(), modified_ns, rows } })
+        Ok(Self { path, noted: Noted { length: found.len(), modified_ns, rows }, kept: true })
     }
 
     /// Rows that need not be sent.
@@ -48,13 +50,24 @@ impl Progress {
     /// The broker has all rows up to this one. In one step, so that a kill leaves the old or the new.
     pub fn reached(&mut self, row: u64) -> Result<()> {
         self.noted.rows = row.max(self.noted.rows);
+        if !self.kept {
+            return Ok(());
+        }
         let new = self.path.with_extension("progress.new");
-        fs::write(&new, serde_json::to_vec(&self.noted)?).with_context(|| format!("writing {}", new.display()))?;
-        fs::rename(&new, &self.path).with_context(|| format!("writing {}", self.path.display()))
+        let text = serde_json::to_vec(&self.noted)?;
+        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path));
+        if let Err(error) = written {
+            println!("  {:22} can't be noted in {}: {error}", "progress", self.path.display());
+            self.kept = false;
+        }
+        Ok(())
     }
 
     /// Nothing is left to do.
     pub fn done(self) -> Result<()> {
+        if !self.kept {
+            return Ok(());
+        }
         fs::remove_file(&self.path).with_context(|| format!("removing {}", self.path.display()))
     }
 }

@@ -22,6 +22,7 @@ use zhirong_runtime::{
 
 use crate::{
     arrival::{self, Arrival, ReloadEnd},
+    backlog::Backlog,
     error::Error,
     profile::proto_time,
     record::{self, Reload, Sender, Version},
@@ -49,6 +50,8 @@ pub struct RecordHandler {
     pub clock: Arc<dyn Clock>,
     /// Wakes whoever computes profiles.
     pub stale: Arc<Notify>,
+    /// Lets many records go first.
+    pub backlog: Arc<Backlog>,
 }
 
 /// What a delivery carries, as it was sent.
@@ -73,6 +76,7 @@ impl Handler for RecordHandler {
         conn: &mut PgConnection,
         deliveries: &[&Delivery],
     ) -> Result<Vec<Result<(), Rejection>>, Rejection> {
+        self.backlog.note(deliveries.len());
         let now = self.clock.now();
         let categories = store::categories(conn).await.map_err(Rejection::retry)?;
         let (mut versions, mut ends) = (Vec::new(), Vec::new());

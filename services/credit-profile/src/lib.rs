@@ -15,6 +15,7 @@ use zhirong_proto::profile::v1::{
 use zhirong_runtime::{Error, Service, config::Settings, streams};
 
 pub mod arrival;
+mod backlog;
 mod error;
 mod events;
 pub mod features;
@@ -30,8 +31,8 @@ mod store;
 
 /// The schema.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
-/// This service has no settings of its own.
-pub const DEFAULTS: &str = "";
+/// The commented defaults of the settings that this service has otherwise than others.
+pub const DEFAULTS: &str = include_str!("../defaults.toml");
 
 /// Runs the service until shutdown.
 ///
@@ -40,14 +41,18 @@ pub const DEFAULTS: &str = "";
 pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
     let mut service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
     let stale = Arc::new(Notify::new());
+    let backlog = Arc::new(backlog::Backlog::default());
     service.broker().offer(streams::GOVREJECTED, events::PLATFORM).await?;
 
-    service.consume(events::SUBSCRIPTION, events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale) });
+    let records =
+        events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale), backlog: Arc::clone(&backlog) };
+    service.consume(events::SUBSCRIPTION, records);
     let recompute = recompute::Recompute {
         pool: service.pool(),
         clock: service.clock(),
         outbox: service.outbox(),
         stale: Arc::clone(&stale),
+        backlog,
     };
     service.background("recompute", recompute.run(service.shutdown()));
 

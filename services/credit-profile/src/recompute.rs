@@ -12,6 +12,7 @@ use zhirong_proto::profile::v1::{Profile, ProfileUpdated};
 use zhirong_runtime::outbox::{self, Aggregate, OutboxWake};
 
 use crate::{
+    backlog::Backlog,
     error::Error,
     profile::{assemble, proto_time},
     scorecard::Scorecard,
@@ -34,12 +35,15 @@ pub struct Recompute {
     pub outbox: OutboxWake,
     /// Tells that something has become stale.
     pub stale: Arc<Notify>,
+    /// Many records go first.
+    pub backlog: Arc<Backlog>,
 }
 
 impl Recompute {
     /// Runs until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
+            self.backlog.over().await;
             match self.some().await {
                 Ok(true) => {}
                 Ok(false) => {

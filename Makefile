@@ -4,8 +4,9 @@
 #   make bench [ONLY=group]        release build and measurements, into target/bench/<group>.json
 #   make lint                      proto files, dependencies, the cache of queries
 #   make sqlx                      renews that cache after a change of SQL
+#   make schemas                   renews docs/data, what government data engineers are given
 #   make compose                   the production layout in containers
-.PHONY: run test bench lint sqlx compose
+.PHONY: run test bench lint sqlx schemas compose
 
 ONLY ?=
 # rustup's programs, where the shell's profile has not been read
@@ -25,6 +26,9 @@ lint:
 
 sqlx:
 	@exec deploy/setup/sqlx.sh
+
+schemas:
+	@deploy/setup/setup.sh && cargo run --quiet -p credit-profile --example schemas
 
 compose:
 	@cd deploy && sh secrets.sh && if docker compose version >/dev/null 2>&1; then exec docker compose up -d; else exec docker-compose up -d; fi

@@ -102,6 +102,11 @@ fn a_fact_is_named_after_its_context() {
         let value = options.get_extension(&extension);
         let fact: zhirong_proto::event::v1::Fact = value.as_message().unwrap().transcode_to().unwrap();
         let context = message.package_name().split('.').nth(1).unwrap().to_owned();
+        if context == "gov" {
+            // Read by the outside, under the outside's own subjects.
+            assert_eq!((fact.subject.as_str(), fact.stream.as_str()), ("gov.data.rejected", "GOVREJECTED"));
+            continue;
+        }
         let rest =
             fact.subject.strip_prefix(&format!("zr.{context}.v1.")).expect("the subject begins with its context");
         assert_eq!(fact.r#type, format!("cn.zhirong.{context}.{rest}.v1"), "{}", message.full_name());

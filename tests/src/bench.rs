@@ -8,6 +8,7 @@ pub mod bare;
 mod fresh;
 mod matching;
 mod products;
+mod profile;
 pub mod spine;
 mod subsidy;
 
@@ -16,6 +17,7 @@ pub const GROUPS: &[(&str, Run)] = &[
     ("spine", || Box::pin(spine::run())),
     ("matching", || Box::pin(matching::run())),
     ("subsidy", || Box::pin(subsidy::run())),
+    ("profile", || Box::pin(profile::run())),
 ];
 
 /// Runs a group.

@@ -70,7 +70,7 @@ async fn publish(district: &District, category: &str, event_id: &str, payload: V
     let mut headers = HeaderMap::new();
     headers.insert("ce-specversion", "1.0");
     headers.insert("ce-id", event_id);
-    headers.insert("ce-source", "story");
+    headers.insert("ce-source", "sample-patent");
     headers.insert("ce-type", "cn.zhirong.gov.record.observed.v1");
     headers.insert("content-type", "application/json");
     context.publish_with_headers(format!("gov.data.v1.{category}"), headers, payload.into()).await?.await?;
@@ -115,7 +115,7 @@ async fn records(district: &District) -> Result<()> {
             record["uscc"] = json!(flipped(&stranger()));
             record.to_string().into_bytes()
         }),
-        ("there is no category", "thirty_third", {
+        ("does not exist", "thirty_third", {
             let mut record = record("bad3", "2026-05-02T00:00:00Z", json!(1));
             record["category"] = json!("thirty_third");
             record.to_string().into_bytes()

@@ -4,7 +4,8 @@
 //! servers: the same SQL and the same broker as in production. Servers that the machine itself runs are never touched.
 //!
 //! - [`Postgres`]: clients authenticate by scram with a generated password; as root it runs as `postgres` or `nobody`.
-//! - [`Nats`]: JetStream in a file store; open to whoever reaches its port on loopback.
+//! - [`Nats`]: JetStream in a file store; open to whoever reaches its port on loopback. The government data platform has an account of
+//!   its own there.
 //! - [`bound_to_us`] and [`spawn_bound`]: the same bond for other processes.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -14,7 +15,7 @@ mod nats;
 mod postgres;
 mod process;
 
-pub use nats::{Nats, NatsOptions};
+pub use nats::{Nats, NatsOptions, PLATFORM, find as nats_server};
 pub use postgres::{Postgres, PostgresOptions};
 pub use process::{bound_to_us, spawn_bound};
 

@@ -25,6 +25,11 @@ use crate::{
 const OLDEST: (u32, u32, u32) = (2, 15, 1);
 /// Largest message, bytes; the same as in deploy/nats.
 const MAX_PAYLOAD: u32 = 256 * 1024;
+/// The data platform has an account of its own, as in deploy/nats.
+const ACCOUNTS: &str = include_str!("nats/accounts.conf");
+/// Name and password of the government data platform's user: it may hand in records and read which were refused, nothing
+/// else. Whoever gives no name is one of ours.
+pub const PLATFORM: &str = "platform";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How the server keeps its data.
@@ -179,6 +184,7 @@ impl Place {
             format!("max_payload: {MAX_PAYLOAD}"),
             format!("pid_file: {:?}", self.pid_file()),
             format!("jetstream {{\n  store_dir: {:?}\n  sync_interval: {sync}\n}}\n", self.store()),
+            ACCOUNTS.to_owned(),
         ]
         .join("\n");
         fs::write(self.configuration(), text).tried(|| "writing nats.conf".to_owned())
@@ -237,7 +243,10 @@ async fn greets(address: SocketAddr) -> bool {
 }
 
 /// The server on the PATH if it is new enough, else the one that the setup step unpacked.
-async fn find() -> Result<PathBuf, Error> {
+///
+/// # Errors
+/// When there is none.
+pub async fn find() -> Result<PathBuf, Error> {
     static FOUND: OnceCell<PathBuf> = OnceCell::const_new();
     FOUND.get_or_try_init(search).await.cloned()
 }

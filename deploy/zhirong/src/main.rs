@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use jiff::civil::Date;
 use tonic::{Request, metadata::AsciiMetadataValue};
@@ -59,13 +59,9 @@ enum Command {
         #[arg(long, default_value = "seeds")]
         seeds: PathBuf,
     },
-    /// Send a file of government records (one JSON record a line) to the broker, as the data platform does
-    Records {
-        #[command(flatten)]
-        broker: records::Broker,
-        /// The file
-        file: PathBuf,
-    },
+    /// Send a file of government records (CSV, or one JSON record a line) to the broker, as the data platform does; names the
+    /// refused rows in FILE.refused.csv, and goes on where it was when it was broken off
+    Records(records::Options),
     /// Make keys and sign tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -229,7 +225,13 @@ async fn run(command: Command) -> Result<()> {
             };
             seed::load(&staff, &seeds).await
         }
-        Command::Records { broker, file } => records::publish(&broker, &file).await.map(|_| ()),
+        Command::Records(options) => {
+            let outcome = records::publish(&options).await?;
+            if outcome.refused > 0 {
+                bail!("{} rows were refused; see {}", outcome.refused, outcome.report.display());
+            }
+            Ok(())
+        }
         Command::Token(command) => token_command(command),
         Command::DeadLetters(command) => dead_letter_command(command).await,
         Command::Products(command) => products::run(command).await,

@@ -92,8 +92,9 @@ pub async fn play(stage: &Stage<'_>, file: &Path) -> Result<()> {
     let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let parts: Vec<Part> = serde_norway::from_str(&text).with_context(|| format!("in {}", file.display()))?;
 
-    let published = records::publish(stage.nats, &stage.seeds.join("demo/records.ndjson")).await?;
-    profiles_formed(stage, parts.len(), published).await?;
+    let file_of_records = stage.seeds.join("demo/records.ndjson");
+    let published = records::publish(&records::Options::plain(stage.nats, &file_of_records)).await?;
+    profiles_formed(stage, parts.len(), usize::try_from(published.sent)?).await?;
     contacts(stage, &parts).await?;
     compute(stage, &parts).await?;
     let orders = order(stage, &parts).await?;

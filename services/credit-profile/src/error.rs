@@ -8,6 +8,9 @@ pub enum Error {
     /// Nothing is known of the enterprise.
     #[error("there is no profile of this enterprise yet")]
     ProfileNotFound,
+    /// There is no such category.
+    #[error("there is no category of this name")]
+    CategoryNotFound,
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
@@ -28,6 +31,7 @@ impl From<Error> for Problem {
             Error::ProfileNotFound => {
                 Self::not_found("PROFILE_NOT_FOUND", error.to_string()).zh("尚无该企业的信用画像，待数据归集后再试")
             }
+            Error::CategoryNotFound => Self::not_found("CATEGORY_NOT_FOUND", error.to_string()).zh("没有该数据类别"),
             Error::Database(error) => error.into(),
             other => Self::internal(other),
         }

@@ -1,20 +1,27 @@
-//! From records to features: every feature is an aggregate over the enterprise's live records, with the categories and the
-//! latest observation it comes from.
+//! From records to features: every feature is an aggregate over the enterprise's live records within its window, with the
+//! records and categories it comes from; what is older than its limit is told apart and not used.
 
 use std::collections::BTreeMap;
 
-use jiff::{Timestamp, Unit, civil::Date};
+use jiff::{Timestamp, ToSpan as _, Unit, civil::Date};
 use serde_json::{Map, Value};
-use zhirong_kernel::feature::{Aggregate, FeatureDictionary, FeatureValue};
+use zhirong_kernel::{
+    clock::business_date,
+    feature::{Aggregate, Feature, FeatureDictionary, FeatureValue},
+};
 use zhirong_proto::profile::v1::{Category, FieldType};
+
+use crate::record::Key;
 
 /// One live record.
 #[derive(Debug, Clone)]
 pub struct LiveRecord {
-    /// Its category.
-    pub category: String,
+    /// What it is known by.
+    pub key: Key,
     /// When its source observed it.
     pub observed_at: Timestamp,
+    /// Which correction of that observation.
+    pub revision: i32,
     /// Its fields.
     pub data: Map<String, Value>,
 }
@@ -28,23 +35,48 @@ pub struct Derived {
     pub categories: Vec<String>,
     /// The latest observation that went into it.
     pub observed_at: Timestamp,
+    /// The versions that went into it, in order of observation.
+    pub records: Vec<Source>,
+}
+
+/// A version of a record that went into a feature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The record.
+    pub key: Key,
+    /// Its observation.
+    pub observed_at: Timestamp,
+    /// Which correction of it.
+    pub revision: i32,
+}
+
+/// A feature of which only old things are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outdated {
+    /// Its latest observation.
+    pub observed_at: Timestamp,
+    /// How old it may be, in days.
+    pub limit_days: i32,
+}
+
+/// All that records say of an enterprise on a day.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Features by name.
+    pub features: BTreeMap<String, Derived>,
+    /// Features that are known too old.
+    pub outdated: BTreeMap<String, Outdated>,
 }
 
 /// Computes every feature on a business day. Records in any order give the same.
 #[must_use]
-pub fn derive(
-    categories: &BTreeMap<String, Category>,
-    records: &[LiveRecord],
-    today: Date,
-) -> BTreeMap<String, Derived> {
+pub fn derive(categories: &BTreeMap<String, Category>, records: &[LiveRecord], today: Date) -> Known {
     let mut ordered: Vec<&LiveRecord> = records.iter().collect();
-    // The text of the data decides between observations of one instant.
-    ordered.sort_by_cached_key(|record| {
-        (record.observed_at, record.category.clone(), Value::Object(record.data.clone()).to_string())
-    });
-    let mut features: BTreeMap<String, Derived> = BTreeMap::new();
+    // the key decides between observations of one instant
+    ordered.sort_by_key(|record| (record.observed_at, &record.key));
+    let mut known = Known::default();
     for record in ordered {
-        let Some(category) = categories.get(&record.category) else {
+        let Some(category) = categories.get(&record.key.category) else {
             continue;
         };
         for field in category.fields.iter().filter(|field| !field.feature.is_empty()) {
@@ -55,24 +87,66 @@ pub fn derive(
             else {
                 continue;
             };
-            let value = if feature.aggregate == Aggregate::Count { FeatureValue::Int(1) } else { value };
-            match features.get_mut(&field.feature) {
-                None => {
-                    let derived =
-                        Derived { value, categories: vec![record.category.clone()], observed_at: record.observed_at };
-                    features.insert(field.feature.clone(), derived);
+            match too_old(feature, record.observed_at, today) {
+                Some(limit_days) => {
+                    // they come in order, so that the last one stays
+                    let outdated = Outdated { observed_at: record.observed_at, limit_days };
+                    known.outdated.insert(field.feature.clone(), outdated);
                 }
-                Some(derived) => {
-                    derived.value = combine(feature.aggregate, &derived.value, value);
-                    derived.observed_at = derived.observed_at.max(record.observed_at);
-                    if let Err(place) = derived.categories.binary_search(&record.category) {
-                        derived.categories.insert(place, record.category.clone());
-                    }
-                }
+                None => add(&mut known.features, feature, record, value),
             }
         }
     }
-    features
+    let Known { features, outdated } = &mut known;
+    features.retain(|name, derived| {
+        let limit = FeatureDictionary::standard().get(name).and_then(|feature| feature.fresh_days);
+        let Some(limit) = limit.filter(|limit| age(derived.observed_at, today) > i32::from(*limit)) else {
+            return true;
+        };
+        outdated.insert(name.clone(), Outdated { observed_at: derived.observed_at, limit_days: limit.into() });
+        false
+    });
+    outdated.retain(|name, _| !features.contains_key(name));
+    known
+}
+
+fn add(features: &mut BTreeMap<String, Derived>, feature: &Feature, record: &LiveRecord, value: FeatureValue) {
+    let value = if feature.aggregate == Aggregate::Count { FeatureValue::Int(1) } else { value };
+    let category = &record.key.category;
+    let source = Source { key: record.key.clone(), observed_at: record.observed_at, revision: record.revision };
+    match features.get_mut(&feature.name) {
+        None => {
+            let (categories, records) = (vec![category.clone()], vec![source]);
+            let derived = Derived { value, categories, observed_at: record.observed_at, records };
+            features.insert(feature.name.clone(), derived);
+        }
+        Some(derived) => {
+            derived.value = combine(feature.aggregate, &derived.value, value);
+            derived.observed_at = derived.observed_at.max(record.observed_at);
+            if let Err(place) = derived.categories.binary_search(category) {
+                derived.categories.insert(place, category.clone());
+            }
+            if feature.aggregate == Aggregate::Latest {
+                derived.records.clear();
+            }
+            derived.records.push(source);
+        }
+    }
+}
+
+/// How old an observation may be when it lies outside of the feature's window.
+fn too_old(feature: &Feature, observed_at: Timestamp, today: Date) -> Option<i32> {
+    let months = feature.window_months?;
+    let first = today.checked_sub(i32::from(months).months()).ok()?;
+    (business_date(observed_at) <= first).then(|| days(first, today))
+}
+
+fn age(observed_at: Timestamp, today: Date) -> i32 {
+    days(business_date(observed_at), today)
+}
+
+fn days(from: Date, to: Date) -> i32 {
+    from.until((Unit::Day, to)).map_or(0, |span| span.get_days())
 }
 
 /// `later` was observed later than what is there.
@@ -94,8 +168,7 @@ fn value_of(kind: FieldType, value: &Value, today: Date) -> Option<FeatureValue>
         (FieldType::Text, Value::String(text)) => Some(FeatureValue::Text(text.clone())),
         (FieldType::Date, Value::String(text)) => {
             let date: Date = text.parse().ok()?;
-            let days = date.until((Unit::Day, today)).ok()?.get_days();
-            Some(FeatureValue::Int(i64::from(days)))
+            Some(FeatureValue::Int(i64::from(days(date, today))))
         }
         _ => None,
     }
@@ -126,12 +199,15 @@ mod tests {
             category("business_registration", &[("on", FieldType::Date, "age_days")]),
             category("tax_credit", &[("grade", FieldType::Text, "tax_credit_grade")]),
             category("credit_record", &[("lender", FieldType::Text, "lender_count")]),
+            category("tax_payment", &[("paid", FieldType::Integer, "tax_paid_12m_fen")]),
         ])
     }
 
     fn record(category: &str, second: i64, data: Value) -> LiveRecord {
         let Value::Object(data) = data else { panic!("an object") };
-        LiveRecord { category: category.to_owned(), observed_at: Timestamp::from_second(second).unwrap(), data }
+        let record_id = format!("{category}-{second}");
+        let key = Key { source: "s1".to_owned(), category: category.to_owned(), record_id };
+        LiveRecord { key, observed_at: Timestamp::from_second(second).unwrap(), revision: 0, data }
     }
 
     #[test]
@@ -143,9 +219,10 @@ mod tests {
             record("tax_credit", 9, serde_json::json!({ "grade": "B" })),
             record("credit_record", 1, serde_json::json!({ "lender": "x" })),
             record("credit_record", 2, serde_json::json!({ "lender": "y" })),
-            record("business_registration", 1, serde_json::json!({ "on": "2025-12-31" })),
+            record("business_registration", 1, serde_json::json!({ "on": "1969-12-31" })),
         ];
-        let features = derive(&categories(), &records, date(2026, 1, 10));
+        let known = derive(&categories(), &records, date(1970, 1, 10));
+        let features = &known.features;
         let value = |name: &str| features[name].value.clone();
         assert_eq!(value("patent_count"), FeatureValue::Int(5));
         assert_eq!(value("tax_credit_grade"), FeatureValue::Text("B".to_owned()));
@@ -153,14 +230,43 @@ mod tests {
         assert_eq!(value("age_days"), FeatureValue::Int(10));
         assert_eq!(features["patent_count"].observed_at.as_second(), 20);
         records.reverse();
-        assert_eq!(derive(&categories(), &records, date(2026, 1, 10)), features);
+        assert_eq!(derive(&categories(), &records, date(1970, 1, 10)), known);
+        let sources = |name: &str| features[name].records.iter().map(|s| s.key.record_id.as_str()).collect::<Vec<_>>();
+        assert_eq!(sources("patent_count"), ["patent-10", "patent-20"]);
+        assert_eq!(sources("tax_credit_grade"), ["tax_credit-9"], "only the one that counts");
     }
 
     #[test]
     fn what_is_missing_stays_missing() {
         let records = [record("patent", 1, serde_json::json!({}))];
-        assert!(derive(&categories(), &records, date(2026, 1, 1)).is_empty());
+        assert_eq!(derive(&categories(), &records, date(2026, 1, 1)), Known::default());
         let unknown = [record("nothing", 1, serde_json::json!({ "n": 1 }))];
-        assert!(derive(&categories(), &unknown, date(2026, 1, 1)).is_empty());
+        assert_eq!(derive(&categories(), &unknown, date(2026, 1, 1)), Known::default());
+    }
+
+    #[test]
+    fn what_lies_outside_of_the_window_or_is_no_longer_fresh_is_not_used() {
+        let at = |day: Date| day.at(12, 0, 0, 0).in_tz("Asia/Shanghai").unwrap().timestamp().as_second();
+        let (old, new) = (at(date(2025, 3, 31)), at(date(2025, 4, 1)));
+        let paid = |second| record("tax_payment", second, serde_json::json!({ "paid": 5 }));
+        let on = |records: &[LiveRecord], day| derive(&categories(), records, day);
+        let both = [paid(old), paid(new)];
+        let known = on(&both, date(2026, 3, 30));
+        assert_eq!(known.features["tax_paid_12m_fen"].value, FeatureValue::Int(10));
+        let known = on(&both, date(2026, 3, 31));
+        assert_eq!(known.features["tax_paid_12m_fen"].value, FeatureValue::Int(5), "twelve months have passed");
+        assert!(known.outdated.is_empty());
+        let known = on(&both, date(2026, 4, 1));
+        assert!(known.features.is_empty());
+        assert_eq!(
+            (known.outdated["tax_paid_12m_fen"].observed_at.as_second(), known.outdated["tax_paid_12m_fen"].limit_days),
+            (new, 365)
+        );
+
+        let grade = [record("tax_credit", old, serde_json::json!({ "grade": "A" }))];
+        assert!(on(&grade, date(2026, 10, 2)).features.contains_key("tax_credit_grade"));
+        let known = on(&grade, date(2026, 10, 3));
+        assert!(known.features.is_empty());
+        assert_eq!(known.outdated["tax_credit_grade"].limit_days, 550);
     }
 }

@@ -17,7 +17,7 @@ use zhirong_runtime::{
     problem::Problem,
 };
 
-use crate::{error::Error, schema, store};
+use crate::{error::Error, published, schema, store};
 
 /// The gRPC face of the credit profile.
 #[derive(Clone)]
@@ -64,6 +64,13 @@ impl CategoryService for Profiles {
     ) -> Result<Response<pb::ListCategoriesResponse>, Status> {
         Ok(Response::new(self.list_categories(request.into_inner()).await?))
     }
+
+    async fn get_category_schema(
+        &self,
+        request: Request<pb::GetCategorySchemaRequest>,
+    ) -> Result<Response<pb::GetCategorySchemaResponse>, Status> {
+        Ok(Response::new(self.get_category_schema(request.into_inner()).await?))
+    }
 }
 
 impl Profiles {
@@ -74,8 +81,7 @@ impl Profiles {
     ) -> Result<pb::GetProfileResponse, Problem> {
         let enterprise = whose(caller, &request.enterprise_id)?;
         let mut conn = self.pool.acquire().await?;
-        let profile = store::profile(&mut conn, enterprise.as_str()).await?.ok_or(Error::ProfileNotFound)?;
-        Ok(pb::GetProfileResponse { profile: Some(profile) })
+        Ok(store::profile(&mut conn, enterprise.as_str()).await?.ok_or(Error::ProfileNotFound)?)
     }
 
     async fn list_profiles(&self, request: pb::ListProfilesRequest) -> Result<pb::ListProfilesResponse, Problem> {
@@ -137,6 +143,22 @@ impl Profiles {
             .collect::<Result<_, prost::DecodeError>>()
             .map_err(|error| Problem::from(Error::from(error)))?;
         Ok(pb::ListCategoriesResponse { categories, next_page_token })
+    }
+}
+
+impl Profiles {
+    async fn get_category_schema(
+        &self,
+        request: pb::GetCategorySchemaRequest,
+    ) -> Result<pb::GetCategorySchemaResponse, Problem> {
+        let mut conn = self.pool.acquire().await?;
+        let (category, version) =
+            store::category(&mut conn, &request.category).await?.ok_or(Error::CategoryNotFound)?;
+        Ok(pb::GetCategorySchemaResponse {
+            json_schema: published::json_schema(&category).to_string(),
+            example: published::example(&category).to_string(),
+            version,
+        })
     }
 }
 

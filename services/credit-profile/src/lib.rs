@@ -1,6 +1,6 @@
 //! The credit profile (企业信用画像): records of government data become features, a score and a grade.
 //!
-//! In: `gov.data.v1.<category>`. Out: `profile.updated`.
+//! In: `gov.data.v1.<category>`. Out: `profile.updated`, and `gov.data.rejected.<source>` for what is refused.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
@@ -12,23 +12,27 @@ use tonic::service::Routes;
 use zhirong_proto::profile::v1::{
     category_service_server::CategoryServiceServer, profile_service_server::ProfileServiceServer,
 };
-use zhirong_runtime::{Error, Service, config::Settings};
+use zhirong_runtime::{Error, Service, config::Settings, streams};
 
+pub mod arrival;
+mod backlog;
 mod error;
 mod events;
 pub mod features;
 mod grpc;
 pub mod profile;
+pub mod published;
 mod recompute;
 pub mod record;
+pub mod refusal;
 pub mod schema;
 pub mod scorecard;
 mod store;
 
 /// The schema.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
-/// This service has no settings of its own.
-pub const DEFAULTS: &str = "";
+/// The commented defaults of the settings that this service has otherwise than others.
+pub const DEFAULTS: &str = include_str!("../defaults.toml");
 
 /// Runs the service until shutdown.
 ///
@@ -37,13 +41,18 @@ pub const DEFAULTS: &str = "";
 pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
     let mut service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
     let stale = Arc::new(Notify::new());
+    let backlog = Arc::new(backlog::Backlog::default());
+    service.broker().offer(streams::GOVREJECTED, events::PLATFORM).await?;
 
-    service.consume(events::SUBSCRIPTION, events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale) });
+    let records =
+        events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale), backlog: Arc::clone(&backlog) };
+    service.consume(events::SUBSCRIPTION, records);
     let recompute = recompute::Recompute {
         pool: service.pool(),
         clock: service.clock(),
         outbox: service.outbox(),
         stale: Arc::clone(&stale),
+        backlog,
     };
     service.background("recompute", recompute.run(service.shutdown()));
 

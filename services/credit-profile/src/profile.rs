@@ -7,7 +7,7 @@ use zhirong_kernel::feature::{FeatureValue, Features};
 use zhirong_proto::profile::v1::{self as pb, Category, Profile};
 
 use crate::{
-    features::{Derived, LiveRecord, derive},
+    features::{Derived, Known, LiveRecord, derive},
     scorecard::{Score, Scorecard},
 };
 
@@ -17,7 +17,10 @@ const NAME: (&str, &str) = ("business_registration", "name");
 const SCORE: &str = "credit_score";
 const GRADE: &str = "credit_grade";
 
-/// The profile of an enterprise on a business day; version and time are left for whoever keeps it.
+/// Most records that are named as where one feature comes from.
+const MOST_NAMED: usize = 100;
+
+/// The profile of an enterprise on a business day with where it comes from; version and time are left for whoever keeps it.
 #[must_use]
 pub fn assemble(
     enterprise_id: &str,
@@ -25,8 +28,10 @@ pub fn assemble(
     records: &[LiveRecord],
     scorecard: &Scorecard,
     today: Date,
-) -> Profile {
+) -> (Profile, pb::GetProfileResponse) {
     let derived = derive(categories, records, today);
+    let provenance = provenance(&derived);
+    let derived = derived.features;
     let known: Features = derived.iter().map(|(name, derived)| (name.clone(), derived.value.clone())).collect();
     let score = scorecard.score(&known);
     let mut features: BTreeMap<String, pb::FeatureValue> =
@@ -37,13 +42,46 @@ pub fn assemble(
         features.insert(SCORE.to_owned(), computed(pb::feature_value::Kind::Integer(i64::from(score.points))));
         features.insert(GRADE.to_owned(), computed(pb::feature_value::Kind::Text(score.grade.clone())));
     }
-    Profile {
+    let profile = Profile {
         enterprise_id: enterprise_id.to_owned(),
         name: name(records),
         version: 0,
         features,
         score: score.map(score_message),
         computed_at: None,
+    };
+    (profile, provenance)
+}
+
+fn provenance(known: &Known) -> pb::GetProfileResponse {
+    let of = |(name, derived): (&String, &Derived)| pb::FeatureProvenance {
+        feature: name.clone(),
+        records: derived
+            .records
+            .iter()
+            .skip(derived.records.len().saturating_sub(MOST_NAMED))
+            .map(|source| pb::RecordVersion {
+                source: source.key.source.clone(),
+                category: source.key.category.clone(),
+                record_id: source.key.record_id.clone(),
+                observed_at: Some(proto_time(source.observed_at)),
+                revision: source.revision,
+            })
+            .collect(),
+        record_count: i64::try_from(derived.records.len()).unwrap_or(i64::MAX),
+    };
+    pb::GetProfileResponse {
+        profile: None,
+        provenance: known.features.iter().map(of).collect(),
+        outdated: known
+            .outdated
+            .iter()
+            .map(|(name, outdated)| pb::OutdatedFeature {
+                feature: name.clone(),
+                observed_at: Some(proto_time(outdated.observed_at)),
+                limit_days: outdated.limit_days,
+            })
+            .collect(),
     }
 }
 
@@ -52,7 +90,7 @@ fn name(records: &[LiveRecord]) -> String {
     let (category, field) = NAME;
     records
         .iter()
-        .filter(|record| record.category == category)
+        .filter(|record| record.key.category == category)
         .filter_map(|record| Some((record.observed_at, record.data.get(field)?.as_str()?)))
         .max()
         .map(|(_, name)| name.to_owned())

@@ -1,5 +1,5 @@
-//! Computes stale profiles again, one at a time, so that many records of one enterprise cost one computation. Several replicas
-//! share the work.
+//! Computes stale profiles again, some at a time, so that many records of one enterprise cost one computation. Several
+//! replicas share the work.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,14 +12,18 @@ use zhirong_proto::profile::v1::{Profile, ProfileUpdated};
 use zhirong_runtime::outbox::{self, Aggregate, OutboxWake};
 
 use crate::{
+    backlog::Backlog,
     error::Error,
     profile::{assemble, proto_time},
     scorecard::Scorecard,
-    store,
+    store::{self, Computed},
 };
 
 /// Looks for what other replicas left, and for a new day.
 const POLL: Duration = Duration::from_secs(1);
+
+/// Most profiles of one transaction: enough to share its cost, few enough that none waits long.
+const AT_ONCE: i64 = 50;
 
 /// Computes profiles.
 pub struct Recompute {
@@ -31,13 +35,16 @@ pub struct Recompute {
     pub outbox: OutboxWake,
     /// Tells that something has become stale.
     pub stale: Arc<Notify>,
+    /// Many records go first.
+    pub backlog: Arc<Backlog>,
 }
 
 impl Recompute {
     /// Runs until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
-            match self.one().await {
+            self.backlog.over().await;
+            match self.some().await {
                 Ok(true) => {}
                 Ok(false) => {
                     tokio::select! {
@@ -57,34 +64,40 @@ impl Recompute {
         }
     }
 
-    /// Computes one stale profile; says whether there was one.
+    /// Computes some stale profiles; says whether there were any.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn one(&self) -> Result<bool, Error> {
+    pub async fn some(&self) -> Result<bool, Error> {
         let now = self.clock.now();
         let today = business_date(now);
         let scorecard = Scorecard::standard().map_err(|error| Error::Scorecard(error.to_string()))?;
         let mut tx = self.pool.begin().await?;
-        let Some(stale) = store::take_stale(&mut tx, today).await? else {
+        let stale = store::take_stale(&mut tx, today, AT_ONCE).await?;
+        if stale.is_empty() {
             return Ok(false);
-        };
-        let categories = store::categories(&mut tx).await?;
-        let records = store::live_records(&mut tx, &stale.enterprise_id).await?;
-        let mut profile = assemble(&stale.enterprise_id, &categories, &records, scorecard, today);
-        let before = Profile::decode(stale.content.as_slice())?;
-        if stale.version > 0 && same(&before, &profile) {
-            store::touch(&mut tx, &stale.enterprise_id, today).await?;
-            tx.commit().await?;
-            return Ok(true);
         }
-        profile.version = stale.version.saturating_add(1);
-        profile.computed_at = Some(proto_time(now));
-        store::save(&mut tx, &profile, today).await?;
-        let fact = ProfileUpdated { profile: Some(profile.clone()) };
-        let key = profile.enterprise_id.as_str();
-        let aggregate = Aggregate { kind: "profile", id: key, version: profile.version };
-        outbox::append(&mut tx, aggregate, key, &fact, now).await?;
+        let categories = store::categories(&mut tx).await?;
+        let enterprises: Vec<String> = stale.iter().map(|stale| stale.enterprise_id.clone()).collect();
+        let records = store::live_records(&mut tx, &enterprises).await?;
+        let mut computed = Vec::with_capacity(stale.len());
+        for stale in stale {
+            let records = records.get(&stale.enterprise_id).map(Vec::as_slice).unwrap_or_default();
+            let (mut profile, provenance) = assemble(&stale.enterprise_id, &categories, records, scorecard, today);
+            let before = Profile::decode(stale.content.as_slice())?;
+            if stale.version > 0 && same(&before, &profile) {
+                profile = before;
+            } else {
+                profile.version = stale.version.saturating_add(1);
+                profile.computed_at = Some(proto_time(now));
+                let fact = ProfileUpdated { profile: Some(profile.clone()) };
+                let key = profile.enterprise_id.as_str();
+                let aggregate = Aggregate { kind: "profile", id: key, version: profile.version };
+                outbox::append(&mut tx, aggregate, key, &fact, now).await?;
+            }
+            computed.push(Computed { profile, provenance });
+        }
+        store::save(&mut tx, &computed, today).await?;
         tx.commit().await?;
         self.outbox.notify();
         Ok(true)

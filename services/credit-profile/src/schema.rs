@@ -1,16 +1,23 @@
 //! Categories of government data: what a schema must be like, and whether a record keeps to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 use serde_json::{Map, Value};
 use zhirong_kernel::feature::{Aggregate, FeatureDictionary, FeatureType};
-use zhirong_proto::profile::v1::{Category, CategoryField, FieldType};
+use zhirong_proto::{
+    gov::v1::RejectionCode,
+    profile::v1::{Category, CategoryField, FieldType},
+};
 
-/// Longest text in a record.
-const LONGEST_TEXT: usize = 512;
+use crate::{record::is_source, refusal::Refusal};
+
+/// Longest text in a record, in characters.
+pub const LONGEST_TEXT: usize = 512;
 /// Integers beyond this are not exact in JSON and must come as text.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+/// The same as an integer.
+pub const EXACT_INTEGER: u64 = 1 << 53;
 
 /// What is wrong with a schema: field path and sentence.
 #[must_use]
@@ -29,6 +36,10 @@ pub fn violations(category: &Category) -> Vec<(String, String)> {
     check(fits(&category.label_zh, 1, 64), "category.label_zh".to_owned(), "must have 1 to 64 characters");
     check(fits(&category.department_zh, 0, 64), "category.department_zh".to_owned(), "must have at most 64 characters");
     check((1..=64).contains(&category.fields.len()), "category.fields".to_owned(), "must be 1 to 64");
+    check(category.sources.len() <= 64, "category.sources".to_owned(), "must be at most 64");
+    for (index, source) in category.sources.iter().enumerate().take(64) {
+        check(is_source(source), format!("category.sources[{index}]"), "must be 2 to 64 of a-z, 0-9 and -");
+    }
     let mut names = BTreeSet::new();
     for (index, field) in category.fields.iter().enumerate().take(64) {
         let path = |part: &str| format!("category.fields[{index}].{part}");
@@ -73,87 +84,118 @@ fn feeds(field: &CategoryField) -> bool {
     }
 }
 
-/// Reads a record's data by the schema.
+/// Reads a record's data by the schema; the fields come in the schema's order.
 ///
 /// # Errors
 /// The first field that does not keep to it, with the reason; never its value, which may be personal.
-pub fn read(category: &Category, data: &BTreeMap<String, prost_types::Value>) -> Result<Map<String, Value>, String> {
-    if let Some(unknown) = data.keys().find(|name| !category.fields.iter().any(|field| &field.name == *name)) {
-        let name: String = unknown.chars().take(64).collect();
-        return Err(format!("`data.{}` is not a field of {}", name.escape_default(), category.category));
-    }
+pub fn read(category: &Category, mut data: Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
     let mut read = Map::new();
     for field in &category.fields {
-        match data.get(&field.name).and_then(|value| value.kind.as_ref()) {
-            None | Some(prost_types::value::Kind::NullValue(_)) if field.required => {
-                return Err(format!("`data.{}` is missing", field.name));
+        match data.remove(&field.name) {
+            None | Some(Value::Null) if field.required => {
+                return Err(refusal(&field.name, said("is missing", "缺失")));
             }
-            None | Some(prost_types::value::Kind::NullValue(_)) => {}
-            Some(kind) => {
-                let value = read_field(field, kind).map_err(|why| format!("`data.{}` {why}", field.name))?;
+            None | Some(Value::Null) => {}
+            Some(value) => {
+                let value = read_field(field, value).map_err(|why| refusal(&field.name, why))?;
                 read.insert(field.name.clone(), value);
             }
         }
     }
-    Ok(read)
+    match data.keys().min() {
+        None => Ok(read),
+        Some(unknown) => {
+            let name: String = unknown.chars().take(64).flat_map(char::escape_default).collect();
+            Err(refusal(&name, said(format!("is not a field of {}", category.category), "不在该类别的字段之列")))
+        }
+    }
 }
 
-fn read_field(field: &CategoryField, kind: &prost_types::value::Kind) -> Result<Value, String> {
-    use prost_types::value::Kind;
-    match (field.r#type(), kind) {
-        (FieldType::Integer, Kind::NumberValue(number)) => bounded(field, exact(*number)?),
-        (FieldType::Integer, Kind::StringValue(text)) => {
-            let number = text.parse().map_err(|_| "must be an integer, or its decimal digits as text".to_owned())?;
+/// A sentence in English and in Chinese.
+type Said = (String, String);
+
+fn said(english: impl Into<String>, chinese: impl Into<String>) -> Said {
+    (english.into(), chinese.into())
+}
+
+fn refusal(name: &str, (why, why_zh): Said) -> Refusal {
+    Refusal::field(RejectionCode::Schema, format!("data.{name}"), why, why_zh)
+}
+
+fn read_field(field: &CategoryField, value: Value) -> Result<Value, Said> {
+    match (field.r#type(), value) {
+        (FieldType::Integer, Value::Number(number)) => bounded(field, exact(&number)?),
+        (FieldType::Integer, Value::String(text)) => {
+            let number = text.parse().map_err(|_| {
+                said("must be a whole number, or its decimal digits as text", "须为整数，或其十进制数字文本")
+            })?;
             bounded(field, number)
         }
-        (FieldType::Boolean, Kind::BoolValue(flag)) => Ok(Value::Bool(*flag)),
-        (FieldType::Text, Kind::StringValue(text)) => {
-            if text.chars().count() > LONGEST_TEXT {
-                return Err(format!("must have at most {LONGEST_TEXT} characters"));
+        (FieldType::Boolean, Value::Bool(flag)) => Ok(Value::Bool(flag)),
+        (FieldType::Text, Value::String(text)) => {
+            if text.len() > LONGEST_TEXT && text.chars().count() > LONGEST_TEXT {
+                return Err(said(
+                    format!("must have at most {LONGEST_TEXT} characters"),
+                    format!("不得超过{LONGEST_TEXT}个字符"),
+                ));
             }
             if text.chars().any(char::is_control) {
-                return Err("must not have control characters".to_owned());
+                return Err(said("must not have control characters", "不得含控制字符"));
             }
-            if !field.allowed_values.is_empty() && !field.allowed_values.contains(text) {
-                return Err(format!("must be one of {}", field.allowed_values.join(", ")));
+            if !field.allowed_values.is_empty() && !field.allowed_values.contains(&text) {
+                let allowed = field.allowed_values.join(", ");
+                return Err(said(format!("must be one of {allowed}"), format!("须为下列之一：{allowed}")));
             }
-            Ok(Value::String(text.clone()))
+            Ok(Value::String(text))
         }
-        (FieldType::Date, Kind::StringValue(text)) => {
-            let date: Date = text.parse().map_err(|_| "must be a date, YYYY-MM-DD".to_owned())?;
+        (FieldType::Date, Value::String(text)) => {
+            let wrong = || said("must be a date, YYYY-MM-DD", "须为日期，格式 YYYY-MM-DD");
+            if text.len() != 10 {
+                return Err(wrong());
+            }
+            let date: Date = text.parse().map_err(|_| wrong())?;
             Ok(Value::String(date.to_string()))
         }
-        (wanted, _) => Err(format!("must be {}", type_word(wanted))),
+        (wanted, _) => {
+            let (english, chinese) = type_words(wanted);
+            Err(said(format!("must be {english}"), format!("须为{chinese}")))
+        }
     }
 }
 
-fn bounded(field: &CategoryField, number: i64) -> Result<Value, String> {
+fn bounded(field: &CategoryField, number: i64) -> Result<Value, Said> {
     if let Some(minimum) = field.minimum.filter(|minimum| number < *minimum) {
-        return Err(format!("must not be below {minimum}"));
+        return Err(said(format!("must not be below {minimum}"), format!("不得小于{minimum}")));
     }
     if let Some(maximum) = field.maximum.filter(|maximum| number > *maximum) {
-        return Err(format!("must not be above {maximum}"));
+        return Err(said(format!("must not be above {maximum}"), format!("不得大于{maximum}")));
     }
     Ok(Value::from(number))
 }
 
-/// The protobuf structure knows numbers only as doubles; what is not a whole, exact number is refused.
+/// The protobuf structure knows numbers only as doubles, and most programs read JSON so; what is then not a whole, exact
+/// number is refused in either.
 #[expect(clippy::as_conversions, reason = "checked just above to be whole and within 2^53")]
-fn exact(number: f64) -> Result<i64, String> {
-    if number.is_finite() && number.fract() == 0.0 && number.abs() <= EXACT {
-        Ok(number as i64)
-    } else {
-        Err("must be a whole number; beyond 2^53 send its digits as text".to_owned())
+fn exact(number: &serde_json::Number) -> Result<i64, Said> {
+    if let Some(integer) = number.as_i64().filter(|integer| integer.unsigned_abs() <= EXACT_INTEGER) {
+        return Ok(integer);
+    }
+    match number.as_f64() {
+        Some(double) if !number.is_i64() && double.fract() == 0.0 && double.abs() <= EXACT => Ok(double as i64),
+        _ => Err(said(
+            "must be a whole number; beyond 2^53 send its digits as text",
+            "须为整数；超过2^53时请以数字文本报送",
+        )),
     }
 }
 
-fn type_word(kind: FieldType) -> &'static str {
+fn type_words(kind: FieldType) -> (&'static str, &'static str) {
     match kind {
-        FieldType::Integer => "an integer",
-        FieldType::Boolean => "true or false",
-        FieldType::Text => "a text",
-        FieldType::Date => "a date, YYYY-MM-DD",
-        FieldType::Unspecified => "of a known type",
+        FieldType::Integer => ("an integer", "整数"),
+        FieldType::Boolean => ("true or false", "true 或 false"),
+        FieldType::Text => ("a text", "文本"),
+        FieldType::Date => ("a date, YYYY-MM-DD", "日期，格式 YYYY-MM-DD"),
+        FieldType::Unspecified => ("of a known type", "已知类型"),
     }
 }
 
@@ -172,7 +214,7 @@ fn fits(text: &str, shortest: usize, longest: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use prost_types::value::Kind;
+    use serde_json::json;
 
     use super::*;
 
@@ -195,45 +237,54 @@ mod tests {
             label_zh: "专利".to_owned(),
             department_zh: String::new(),
             fields: vec![count, grade, field("founded_on", FieldType::Date, "age_days")],
+            ..Category::default()
         }
     }
 
-    fn data(entries: &[(&str, Kind)]) -> BTreeMap<String, prost_types::Value> {
-        entries
-            .iter()
-            .map(|(name, kind)| ((*name).to_owned(), prost_types::Value { kind: Some(kind.clone()) }))
-            .collect()
-    }
-
-    fn with(name: &str, kind: Kind) -> Result<Map<String, Value>, String> {
-        let mut all = data(&[
-            ("patent_count", Kind::NumberValue(3.0)),
-            ("founded_on", Kind::StringValue("2020-01-31".to_owned())),
-        ]);
-        all.insert(name.to_owned(), prost_types::Value { kind: Some(kind) });
-        read(&category(), &all)
+    fn with(name: &str, value: Value) -> Result<Map<String, Value>, Refusal> {
+        let mut all = json!({ "patent_count": 3, "founded_on": "2020-01-31" });
+        all[name] = value;
+        let Value::Object(all) = all else { panic!("an object") };
+        read(&category(), all)
     }
 
     #[test]
     fn a_good_schema_and_record_pass() {
         assert_eq!(violations(&category()), []);
-        assert_eq!(with("grade", Kind::StringValue("A".to_owned())).unwrap()["patent_count"], 3);
-        assert_eq!(with("patent_count", Kind::StringValue("7".to_owned())).unwrap()["patent_count"], 7);
+        assert_eq!(with("grade", json!("A")).unwrap()["patent_count"], 3);
+        for seven in [json!(7), json!(7.0), json!("7")] {
+            assert_eq!(with("patent_count", seven).unwrap()["patent_count"], 7);
+        }
+        assert!(!with("grade", Value::Null).unwrap().contains_key("grade"));
     }
 
     #[test]
     fn each_breach_of_the_schema_is_named() {
-        let breach = |name: &str, kind: Kind| with(name, kind).unwrap_err();
-        assert!(breach("patent_count", Kind::NumberValue(1.5)).contains("whole number"));
-        assert!(breach("patent_count", Kind::NumberValue(f64::NAN)).contains("whole number"));
-        assert!(breach("patent_count", Kind::NumberValue(1e18)).contains("2^53"));
-        assert!(breach("patent_count", Kind::NumberValue(-1.0)).contains("below 0"));
-        assert!(breach("patent_count", Kind::NumberValue(1001.0)).contains("above 1000"));
-        assert!(breach("patent_count", Kind::BoolValue(true)).contains("an integer"));
-        assert!(breach("patent_count", Kind::NullValue(0)).contains("missing"));
-        assert!(breach("grade", Kind::StringValue("Z".to_owned())).contains("one of A, B"));
-        assert!(breach("founded_on", Kind::StringValue("2020-13-01".to_owned())).contains("a date"));
-        assert!(breach("owner_phone", Kind::StringValue("1".to_owned())).contains("not a field"));
+        for (field, value, why) in [
+            ("patent_count", json!(1.5), "whole number"),
+            ("patent_count", json!(1e18), "2^53"),
+            ("patent_count", json!(9_007_199_254_740_993_i64), "2^53"),
+            ("patent_count", json!("1e3"), "whole number"),
+            ("patent_count", json!("99999999999999999999"), "whole number"),
+            ("patent_count", json!(-1), "below 0"),
+            ("patent_count", json!(1001), "above 1000"),
+            ("patent_count", json!(true), "an integer"),
+            ("patent_count", json!([1]), "an integer"),
+            ("patent_count", json!({ "n": 1 }), "an integer"),
+            ("patent_count", Value::Null, "missing"),
+            ("grade", json!("Z"), "one of A, B"),
+            ("grade", json!("A\u{0}"), "control"),
+            ("grade", json!("甲".repeat(513)), "at most 512"),
+            ("grade", json!(1), "a text"),
+            ("founded_on", json!("2020-13-01"), "a date"),
+            ("founded_on", json!("2020-01-31T00:00:00"), "a date"),
+            ("founded_on", json!(20200131), "a date"),
+            ("owner_phone", json!("13800000000"), "not a field"),
+        ] {
+            let refusal = with(field, value).unwrap_err();
+            assert_eq!((refusal.code, refusal.field.as_str()), (RejectionCode::Schema, &*format!("data.{field}")));
+            assert!(refusal.reason.contains(why) && !refusal.reason.contains("138"), "{refusal}");
+        }
     }
 
     #[test]

@@ -7,9 +7,12 @@ use jiff_sqlx::ToSqlx as _;
 use prost::Message as _;
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, types::Json};
-use zhirong_proto::profile::v1::{Category, Profile};
+use zhirong_proto::profile::v1::{Category, GetProfileResponse, Profile};
 
-use crate::{error::Error, features::LiveRecord, record::Envelope};
+use crate::{error::Error, features::LiveRecord, record::Key};
+
+pub mod records;
+pub mod reloads;
 
 /// A category in force with its version.
 pub async fn category(conn: &mut PgConnection, name: &str) -> Result<Option<(Category, i64)>, Error> {
@@ -45,7 +48,7 @@ pub async fn put_category(conn: &mut PgConnection, category: &Category) -> Resul
     .await?;
     sqlx::query!(
         "UPDATE profile SET stale = true
-         WHERE enterprise_id IN (SELECT uscc FROM record WHERE category = $1 AND NOT withdrawn)",
+         WHERE enterprise_id IN (SELECT uscc FROM record WHERE category = $1 AND NOT withdrawn AND NOT gone)",
         name
     )
     .execute(conn)
@@ -77,7 +80,7 @@ pub async fn list_categories(
         CategoryRow,
         r#"SELECT c.category, c.content, c.version, count(r.uscc) AS "record_count!",
                   count(DISTINCT r.uscc) AS "enterprise_count!"
-           FROM category c LEFT JOIN record r ON r.category = c.category AND NOT r.withdrawn
+           FROM category c LEFT JOIN record r ON r.category = c.category AND NOT r.withdrawn AND NOT r.gone
            WHERE $1::text IS NULL OR c.category > $1
            GROUP BY c.category ORDER BY c.category LIMIT $2"#,
         after,
@@ -85,59 +88,6 @@ pub async fn list_categories(
     )
     .fetch_all(conn)
     .await
-}
-
-/// Keeps a version of a record unless a newer one is there, and marks the profiles it concerns as stale. Says whether it
-/// counted.
-pub async fn put_record(
-    conn: &mut PgConnection,
-    envelope: &Envelope,
-    data: &Map<String, Value>,
-    today: Date,
-) -> Result<bool, sqlx::Error> {
-    let before = sqlx::query_scalar!(
-        "SELECT uscc FROM record WHERE source = $1 AND category = $2 AND record_id = $3",
-        envelope.source,
-        envelope.category,
-        envelope.record_id
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    let tie_break = format!("{} {} {}", envelope.withdrawn, envelope.uscc, Value::Object(data.clone()));
-    let kept = sqlx::query!(
-        "INSERT INTO record AS kept (source, category, record_id, uscc, observed_at, withdrawn, data, tie_break)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-         ON CONFLICT (source, category, record_id) DO UPDATE
-             SET uscc = excluded.uscc, observed_at = excluded.observed_at, withdrawn = excluded.withdrawn,
-                 data = excluded.data, tie_break = excluded.tie_break
-             WHERE (excluded.observed_at, excluded.tie_break) > (kept.observed_at, kept.tie_break)",
-        envelope.source,
-        envelope.category,
-        envelope.record_id,
-        envelope.uscc.as_str(),
-        envelope.observed_at.to_sqlx() as _,
-        envelope.withdrawn,
-        Json(data) as _,
-        tie_break
-    )
-    .execute(&mut *conn)
-    .await?;
-    if kept.rows_affected() == 0 {
-        return Ok(false);
-    }
-    let mut concerned = vec![envelope.uscc.to_string()];
-    concerned.extend(before.filter(|uscc| uscc != envelope.uscc.as_str()));
-    concerned.sort();
-    sqlx::query!(
-        "INSERT INTO profile (enterprise_id, version, content, computed_on, stale)
-         SELECT uscc, 0, ''::bytea, $2, true FROM unnest($1::text[]) AS uscc
-         ON CONFLICT (enterprise_id) DO UPDATE SET stale = true",
-        &concerned,
-        today.to_sqlx() as _
-    )
-    .execute(conn)
-    .await?;
-    Ok(true)
 }
 
 /// A profile that is to be computed again, locked.
@@ -150,48 +100,74 @@ pub struct Stale {
     pub content: Vec<u8>,
 }
 
-/// Takes one profile that is stale or of an earlier day, which nobody else works on.
-pub async fn take_stale(conn: &mut PgConnection, today: Date) -> Result<Option<Stale>, sqlx::Error> {
+/// Takes profiles that are stale or of an earlier day, which nobody else works on.
+pub async fn take_stale(conn: &mut PgConnection, today: Date, most: i64) -> Result<Vec<Stale>, sqlx::Error> {
     let stale = sqlx::query_as!(
         Stale,
-        "SELECT enterprise_id, version, content FROM profile WHERE stale LIMIT 1 FOR UPDATE SKIP LOCKED"
+        "SELECT enterprise_id, version, content FROM profile WHERE stale LIMIT $1 FOR UPDATE SKIP LOCKED",
+        most
     )
-    .fetch_optional(&mut *conn)
+    .fetch_all(&mut *conn)
     .await?;
-    if stale.is_some() {
+    if !stale.is_empty() {
         return Ok(stale);
     }
     sqlx::query_as!(
         Stale,
-        "SELECT enterprise_id, version, content FROM profile WHERE computed_on < $1 LIMIT 1 FOR UPDATE SKIP LOCKED",
-        today.to_sqlx() as _
+        "SELECT enterprise_id, version, content FROM profile WHERE computed_on < $1 LIMIT $2 FOR UPDATE SKIP LOCKED",
+        today.to_sqlx() as _,
+        most
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await
 }
 
-/// The live records of an enterprise.
-pub async fn live_records(conn: &mut PgConnection, enterprise_id: &str) -> Result<Vec<LiveRecord>, sqlx::Error> {
+/// The live records of enterprises, each with its enterprise.
+pub async fn live_records(
+    conn: &mut PgConnection,
+    enterprises: &[String],
+) -> Result<BTreeMap<String, Vec<LiveRecord>>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"SELECT category, observed_at AS "observed_at: jiff_sqlx::Timestamp", data AS "data: Json<Map<String, Value>>"
-           FROM record WHERE uscc = $1 AND NOT withdrawn"#,
-        enterprise_id
+        r#"SELECT uscc, source, category, record_id, observed_at AS "observed_at: jiff_sqlx::Timestamp", revision,
+                  data AS "data: Json<Map<String, Value>>"
+           FROM record WHERE uscc = ANY($1) AND NOT withdrawn AND NOT gone"#,
+        enterprises
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| LiveRecord { category: row.category, observed_at: row.observed_at.to_jiff(), data: row.data.0 })
-        .collect())
+    let mut found: BTreeMap<String, Vec<LiveRecord>> = BTreeMap::new();
+    for row in rows {
+        let key = Key { source: row.source, category: row.category, record_id: row.record_id };
+        let observed_at = row.observed_at.to_jiff();
+        let record = LiveRecord { key, observed_at, revision: row.revision, data: row.data.0 };
+        found.entry(row.uscc).or_default().push(record);
+    }
+    Ok(found)
 }
 
-/// Keeps a profile that was computed.
-pub async fn save(conn: &mut PgConnection, profile: &Profile, today: Date) -> Result<(), sqlx::Error> {
+/// A profile that was computed, with where it comes from.
+pub struct Computed {
+    /// The profile in its version.
+    pub profile: Profile,
+    /// All of the answer but the profile.
+    pub provenance: GetProfileResponse,
+}
+
+/// Keeps profiles that were computed.
+pub async fn save(conn: &mut PgConnection, computed: &[Computed], today: Date) -> Result<(), sqlx::Error> {
+    let ids: Vec<&str> = computed.iter().map(|computed| computed.profile.enterprise_id.as_str()).collect();
+    let versions: Vec<i64> = computed.iter().map(|computed| computed.profile.version).collect();
+    let contents: Vec<Vec<u8>> = computed.iter().map(|computed| computed.profile.encode_to_vec()).collect();
+    let provenances: Vec<Vec<u8>> = computed.iter().map(|computed| computed.provenance.encode_to_vec()).collect();
     sqlx::query!(
-        "UPDATE profile SET version = $2, content = $3, computed_on = $4, stale = false WHERE enterprise_id = $1",
-        profile.enterprise_id,
-        profile.version,
-        profile.encode_to_vec(),
+        "UPDATE profile p
+         SET version = i.version, content = i.content, provenance = i.provenance, computed_on = $5, stale = false
+         FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bytea[]) AS i (enterprise_id, version, content, provenance)
+         WHERE p.enterprise_id = i.enterprise_id",
+        &ids as _,
+        &versions,
+        &contents,
+        &provenances,
         today.to_sqlx() as _
     )
     .execute(conn)
@@ -199,25 +175,17 @@ pub async fn save(conn: &mut PgConnection, profile: &Profile, today: Date) -> Re
     Ok(())
 }
 
-/// Notes that a profile was computed and had not changed.
-pub async fn touch(conn: &mut PgConnection, enterprise_id: &str, today: Date) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE profile SET computed_on = $2, stale = false WHERE enterprise_id = $1",
-        enterprise_id,
-        today.to_sqlx() as _
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// A profile that has been computed at least once.
-pub async fn profile(conn: &mut PgConnection, enterprise_id: &str) -> Result<Option<Profile>, Error> {
-    let content =
-        sqlx::query_scalar!("SELECT content FROM profile WHERE enterprise_id = $1 AND version > 0", enterprise_id)
+/// A profile that has been computed at least once, with where it comes from.
+pub async fn profile(conn: &mut PgConnection, enterprise_id: &str) -> Result<Option<GetProfileResponse>, Error> {
+    let row =
+        sqlx::query!("SELECT content, provenance FROM profile WHERE enterprise_id = $1 AND version > 0", enterprise_id)
             .fetch_optional(conn)
             .await?;
-    content.map(|content| Ok(Profile::decode(content.as_slice())?)).transpose()
+    row.map(|row| {
+        let profile = Some(Profile::decode(row.content.as_slice())?);
+        Ok(GetProfileResponse { profile, ..GetProfileResponse::decode(row.provenance.as_slice())? })
+    })
+    .transpose()
 }
 
 /// Profiles in order of USCC, after a cursor.

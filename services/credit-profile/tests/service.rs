@@ -1,185 +1,28 @@
 //! The credit profile alone, on a real database and broker: records in any order become the same profile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::time::Duration;
+mod world;
 
-use async_nats::{HeaderMap, jetstream};
 use prost::Message as _;
-use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tonic::{
-    Code, Request,
-    transport::{Channel, Endpoint},
-};
-use uuid::Uuid;
-use zhirong_kernel::uscc::Uscc;
+use serde_json::json;
+use tonic::{Code, Request};
 use zhirong_proto::{
     gov::v1::{Operation, Record},
     profile::v1::{
-        Category, CategoryField, FieldType, GetProfileRequest, Profile, PutCategoryRequest,
-        category_service_client::CategoryServiceClient, feature_value::Kind,
+        GetCategorySchemaRequest, GetProfileRequest, category_service_client::CategoryServiceClient,
         profile_service_client::ProfileServiceClient,
     },
 };
-use zhirong_runtime::{
-    config::{self, Nothing, Settings},
-    streams,
-};
-use zhirong_testkit::{TestBroker, TestDatabase, eventually};
+use zhirong_testkit::eventually;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct World {
-    database: TestDatabase,
-    broker: TestBroker,
-    channel: Channel,
-    events: jetstream::Context,
-    stop: CancellationToken,
-    served: tokio::task::JoinHandle<Result<(), zhirong_runtime::Error>>,
-}
-
-impl World {
-    async fn start() -> Self {
-        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
-        let folder = tempfile::tempdir().unwrap();
-        let address_file = folder.path().join("grpc");
-        let mut common = config::defaults().unwrap();
-        common.database.url = database.url().to_owned().into();
-        common.nats.url = broker.url();
-        common.grpc.address_file = address_file.display().to_string();
-        common.shutdown.notice_ms = 0;
-        let stop = CancellationToken::new();
-        let served = tokio::spawn(credit_profile::serve(Settings { common, own: Nothing {} }, stop.clone()));
-        let address = eventually(PATIENCE, "the service listens", || async {
-            Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
-        })
-        .await
-        .unwrap();
-        let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
-        let events = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
-        streams::ensure(&events, streams::GOVDATA, 1).await.unwrap();
-        let world = Self { database, broker, channel, events, stop, served };
-        world.put_category(patent()).await.unwrap();
-        world
-    }
-
-    async fn put_category(&self, category: Category) -> Result<i64, tonic::Status> {
-        let request = PutCategoryRequest { request_id: Uuid::now_v7().to_string(), category: Some(category) };
-        let response =
-            CategoryServiceClient::new(self.channel.clone()).put_category(as_staff(request)).await?.into_inner();
-        Ok(response.version)
-    }
-
-    /// Publishes as the data platform does; without the broker's own de-duplication.
-    async fn publish(&self, event_id: &str, content_type: &str, payload: Vec<u8>) {
-        let mut headers = HeaderMap::new();
-        headers.insert("ce-specversion", "1.0");
-        headers.insert("ce-id", event_id);
-        headers.insert("ce-source", "test");
-        headers.insert("ce-type", "cn.zhirong.gov.record.observed.v1");
-        headers.insert("content-type", content_type);
-        self.events.publish_with_headers("gov.data.v1.patent", headers, payload.into()).await.unwrap().await.unwrap();
-    }
-
-    async fn publish_json(&self, record: &Value) {
-        let id = Uuid::now_v7().to_string();
-        self.publish(&id, "application/json", record.to_string().into_bytes()).await;
-    }
-
-    async fn profile(&self, uscc: &Uscc) -> Option<Profile> {
-        let request = GetProfileRequest { enterprise_id: uscc.to_string() };
-        match ProfileServiceClient::new(self.channel.clone()).get_profile(as_staff(request)).await {
-            Ok(response) => response.into_inner().profile,
-            Err(status) => {
-                assert_eq!(status.code(), Code::NotFound, "{status:?}");
-                None
-            }
-        }
-    }
-
-    async fn patents_become(&self, uscc: &Uscc, patents: Option<i64>) -> Profile {
-        eventually(PATIENCE, &format!("the profile shows {patents:?} patents"), || async {
-            Ok(self.profile(uscc).await.filter(|profile| count(profile) == patents))
-        })
-        .await
-        .unwrap()
-    }
-
-    async fn rows<T>(&self, query: &'static str) -> Vec<T>
-    where
-        (T,): for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
-        T: Send + Unpin,
-    {
-        let pool = self.database.pool().await.unwrap();
-        let rows: Vec<(T,)> = sqlx::query_as(query).fetch_all(&pool).await.unwrap();
-        rows.into_iter().map(|(value,)| value).collect()
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        self.served.await.unwrap().unwrap();
-        drop(self.broker);
-    }
-}
-
-fn as_staff<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("zr-role", "staff".parse().unwrap());
-    request.metadata_mut().insert("zr-subject", "test".parse().unwrap());
-    request
-}
-
-fn patent() -> Category {
-    let field = CategoryField {
-        name: "patent_count".to_owned(),
-        label_zh: "有效专利数".to_owned(),
-        r#type: FieldType::Integer.into(),
-        unit: "count".to_owned(),
-        required: true,
-        minimum: Some(0),
-        maximum: Some(1000),
-        feature: "patent_count".to_owned(),
-        ..CategoryField::default()
-    };
-    Category {
-        category: "patent".to_owned(),
-        label_zh: "专利".to_owned(),
-        department_zh: "知识产权部门".to_owned(),
-        fields: vec![field],
-    }
-}
-
-fn enterprise(number: u32) -> Uscc {
-    Uscc::with_check(&format!("91331102MA2Y{number:05}")).unwrap()
-}
-
-fn record(uscc: &Uscc, id: &str, day: u32, patents: i64) -> Value {
-    json!({
-        "source": "ip-office", "category": "patent", "record_id": id, "uscc": uscc.as_str(),
-        "observed_at": format!("2026-03-{day:02}T00:00:00Z"), "data": { "patent_count": patents },
-    })
-}
-
-fn withdrawal(uscc: &Uscc, id: &str, day: u32) -> Value {
-    json!({
-        "source": "ip-office", "category": "patent", "record_id": id, "uscc": uscc.as_str(),
-        "observed_at": format!("2026-03-{day:02}T00:00:00Z"), "operation": "OPERATION_WITHDRAW",
-    })
-}
-
-fn count(profile: &Profile) -> Option<i64> {
-    match profile.features.get("patent_count")?.kind {
-        Some(Kind::Integer(number)) => Some(number),
-        _ => None,
-    }
-}
+use world::{PATIENCE, World, enterprise, patent, record, withdrawal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_in_any_order_and_twice_give_the_same_profile() {
     let world = World::start().await;
     let (straight, shuffled) = (enterprise(1), enterprise(2));
     // A record's id is its source's own, so that two enterprises never share one.
-    let history = |uscc: &Uscc| {
+    let history = |uscc: &zhirong_kernel::uscc::Uscc| {
         let [a, b, c] = ["a", "b", "c"].map(|name| format!("{uscc}-{name}"));
         vec![
             record(uscc, &a, 1, 10),
@@ -220,6 +63,7 @@ async fn json_and_protobuf_say_the_same() {
         observed_at: Some(prost_types::Timestamp { seconds: 1_772_323_200, nanos: 0 }),
         operation: Operation::Upsert.into(),
         data: Some(prost_types::Struct { fields: [("patent_count".to_owned(), number)].into() }),
+        ..Record::default()
     };
     world.publish("protobuf-1", "application/protobuf", message.encode_to_vec()).await;
     let first = world.patents_become(&in_json, Some(5)).await;
@@ -302,5 +146,24 @@ async fn an_enterprise_sees_its_own_profile_only() {
     };
     assert_eq!(ask("").await.unwrap().into_inner().profile.unwrap().enterprise_id, own.as_str());
     assert_eq!(ask(other.as_str()).await.unwrap_err().code(), Code::NotFound);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_category_in_force_is_published_with_schema_and_example() {
+    let world = World::start().await;
+    let client = CategoryServiceClient::new(world.channel.clone());
+    let ask = async |category: &str| {
+        let request = GetCategorySchemaRequest { category: category.to_owned() };
+        client.clone().get_category_schema(world::as_staff(request)).await.map(tonic::Response::into_inner)
+    };
+    let published = ask("patent").await.unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&published.json_schema).unwrap();
+    assert_eq!((schema["title"].as_str(), published.version), (Some("专利"), 1));
+    assert_eq!(schema["properties"]["source"]["enum"], json!(["ip-office", "ip-centre"]));
+    // the example is taken as it stands
+    world.publish("example", "application/json", published.example.into_bytes()).await;
+    world.patents_become(&"91331102MA2X000010".parse().unwrap(), Some(3)).await;
+    assert_eq!(ask("horoscope").await.unwrap_err().code(), Code::NotFound);
     world.stop().await;
 }

@@ -27,6 +27,8 @@ const CONCURRENT: usize = 64;
 const TIME: Duration = Duration::from_secs(8);
 const LOANS: usize = 600;
 const APPROVERS: usize = 32;
+/// The processes that a loan goes through.
+const CHAIN: [&str; 4] = ["gateway", "matching", "subsidy", "feedback"];
 
 /// Runs the group; gives figures and where the time went.
 pub async fn run() -> Result<Figures> {
@@ -49,9 +51,9 @@ pub async fn run() -> Result<Figures> {
 
     println!("approved loans through the whole chain");
     let orders = orders(&district, &parts).await?;
-    let before = cpu(&district)?;
+    let before = cpu(&district, &CHAIN)?;
     let chain = chain(&district, orders).await?;
-    let after = cpu(&district)?;
+    let after = cpu(&district, &CHAIN)?;
     let used: Vec<String> = after
         .iter()
         .map(|(name, seconds)| format!("{name} {:.2}", seconds - before.get(name).copied().unwrap_or(0.0)))
@@ -198,11 +200,11 @@ async fn settled(district: &District, loans: i64) -> Result<()> {
 }
 
 /// Processor seconds that each process of the district has used so far.
-fn cpu(district: &District) -> Result<BTreeMap<String, f64>> {
+pub fn cpu(district: &District, names: &[&str]) -> Result<BTreeMap<String, f64>> {
     let mut used = BTreeMap::new();
-    for name in ["gateway", "matching", "subsidy", "feedback"] {
+    for name in names {
         let pid = fs::read_to_string(district.folder().join(format!("run/{name}.pid")))?;
-        used.insert(name.to_owned(), seconds_of(&pid)?);
+        used.insert((*name).to_owned(), seconds_of(&pid)?);
     }
     let (mut postgres, mut nats) = (0.0, 0.0);
     for entry in fs::read_dir("/proc")?.flatten() {

@@ -59,6 +59,12 @@ pub struct Feature {
     pub category: String,
     /// How several records become one value.
     pub aggregate: Aggregate,
+    /// Only records observed within this many months before the day count; none counts all.
+    pub window_months: Option<u16>,
+    /// Without an observation within this many days the value is too old to be used (时效); none never is.
+    pub fresh_days: Option<u16>,
+    /// What it means, for people.
+    pub definition_zh: String,
 }
 
 /// A value of a feature.
@@ -122,7 +128,7 @@ impl FeatureDictionary {
         Self { features: BTreeMap::new() }
     }
 
-    /// Reads `name,type,unit,label_zh,category,aggregate` rows with a head line.
+    /// Reads `name,type,unit,label_zh,category,aggregate,window_months,fresh_days,definition_zh` rows with a head line.
     ///
     /// # Errors
     /// When a row can't be read or a name stands twice.
@@ -131,8 +137,10 @@ impl FeatureDictionary {
         for (index, row) in text.lines().enumerate().skip(1).filter(|(_, row)| !row.trim().is_empty()) {
             let wrong = |why: String| Error { line: index.saturating_add(1), why };
             let cells: Vec<&str> = row.split(',').map(str::trim).collect();
-            let [name, kind, unit, label_zh, category, aggregate] = cells.as_slice() else {
-                return Err(wrong("six columns were expected".to_owned()));
+            let [name, kind, unit, label_zh, category, aggregate, window_months, fresh_days, definition_zh] =
+                cells.as_slice()
+            else {
+                return Err(wrong("nine columns were expected".to_owned()));
             };
             let feature = Feature {
                 name: (*name).to_owned(),
@@ -153,7 +161,13 @@ impl FeatureDictionary {
                     "count" => Aggregate::Count,
                     other => return Err(wrong(format!("there is no aggregate `{other}`"))),
                 },
+                window_months: limit(window_months).map_err(wrong)?,
+                fresh_days: limit(fresh_days).map_err(wrong)?,
+                definition_zh: (*definition_zh).to_owned(),
             };
+            if feature.definition_zh.is_empty() {
+                return Err(wrong("a definition is missing".to_owned()));
+            }
             if !is_name(&feature.name) {
                 return Err(wrong(format!("`{name}` is no name: a-z, 0-9 and _, beginning with a letter")));
             }
@@ -183,6 +197,17 @@ impl FeatureDictionary {
     /// All features in order of name.
     pub fn iter(&self) -> impl Iterator<Item = &Feature> {
         self.features.values()
+    }
+}
+
+/// A positive number, or none.
+fn limit(cell: &str) -> Result<Option<u16>, String> {
+    if cell.is_empty() {
+        return Ok(None);
+    }
+    match cell.parse() {
+        Ok(0) | Err(_) => Err(format!("`{cell}` is no number from 1 to 65535")),
+        Ok(limit) => Ok(Some(limit)),
     }
 }
 
@@ -223,19 +248,23 @@ mod tests {
     #[test]
     fn a_broken_row_is_named() {
         let error =
-            FeatureDictionary::from_csv("head\na,int,fen,甲,profile,latest\na,int,fen,乙,profile,latest").unwrap_err();
+            FeatureDictionary::from_csv("head\na,int,fen,甲,profile,latest,,,义\na,int,fen,乙,profile,latest,,,义")
+                .unwrap_err();
         assert_eq!(error.line, 3);
         for row in [
-            "a,float,,甲,profile,latest",
-            "a,int,yuan,甲,profile,latest",
-            "a,int,,甲,profile,latest",
-            "a,text,fen,甲,profile,latest",
-            "a,bool,,甲,profile,sum",
-            "a,int,fen,甲,profile,mean",
-            "a,int,fen,甲,profile",
-            "A,int,fen,甲,profile,latest",
-            "lpr_1y_ppm,int,ppm,甲,profile,latest",
-            "in,int,ppm,甲,profile,latest",
+            "a,float,,甲,profile,latest,,,义",
+            "a,int,yuan,甲,profile,latest,,,义",
+            "a,int,,甲,profile,latest,,,义",
+            "a,text,fen,甲,profile,latest,,,义",
+            "a,bool,,甲,profile,sum,,,义",
+            "a,int,fen,甲,profile,mean,,,义",
+            "a,int,fen,甲,profile,latest,,义",
+            "a,int,fen,甲,profile,latest,0,,义",
+            "a,int,fen,甲,profile,latest,,many,义",
+            "a,int,fen,甲,profile,latest,,,",
+            "A,int,fen,甲,profile,latest,,,义",
+            "lpr_1y_ppm,int,ppm,甲,profile,latest,,,义",
+            "in,int,ppm,甲,profile,latest,,,义",
         ] {
             assert_eq!(
                 FeatureDictionary::from_csv(&format!("head\n{row}")).map_err(|error| error.line),

@@ -9,6 +9,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     Error,
     config::{self, Nats, ms},
+    streams,
 };
 
 /// A connection that knows how often it was made, so that the relay can look at the streams after each loss.
@@ -52,6 +53,17 @@ impl Broker {
     #[must_use]
     pub fn jetstream(&self) -> &jetstream::Context {
         &self.context
+    }
+
+    /// Makes one of our streams, and a durable pull consumer of it for somebody outside who may not make any.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or has them in another shape.
+    pub async fn offer(&self, stream: &str, durable: &str) -> Result<(), Error> {
+        let stream = streams::ensure(&self.context, stream, self.replicas).await?;
+        let config = jetstream::consumer::pull::Config { durable_name: Some(durable.to_owned()), ..Default::default() };
+        stream.create_consumer(config).await.map_err(Error::broker)?;
+        Ok(())
     }
 
     /// The plain connection.

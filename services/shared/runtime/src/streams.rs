@@ -11,6 +11,8 @@ use crate::Error;
 
 /// What the government data platform sends.
 pub const GOVDATA: &str = "GOVDATA";
+/// What the government data platform is told of its refused records, published by credit-profile.
+pub const GOVREJECTED: &str = "GOVREJECTED";
 /// Facts of credit-profile.
 pub const PROFILE: &str = "PROFILE";
 /// Facts of product-catalog.
@@ -23,8 +25,9 @@ pub const SUBSIDY: &str = "SUBSIDY";
 pub const FEEDBACK: &str = "FEEDBACK";
 
 /// Every stream with its subjects.
-pub const ALL: [(&str, &str); 6] = [
+pub const ALL: [(&str, &str); 7] = [
     (GOVDATA, "gov.data.v1.>"),
+    (GOVREJECTED, "gov.data.rejected.*"),
     (PROFILE, "zr.profile.>"),
     (CATALOG, "zr.catalog.>"),
     (MATCHING, "zr.matching.>"),

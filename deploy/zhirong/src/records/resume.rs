@@ -1,0 +1,73 @@
+//! How far a file was sent, in a small file beside it, so that a run that was killed goes on there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Noted {
+    /// Of the file that was sent: another length or time is another file.
+    length: u64,
+    modified_ns: u128,
+    /// Rows that the broker has.
+    rows: u64,
+}
+
+/// The progress of a file.
+pub struct Progress {
+    path: PathBuf,
+    noted: Noted,
+    /// Whether it can be noted at all; a folder that may only be read does not keep the records from being sent.
+    kept: bool,
+}
+
+impl Progress {
+    /// Of an earlier run over the same file, or none.
+    pub fn load(file: &Path, from_start: bool) -> Result<Self> {
+        let found = fs::metadata(file).with_context(|| format!("opening {}", file.display()))?;
+        let modified_ns = found.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+        let mut name = file.as_os_str().to_owned();
+        name.push(".progress");
+        let path = PathBuf::from(name);
+        let earlier: Option<Noted> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let same = |noted: &Noted| !from_start && noted.length == found.len() && noted.modified_ns == modified_ns;
+        let rows = earlier.filter(same).map_or(0, |noted| noted.rows);
+        if rows > 0 {
+            println!("  {:22} {rows} rows were sent before; going on there", "records");
+        }
+        Ok(Self { path, noted: Noted { length: found.len(), modified_ns, rows }, kept: true })
+    }
+
+    /// Rows that need not be sent.
+    pub fn rows(&self) -> u64 {
+        self.noted.rows
+    }
+
+    /// The broker has all rows up to this one. In one step, so that a kill leaves the old or the new.
+    pub fn reached(&mut self, row: u64) -> Result<()> {
+        self.noted.rows = row.max(self.noted.rows);
+        if !self.kept {
+            return Ok(());
+        }
+        let new = self.path.with_extension("progress.new");
+        let text = serde_json::to_vec(&self.noted)?;
+        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path));
+        if let Err(error) = written {
+            println!("  {:22} can't be noted in {}: {error}", "progress", self.path.display());
+            self.kept = false;
+        }
+        Ok(())
+    }
+
+    /// Nothing is left to do.
+    pub fn done(self) -> Result<()> {
+        if !self.kept {
+            return Ok(());
+        }
+        fs::remove_file(&self.path).with_context(|| format!("removing {}", self.path.display()))
+    }
+}

@@ -22,7 +22,7 @@ use zhirong_proto::{
     },
 };
 use zhirong_runtime::{
-    config::{self, Nothing, Settings},
+    config::{self, Settings},
     streams,
 };
 use zhirong_testkit::{TestBroker, TestDatabase, eventually};
@@ -49,7 +49,10 @@ impl World {
         common.grpc.address_file = address_file.display().to_string();
         common.shutdown.notice_ms = 0;
         let stop = CancellationToken::new();
-        let served = tokio::spawn(credit_profile::serve(Settings { common, own: Nothing {} }, stop.clone()));
+        let served = tokio::spawn(credit_profile::serve(
+            Settings { common, own: credit_profile::Own::for_tests() },
+            stop.clone(),
+        ));
         let address = eventually(PATIENCE, "the service listens", || async {
             Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
         })

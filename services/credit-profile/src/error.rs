@@ -20,6 +20,9 @@ pub enum Error {
     /// What the release was made from has been erased.
     #[error("what the release was made from has been erased")]
     ReleaseErased,
+    /// Nobody is known to represent the enterprise.
+    #[error("nobody is known to represent this enterprise")]
+    PersonNotFound,
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
@@ -47,6 +50,9 @@ impl From<Error> for Problem {
             Error::ReleaseNotFound => Self::not_found("RELEASE_NOT_FOUND", error.to_string()).zh("没有该次查询记录"),
             Error::ReleaseErased => {
                 Self::failed_precondition("RELEASE_ERASED", error.to_string()).zh("该次查询的数据已按规定清除")
+            }
+            Error::PersonNotFound => {
+                Self::not_found("PERSONAL_DATA_NOT_FOUND", error.to_string()).zh("尚未登记该企业的法定代表人")
             }
             Error::Database(error) => error.into(),
             other => Self::internal(other),

@@ -6,8 +6,12 @@ pub mod code;
 mod codes;
 mod consents;
 pub mod keys;
+pub mod person;
+mod persons;
 mod releases;
+mod rotation;
 pub mod scope;
+pub mod seal;
 mod store;
 mod trail;
 
@@ -23,11 +27,12 @@ use uuid::Uuid;
 use zhirong_kernel::clock::Clock;
 use zhirong_proto::profile::v1::{
     audit_service_server::AuditServiceServer, consent_service_server::ConsentServiceServer,
-    enterprise_code_service_server::EnterpriseCodeServiceServer, release_service_server::ReleaseServiceServer,
+    enterprise_code_service_server::EnterpriseCodeServiceServer,
+    personal_data_service_server::PersonalDataServiceServer, release_service_server::ReleaseServiceServer,
 };
 use zhirong_runtime::{Error, Service, outbox::OutboxWake, page, problem::Problem};
 
-use self::keys::SigningKey;
+use self::{keys::SigningKey, seal::MasterKeys};
 
 /// Settings; `defaults.toml` explains every key.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,6 +42,10 @@ pub struct Settings {
     pub signing_seed: SecretString,
     /// File with it; wins.
     pub signing_seed_file: String,
+    /// The master keys of personal data and the key of their index.
+    pub data_keys: SecretString,
+    /// File with them; wins.
+    pub data_keys_file: String,
     /// How often a checkpoint is signed, in milliseconds.
     pub checkpoint_interval_ms: u64,
 }
@@ -48,6 +57,8 @@ impl Settings {
         Self {
             signing_seed: STANDARD.encode([7; 32]).into(),
             signing_seed_file: String::new(),
+            data_keys: format!("index={0},1={0}", STANDARD.encode([8; 32])).into(),
+            data_keys_file: String::new(),
             checkpoint_interval_ms: 20,
         }
     }
@@ -60,13 +71,20 @@ pub(crate) struct Trust {
     clock: Arc<dyn Clock>,
     outbox: OutboxWake,
     signing: Arc<SigningKey>,
+    masters: Arc<MasterKeys>,
 }
 
 /// Starts what runs beside, and adds the services to the routes.
 pub(crate) fn attach(service: &mut Service, settings: &Settings, routes: Routes) -> Result<Routes, Error> {
     let signing = Arc::new(SigningKey::read(&settings.signing_seed, &settings.signing_seed_file)?);
-    let trust =
-        Trust { pool: service.pool(), clock: service.clock(), outbox: service.outbox(), signing: Arc::clone(&signing) };
+    let masters = Arc::new(MasterKeys::read(&settings.data_keys, &settings.data_keys_file)?);
+    let trust = Trust {
+        pool: service.pool(),
+        clock: service.clock(),
+        outbox: service.outbox(),
+        signing: Arc::clone(&signing),
+        masters: Arc::clone(&masters),
+    };
     let checkpoints = checkpoint::Checkpoints {
         pool: service.pool(),
         clock: service.clock(),
@@ -74,11 +92,14 @@ pub(crate) fn attach(service: &mut Service, settings: &Settings, routes: Routes)
         interval: Duration::from_millis(settings.checkpoint_interval_ms.max(10)),
     };
     let shutdown = service.shutdown();
-    service.background("audit checkpoints", checkpoints.run(shutdown));
+    service.background("audit checkpoints", checkpoints.run(shutdown.clone()));
+    let rotation = rotation::Rotation { pool: service.pool(), masters };
+    service.background("key rotation", rotation.run(shutdown));
     Ok(routes
         .add_service(ConsentServiceServer::new(trust.clone()))
         .add_service(ReleaseServiceServer::new(trust.clone()))
         .add_service(EnterpriseCodeServiceServer::new(trust.clone()))
+        .add_service(PersonalDataServiceServer::new(trust.clone()))
         .add_service(AuditServiceServer::new(trust)))
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn entry(&self, kind: pb::AuditKind) -> pb::AuditEntry {
+    pub(super) fn entry(&self, kind: pb::AuditKind) -> pb::AuditEntry {
         pb::AuditEntry {
             kind: kind.into(),
             enterprise_id: self.enterprise_id.to_owned(),

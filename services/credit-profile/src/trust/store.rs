@@ -1,5 +1,6 @@
 //! All SQL of consents, releases, codes and the audit trail.
 
+mod persons;
 mod trail;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use zhirong_proto::profile::v1 as pb;
 
 use crate::{error::Error, profile::proto_time};
 
-pub use self::trail::*;
+pub use self::{persons::*, trail::*};
 
 /// A consent as it is kept.
 struct ConsentRow {

@@ -28,7 +28,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct World {
     pub database: TestDatabase,
     pub channel: Channel,
-    broker: TestBroker,
+    pub broker: TestBroker,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), zhirong_runtime::Error>>,
 }
@@ -36,6 +36,17 @@ pub struct World {
 impl World {
     pub async fn start() -> Self {
         let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
+        Self::on(database, broker, credit_profile::Own::for_tests()).await
+    }
+
+    /// Stops the service and starts it again, with other settings.
+    pub async fn again(self, own: credit_profile::Own) -> Self {
+        self.stop.cancel();
+        self.served.await.unwrap().unwrap();
+        Self::on(self.database, self.broker, own).await
+    }
+
+    async fn on(database: TestDatabase, broker: TestBroker, own: credit_profile::Own) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address_file = folder.path().join("grpc");
         let mut common = config::defaults().unwrap();
@@ -44,7 +55,7 @@ impl World {
         common.grpc.address_file = address_file.display().to_string();
         common.shutdown.notice_ms = 0;
         let stop = CancellationToken::new();
-        let settings = Settings { common, own: credit_profile::Own::for_tests() };
+        let settings = Settings { common, own };
         let served = tokio::spawn(credit_profile::serve(settings, stop.clone()));
         let address = eventually(PATIENCE, "the service listens", || async {
             Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))

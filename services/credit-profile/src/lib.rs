@@ -65,9 +65,9 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
     };
     service.background("recompute", recompute.run(service.shutdown()));
 
-    let profiles = grpc::Profiles { pool: service.pool(), clock: service.clock(), stale };
+    let profiles = grpc::Profiles { pool: service.pool(), clock: service.clock(), stale: Arc::clone(&stale) };
     let routes =
         Routes::new(ProfileServiceServer::new(profiles.clone())).add_service(CategoryServiceServer::new(profiles));
-    let routes = trust::attach(&mut service, &settings.own.trust, routes)?;
+    let routes = trust::attach(&mut service, &settings.own.trust, stale, routes)?;
     service.serve(routes).await
 }

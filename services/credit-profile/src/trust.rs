@@ -6,9 +6,11 @@ pub mod code;
 mod codes;
 mod consents;
 pub mod keys;
+mod objections;
 pub mod person;
 mod persons;
 mod releases;
+mod retention;
 mod rotation;
 pub mod scope;
 pub mod seal;
@@ -18,17 +20,19 @@ mod trail;
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde::Deserialize;
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use tonic::service::Routes;
 use uuid::Uuid;
 use zhirong_kernel::clock::Clock;
 use zhirong_proto::profile::v1::{
     audit_service_server::AuditServiceServer, consent_service_server::ConsentServiceServer,
-    enterprise_code_service_server::EnterpriseCodeServiceServer,
-    personal_data_service_server::PersonalDataServiceServer, release_service_server::ReleaseServiceServer,
+    enterprise_code_service_server::EnterpriseCodeServiceServer, erasure_service_server::ErasureServiceServer,
+    objection_service_server::ObjectionServiceServer, personal_data_service_server::PersonalDataServiceServer,
+    release_service_server::ReleaseServiceServer,
 };
 use zhirong_runtime::{Error, Service, outbox::OutboxWake, page, problem::Problem};
 
@@ -48,6 +52,8 @@ pub struct Settings {
     pub data_keys_file: String,
     /// How often a checkpoint is signed, in milliseconds.
     pub checkpoint_interval_ms: u64,
+    /// How long a release can be rebuilt, in days.
+    pub released_days: u32,
 }
 
 impl Settings {
@@ -60,6 +66,7 @@ impl Settings {
             data_keys: format!("index={0},1={0}", STANDARD.encode([8; 32])).into(),
             data_keys_file: String::new(),
             checkpoint_interval_ms: 20,
+            released_days: 30,
         }
     }
 }
@@ -70,18 +77,27 @@ pub(crate) struct Trust {
     pool: PgPool,
     clock: Arc<dyn Clock>,
     outbox: OutboxWake,
+    stale: Arc<Notify>,
     signing: Arc<SigningKey>,
     masters: Arc<MasterKeys>,
 }
 
 /// Starts what runs beside, and adds the services to the routes.
-pub(crate) fn attach(service: &mut Service, settings: &Settings, routes: Routes) -> Result<Routes, Error> {
+///
+/// `stale` wakes whoever computes profiles.
+pub(crate) fn attach(
+    service: &mut Service,
+    settings: &Settings,
+    stale: Arc<Notify>,
+    routes: Routes,
+) -> Result<Routes, Error> {
     let signing = Arc::new(SigningKey::read(&settings.signing_seed, &settings.signing_seed_file)?);
     let masters = Arc::new(MasterKeys::read(&settings.data_keys, &settings.data_keys_file)?);
     let trust = Trust {
         pool: service.pool(),
         clock: service.clock(),
         outbox: service.outbox(),
+        stale,
         signing: Arc::clone(&signing),
         masters: Arc::clone(&masters),
     };
@@ -94,12 +110,20 @@ pub(crate) fn attach(service: &mut Service, settings: &Settings, routes: Routes)
     let shutdown = service.shutdown();
     service.background("audit checkpoints", checkpoints.run(shutdown.clone()));
     let rotation = rotation::Rotation { pool: service.pool(), masters };
-    service.background("key rotation", rotation.run(shutdown));
+    service.background("key rotation", rotation.run(shutdown.clone()));
+    let retention = retention::Retention {
+        pool: service.pool(),
+        clock: service.clock(),
+        released: SignedDuration::from_hours(i64::from(settings.released_days).saturating_mul(24)),
+    };
+    service.background("retention of releases", retention.run(shutdown));
     Ok(routes
         .add_service(ConsentServiceServer::new(trust.clone()))
         .add_service(ReleaseServiceServer::new(trust.clone()))
         .add_service(EnterpriseCodeServiceServer::new(trust.clone()))
         .add_service(PersonalDataServiceServer::new(trust.clone()))
+        .add_service(ObjectionServiceServer::new(trust.clone()))
+        .add_service(ErasureServiceServer::new(trust.clone()))
         .add_service(AuditServiceServer::new(trust)))
 }
 

@@ -167,7 +167,7 @@ impl Trust {
 }
 
 /// An enterprise means itself; others name one.
-fn whose(caller: &Caller, named: &str) -> Result<Uscc, Problem> {
+pub(super) fn whose(caller: &Caller, named: &str) -> Result<Uscc, Problem> {
     if caller.role == Role::Enterprise {
         let own = caller.enterprise()?;
         if named.is_empty() || named == own.as_str() {

@@ -1,5 +1,6 @@
 //! All SQL of consents, releases, codes and the audit trail.
 
+mod objections;
 mod persons;
 mod trail;
 
@@ -12,7 +13,7 @@ use zhirong_proto::profile::v1 as pb;
 
 use crate::{error::Error, profile::proto_time};
 
-pub use self::{persons::*, trail::*};
+pub use self::{objections::*, persons::*, trail::*};
 
 /// A consent as it is kept.
 struct ConsentRow {

@@ -111,7 +111,9 @@ pub async fn add_release(
     content_sha256: &[u8],
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO released_profile (enterprise_id, version, content) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        "INSERT INTO released_profile (enterprise_id, version, content) VALUES ($1, $2, $3)
+         ON CONFLICT (enterprise_id, version) DO UPDATE SET content = excluded.content
+             WHERE released_profile.content = ''",
         whole.enterprise_id,
         whole.version,
         whole.encode_to_vec()

@@ -84,6 +84,13 @@ done
     for user in $services gov; do cat "$dir/${user}_nats_nkey"; done
 } | keep nats_users.conf
 
+# What signs checkpoints of the audit trail and enterprise codes.
+[ -e "$dir/profile_signing_seed" ] || openssl rand -base64 32 | keep profile_signing_seed
+
+# What seals personal data. Lost, they can't be read again: keep a copy where no copy of the database is.
+[ -e "$dir/profile_data_keys" ] ||
+    printf 'index=%s,1=%s\n' "$(openssl rand -base64 32)" "$(openssl rand -base64 32)" | keep profile_data_keys
+
 # The SMS provider's bearer token: put it in when there is a provider.
 [ -e "$dir/sms_token" ] || printf '' | keep sms_token
 

@@ -14,6 +14,7 @@ use zhirong_kernel::{
     uscc::Uscc,
 };
 
+mod audit;
 mod bank;
 mod client;
 mod dead_letters;
@@ -68,6 +69,9 @@ enum Command {
     /// Messages that a service could not use
     #[command(subcommand)]
     DeadLetters(DeadLetterCommand),
+    /// The audit trail of profiles
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Take products out of the catalog into a YAML or CSV file, and from a file into the catalog
     #[command(subcommand)]
     Products(products::ProductsCommand),
@@ -170,6 +174,19 @@ enum RoleCommand {
 }
 
 #[derive(Subcommand)]
+enum AuditCommand {
+    /// Check the whole chain, its signatures and checkpoints: finds entries that were changed, removed or put in
+    Verify {
+        #[command(flatten)]
+        at: At,
+        /// File that remembers the end of the chain, checked by the next run and written by one that finds no fault. Keep it
+        /// away from the database: it tells when entries were taken off the end
+        #[arg(long)]
+        remember: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
 enum DeadLetterCommand {
     /// List the open ones
     List {
@@ -234,6 +251,9 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Token(command) => token_command(command),
         Command::DeadLetters(command) => dead_letter_command(command).await,
+        Command::Audit(AuditCommand::Verify { at, remember }) => {
+            audit::verify(&at.connect().await?, remember.as_deref()).await
+        }
         Command::Products(command) => products::run(command).await,
         Command::Report { at, from, to, json } => {
             let report = report::gather(at.connect().await?, from, to).await?;

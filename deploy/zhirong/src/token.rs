@@ -86,6 +86,33 @@ pub fn ensure_keys(dir: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Makes a file with 32 random bytes in base64 in a key folder, readable by its owner alone, unless it is there.
+pub fn ensure_seed(dir: &Path, name: &str) -> Result<PathBuf> {
+    ensure_secret(dir, name, || STANDARD.encode(rand::random::<[u8; 32]>()))
+}
+
+/// Makes a file with the keys that personal data are sealed with, unless it is there.
+pub fn ensure_data_keys(dir: &Path, name: &str) -> Result<PathBuf> {
+    let key = || STANDARD.encode(rand::random::<[u8; 32]>());
+    ensure_secret(dir, name, || format!("index={},1={}", key(), key()))
+}
+
+fn ensure_secret(dir: &Path, name: &str, make: impl FnOnce() -> String) -> Result<PathBuf> {
+    let file = dir.join(name);
+    if !file.exists() {
+        fs::create_dir_all(dir).with_context(|| format!("making the folder {}", dir.display()))?;
+        let text = format!("{}\n", make());
+        // Whole or not at all, so that a kill in the middle leaves no half of a key.
+        let fresh = file.with_extension("new");
+        let mut open = fs::OpenOptions::new();
+        let mut out = open.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        out.write_all(text.as_bytes())?;
+        out.sync_all()?;
+        fs::rename(&fresh, &file)?;
+    }
+    Ok(file)
+}
+
 fn signing_key(file: &Path) -> Result<EncodingKey> {
     let pem = fs::read(file)
         .with_context(|| format!("reading the signing key {}; `zhirong token keys` makes one", file.display()))?;

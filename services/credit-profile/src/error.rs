@@ -11,6 +11,21 @@ pub enum Error {
     /// There is no such category.
     #[error("there is no category of this name")]
     CategoryNotFound,
+    /// The enterprise gave no such consent.
+    #[error("the enterprise gave no such consent")]
+    ConsentNotFound,
+    /// The consent was taken back or has expired.
+    #[error("the consent was taken back or has expired")]
+    ConsentNotLive,
+    /// There is no such release, or not for this caller.
+    #[error("there is no such release")]
+    ReleaseNotFound,
+    /// What the release was made from has been erased.
+    #[error("what the release was made from has been erased")]
+    ReleaseErased,
+    /// Nobody is known to represent the enterprise.
+    #[error("nobody is known to represent this enterprise")]
+    PersonNotFound,
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
@@ -32,6 +47,17 @@ impl From<Error> for Problem {
                 Self::not_found("PROFILE_NOT_FOUND", error.to_string()).zh("尚无该企业的信用画像，待数据归集后再试")
             }
             Error::CategoryNotFound => Self::not_found("CATEGORY_NOT_FOUND", error.to_string()).zh("没有该数据类别"),
+            Error::ConsentNotFound => Self::not_found("CONSENT_NOT_FOUND", error.to_string()).zh("没有该授权"),
+            Error::ConsentNotLive => {
+                Self::failed_precondition("CONSENT_NOT_LIVE", error.to_string()).zh("授权已撤回或已到期")
+            }
+            Error::ReleaseNotFound => Self::not_found("RELEASE_NOT_FOUND", error.to_string()).zh("没有该次查询记录"),
+            Error::ReleaseErased => {
+                Self::failed_precondition("RELEASE_ERASED", error.to_string()).zh("该次查询的数据已按规定清除")
+            }
+            Error::PersonNotFound => {
+                Self::not_found("PERSONAL_DATA_NOT_FOUND", error.to_string()).zh("尚未登记该企业的法定代表人")
+            }
             Error::Database(error) => error.into(),
             other => Self::internal(other),
         }

@@ -1,10 +1,11 @@
 //! The credit profile (企业信用画像): records of government data become features, a score and a grade.
 //!
-//! In: `gov.data.v1.<category>`. Out: `profile.updated`, and `gov.data.rejected.<source>` for what is refused.
+//! In: `gov.data.v1.<category>`. Out: `profile.updated`, `consent.*`, and `gov.data.rejected.<source>` for what is refused.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use sqlx::migrate::Migrator;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -28,17 +29,34 @@ pub mod refusal;
 pub mod schema;
 pub mod scorecard;
 mod store;
+pub mod trust;
 
 /// The schema.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
-/// The commented defaults of the settings that this service has otherwise than others.
+/// The commented defaults of this service's own settings.
 pub const DEFAULTS: &str = include_str!("../defaults.toml");
+
+/// Own settings; `defaults.toml` explains every key.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Own {
+    /// Who sees what.
+    pub trust: trust::Settings,
+}
+
+impl Own {
+    /// Settings with keys that everybody knows, for tests.
+    #[must_use]
+    pub fn for_tests() -> Self {
+        Self { trust: trust::Settings::for_tests() }
+    }
+}
 
 /// Runs the service until shutdown.
 ///
 /// # Errors
 /// When the settings, the database, the broker or the listener can't be used.
-pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
+pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Result<(), Error> {
     let mut service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
     let stale = Arc::new(Notify::new());
     let backlog = Arc::new(backlog::Backlog::default());
@@ -56,8 +74,9 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
     };
     service.background("recompute", recompute.run(service.shutdown()));
 
-    let profiles = grpc::Profiles { pool: service.pool(), clock: service.clock(), stale };
+    let profiles = grpc::Profiles { pool: service.pool(), clock: service.clock(), stale: Arc::clone(&stale) };
     let routes =
         Routes::new(ProfileServiceServer::new(profiles.clone())).add_service(CategoryServiceServer::new(profiles));
+    let routes = trust::attach(&mut service, &settings.own.trust, stale, routes)?;
     service.serve(routes).await
 }

@@ -17,7 +17,7 @@ use zhirong_proto::profile::v1::{
     category_service_client::CategoryServiceClient, feature_value::Kind, profile_service_client::ProfileServiceClient,
 };
 use zhirong_runtime::{
-    config::{self, Nothing, Settings},
+    config::{self, Settings},
     streams,
 };
 use zhirong_testkit::{TestBroker, TestDatabase, eventually};
@@ -44,7 +44,7 @@ impl World {
         common.grpc.address_file = address_file.display().to_string();
         common.shutdown.notice_ms = 0;
         let stop = CancellationToken::new();
-        let served = tokio::spawn(credit_profile::serve(Settings { common, own: Nothing {} }, stop.clone()));
+        let served = tokio::spawn(credit_profile::serve(Settings { common, own: credit_profile::Own::for_tests() }, stop.clone()));
         let address = eventually(PATIENCE, "the service listens", || async {
             Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
         })

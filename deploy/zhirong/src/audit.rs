@@ -1,0 +1,189 @@
+//! Checks the audit trail of profiles by its rules alone, without the service's own code: the chain of hashes, the signature of
+//! each entry and checkpoint, and that nothing known before is missing.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use jiff::Timestamp;
+use prost::Message as _;
+use ring::signature::{ED25519, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use zhirong_proto::profile::v1::{
+    AuditCheckpoint, AuditEntry, AuditRecord, ListAuditCheckpointsRequest, ListAuditRecordsRequest,
+    audit_service_client::AuditServiceClient,
+};
+
+use crate::client::Authorised;
+
+const PAGE: i32 = 500;
+/// Faults shown at most; one change can make many.
+const SHOWN: usize = 20;
+
+/// What a run remembers for the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Who signs, in hexadecimal.
+    public_key: String,
+    /// The last entry.
+    sequence: i64,
+    /// Its hash, in hexadecimal.
+    hash: String,
+}
+
+/// Checks everything; fails when there is a fault.
+pub async fn verify(channel: &Authorised, remember: Option<&Path>) -> Result<()> {
+    let known = remember.filter(|file| file.exists()).map(read).transpose()?;
+    // The checkpoints first: whatever is added meanwhile, the chain that follows must hold all of them.
+    let (checkpoints, public_key) = checkpoints(channel).await?;
+    let mut check = Check::new(checkpoints, known, public_key);
+    let mut client = AuditServiceClient::new(channel.clone());
+    let mut page_token = String::new();
+    loop {
+        let page =
+            client.list_audit_records(ListAuditRecordsRequest { page_size: PAGE, page_token }).await?.into_inner();
+        for record in &page.records {
+            check.record(record);
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let (faults, end, signed) = check.end();
+    for fault in faults.iter().take(SHOWN) {
+        println!("FAULT  {fault}");
+    }
+    if !faults.is_empty() {
+        bail!("the audit trail is not what it was: {} faults", faults.len());
+    }
+    println!("{} entries in one unbroken chain, {signed} checkpoints; it ends with {}", end.sequence, end.hash);
+    println!("signed by {}", end.public_key);
+    if let Some(file) = remember {
+        let text = serde_json::to_string_pretty(&end)?;
+        fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Remembered> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not what an earlier run wrote", file.display()))
+}
+
+/// All checkpoints, and the key that the service says it signs with.
+async fn checkpoints(channel: &Authorised) -> Result<(Vec<AuditCheckpoint>, Vec<u8>)> {
+    let mut client = AuditServiceClient::new(channel.clone());
+    let (mut all, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListAuditCheckpointsRequest { page_size: PAGE, page_token };
+        let page = client.list_audit_checkpoints(request).await?.into_inner();
+        all.extend(page.checkpoints);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok((all, page.public_key));
+        }
+    }
+}
+
+/// The chain as far as it was read.
+struct Check {
+    checkpoints: BTreeMap<i64, AuditCheckpoint>,
+    signed: usize,
+    known: Option<Remembered>,
+    public_key: Vec<u8>,
+    sequence: i64,
+    hash: Vec<u8>,
+    faults: Vec<String>,
+}
+
+impl Check {
+    /// What an earlier run knows of the key goes before what the service says now.
+    fn new(checkpoints: Vec<AuditCheckpoint>, known: Option<Remembered>, public_key: Vec<u8>) -> Self {
+        let public_key = known.as_ref().and_then(|known| hex::decode(&known.public_key).ok()).unwrap_or(public_key);
+        let mut faults = Vec::new();
+        for checkpoint in &checkpoints {
+            if let Err(error) = signed(checkpoint, &public_key) {
+                faults.push(format!("checkpoint {}: {error}", checkpoint.sequence));
+            }
+        }
+        Self {
+            signed: checkpoints.len(),
+            checkpoints: checkpoints.into_iter().map(|checkpoint| (checkpoint.sequence, checkpoint)).collect(),
+            known,
+            public_key,
+            sequence: 0,
+            hash: vec![0; 32],
+            faults,
+        }
+    }
+
+    fn record(&mut self, record: &AuditRecord) {
+        let expected = self.sequence.saturating_add(1);
+        if record.sequence > expected {
+            let last = record.sequence.saturating_sub(1);
+            self.faults.push(format!("entries {expected} to {last} were removed"));
+        } else if record.sequence < expected {
+            self.faults.push(format!("entry {} was put in before the first or twice", record.sequence));
+        }
+        let mut hasher = Sha256::new();
+        hasher.update(&self.hash);
+        hasher.update(&record.content);
+        if hasher.finalize().as_slice() != record.hash && record.sequence == expected {
+            self.faults.push(format!("entry {expected} was changed, or another one stood before it"));
+        }
+        match AuditEntry::decode(record.content.as_slice()) {
+            Ok(entry) if entry.sequence == record.sequence => {}
+            Ok(entry) => self.faults.push(format!("entry {} was entry {}", record.sequence, entry.sequence)),
+            Err(_) => self.faults.push(format!("entry {} can't be read", record.sequence)),
+        }
+        if !verifies(&self.public_key, b"zhirong.audit.entry.v1\0", &record.hash, &record.signature) {
+            self.faults.push(format!("entry {} was put in or changed by somebody without the key", record.sequence));
+        }
+        if self.checkpoints.remove(&record.sequence).is_some_and(|checkpoint| checkpoint.hash != record.hash) {
+            self.faults.push(format!("entry {} is not the one its checkpoint was signed for", record.sequence));
+        }
+        if let Some(known) = &self.known
+            && known.sequence == record.sequence
+            && known.hash != hex::encode(&record.hash)
+        {
+            self.faults.push(format!("entry {} is not the one an earlier run has seen", record.sequence));
+        }
+        self.sequence = record.sequence;
+        self.hash.clone_from(&record.hash);
+    }
+
+    /// The faults, the end of the chain, the number of checkpoints.
+    fn end(mut self) -> (Vec<String>, Remembered, usize) {
+        let signed = self.checkpoints.keys().copied().max().unwrap_or_default();
+        let seen = self.known.as_ref().map_or(0, |known| known.sequence);
+        let first = self.sequence.saturating_add(1);
+        let last = signed.max(seen);
+        if last >= first {
+            self.faults.push(format!("entries {first} to {last} were removed from the end"));
+        }
+        for sequence in self.checkpoints.keys().filter(|sequence| **sequence < first) {
+            self.faults.push(format!("checkpoint {sequence} has no entry"));
+        }
+        let end = Remembered {
+            public_key: hex::encode(&self.public_key),
+            sequence: self.sequence,
+            hash: hex::encode(&self.hash),
+        };
+        (self.faults, end, self.signed)
+    }
+}
+
+fn verifies(public_key: &[u8], words: &[u8], content: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public_key).verify(&[words, content].concat(), signature).is_ok()
+}
+
+fn signed(checkpoint: &AuditCheckpoint, public_key: &[u8]) -> Result<()> {
+    ensure!(checkpoint.public_key == public_key, "it is signed with another key");
+    let at = checkpoint.at.context("it has no time")?;
+    let at = Timestamp::new(at.seconds, at.nanos)?.as_microsecond();
+    let content = [&checkpoint.sequence.to_be_bytes()[..], &checkpoint.hash, &at.to_be_bytes()[..]].concat();
+    let genuine = verifies(public_key, b"zhirong.audit.checkpoint.v1\0", &content, &checkpoint.signature);
+    ensure!(genuine, "its signature is not genuine");
+    Ok(())
+}

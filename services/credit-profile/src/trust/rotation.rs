@@ -1,0 +1,71 @@
+//! Seals data keys with the newest master key, a few at a time while everything else goes on.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    seal::{MasterKeys, WrappedKey},
+    store,
+};
+use crate::error::Error;
+
+/// Data keys of one transaction.
+const BATCH: i64 = 100;
+/// Between two looks: other replicas may still seal with the key before.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Changes keys.
+pub struct Rotation {
+    /// The database.
+    pub pool: PgPool,
+    /// The keys.
+    pub masters: Arc<MasterKeys>,
+}
+
+impl Rotation {
+    /// Runs until shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            match self.batch().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, source = ?std::error::Error::source(&error), "keys could not be changed; trying again");
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Changes some; says whether there may be more.
+    async fn batch(&self) -> Result<bool, Error> {
+        let newest = self.masters.newest();
+        let mut tx = self.pool.begin().await?;
+        let rows = store::to_rotate(&mut tx, newest, &self.masters.versions(), BATCH).await?;
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        let mut changed = 0_usize;
+        for row in &rows {
+            let wrapped = WrappedKey { version: row.key_version, sealed: row.data_key.clone() };
+            match self.masters.rewrap(&wrapped, &row.enterprise_id) {
+                Ok(new) => {
+                    store::rotated(&mut tx, &row.enterprise_id, new.version, &new.sealed).await?;
+                    changed = changed.saturating_add(1);
+                }
+                Err(error) => tracing::error!(enterprise = row.enterprise_id, %error, "a data key stays as it is"),
+            }
+        }
+        tx.commit().await?;
+        let mut conn = self.pool.acquire().await?;
+        let (done, remaining) = store::rotation(&mut conn, newest).await?;
+        tracing::info!(version = newest, done, remaining, "data keys are being sealed with the newest key");
+        // Those that can't be opened must not be tried again and again.
+        Ok(changed > 0)
+    }
+}

@@ -1,0 +1,223 @@
+//! Envelope encryption: fields are sealed with a data key of their own, data keys with a master key that has a version. AES-256-GCM
+//! throughout; what a sealed value belongs to is authenticated with it, so that none can be moved to another row or field.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hmac,
+    rand::{SecureRandom as _, SystemRandom},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use zhirong_runtime::{Error, config::read_secret};
+
+const KEY: usize = 32;
+
+/// Something was not sealed with this key for this place, or was changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a sealed value can't be opened: another key, another place, or changed")]
+pub struct Broken;
+
+/// The keys that the database never sees.
+pub struct MasterKeys {
+    masters: BTreeMap<i32, LessSafeKey>,
+    index: hmac::Key,
+    newest: i32,
+}
+
+/// The key of one row.
+pub struct DataKey(LessSafeKey);
+
+/// A data key as it is kept.
+pub struct WrappedKey {
+    /// Which master key sealed it.
+    pub version: i32,
+    /// The sealed key.
+    pub sealed: Vec<u8>,
+}
+
+impl MasterKeys {
+    /// The keys of the settings: `index=<base64>,1=<base64>,2=<base64>`, each of 32 bytes; the highest number is the newest.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when they can't be read.
+    pub fn read(keys: &SecretString, file: &str) -> Result<Self, Error> {
+        let keys = read_secret(keys, file)?;
+        let wrong = || {
+            Error::Config(
+                "trust.data_keys must be like `index=KEY,1=KEY`, each KEY 32 random bytes in base64; none is built in"
+                    .to_owned(),
+            )
+        };
+        let (mut masters, mut index) = (BTreeMap::new(), None);
+        for part in keys.expose_secret().split(',') {
+            let (name, key) = part.trim().split_once('=').ok_or_else(wrong)?;
+            let key = STANDARD.decode(key).ok().filter(|key| key.len() == KEY).ok_or_else(wrong)?;
+            if name == "index" {
+                index = Some(hmac::Key::new(hmac::HMAC_SHA256, &key));
+            } else {
+                let version: i32 = name.parse().ok().filter(|version| *version > 0).ok_or_else(wrong)?;
+                if masters.insert(version, cipher(&key).map_err(|_| wrong())?).is_some() {
+                    return Err(wrong());
+                }
+            }
+        }
+        let newest = *masters.keys().max().ok_or_else(wrong)?;
+        Ok(Self { masters, index: index.ok_or_else(wrong)?, newest })
+    }
+
+    /// The version that seals now.
+    #[must_use]
+    pub fn newest(&self) -> i32 {
+        self.newest
+    }
+
+    /// The versions that can be opened.
+    #[must_use]
+    pub fn versions(&self) -> Vec<i32> {
+        self.masters.keys().copied().collect()
+    }
+
+    /// A fresh data key for a place, and how it is kept.
+    ///
+    /// # Errors
+    /// When the machine gives no random bytes.
+    pub fn fresh(&self, place: &str) -> Result<(DataKey, WrappedKey), Broken> {
+        let mut key = [0; KEY];
+        SystemRandom::new().fill(&mut key).map_err(|_| Broken)?;
+        let wrapped = self.wrap(&key, place)?;
+        Ok((DataKey(cipher(&key)?), wrapped))
+    }
+
+    /// The data key of a place.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn unwrap(&self, wrapped: &WrappedKey, place: &str) -> Result<DataKey, Broken> {
+        cipher(&self.bare(wrapped, place)?).map(DataKey)
+    }
+
+    /// The same data key, kept by the newest master key.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn rewrap(&self, wrapped: &WrappedKey, place: &str) -> Result<WrappedKey, Broken> {
+        self.wrap(&self.bare(wrapped, place)?, place)
+    }
+
+    /// What finds equal texts without telling them.
+    #[must_use]
+    pub fn blind(&self, text: &str) -> Vec<u8> {
+        hmac::sign(&self.index, text.as_bytes()).as_ref().to_vec()
+    }
+
+    fn wrap(&self, key: &[u8], place: &str) -> Result<WrappedKey, Broken> {
+        let master = self.masters.get(&self.newest).ok_or(Broken)?;
+        Ok(WrappedKey { version: self.newest, sealed: seal(master, key, &about("key", place))? })
+    }
+
+    fn bare(&self, wrapped: &WrappedKey, place: &str) -> Result<Vec<u8>, Broken> {
+        open(self.masters.get(&wrapped.version).ok_or(Broken)?, &wrapped.sealed, &about("key", place))
+    }
+}
+
+impl DataKey {
+    /// Seals a field of a place.
+    ///
+    /// # Errors
+    /// When the machine gives no random bytes.
+    pub fn seal(&self, text: &str, field: &str, place: &str) -> Result<Vec<u8>, Broken> {
+        seal(&self.0, text.as_bytes(), &about(field, place))
+    }
+
+    /// Opens a field of a place.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn open(&self, sealed: &[u8], field: &str, place: &str) -> Result<String, Broken> {
+        String::from_utf8(open(&self.0, sealed, &about(field, place))?).map_err(|_| Broken)
+    }
+}
+
+fn about(field: &str, place: &str) -> String {
+    format!("zhirong.profile.v1\0{field}\0{place}")
+}
+
+fn cipher(key: &[u8]) -> Result<LessSafeKey, Broken> {
+    UnboundKey::new(&AES_256_GCM, key).map(LessSafeKey::new).map_err(|_| Broken)
+}
+
+/// Nonce, then what is sealed. A random nonce is safe for a key that seals a few values (data keys) or a few millions (masters).
+fn seal(key: &LessSafeKey, plain: &[u8], about: &str) -> Result<Vec<u8>, Broken> {
+    let mut nonce = [0; NONCE_LEN];
+    SystemRandom::new().fill(&mut nonce).map_err(|_| Broken)?;
+    let mut sealed = plain.to_vec();
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(about.as_bytes()), &mut sealed)
+        .map_err(|_| Broken)?;
+    Ok([&nonce[..], &sealed].concat())
+}
+
+fn open(key: &LessSafeKey, sealed: &[u8], about: &str) -> Result<Vec<u8>, Broken> {
+    let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(Broken)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Broken)?;
+    let mut opened = sealed.to_vec();
+    let plain = key.open_in_place(nonce, Aad::from(about.as_bytes()), &mut opened).map_err(|_| Broken)?;
+    Ok(plain.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(versions: &[u8]) -> MasterKeys {
+        let mut text = format!("index={}", STANDARD.encode([9; KEY]));
+        for version in versions {
+            text.push_str(&format!(",{version}={}", STANDARD.encode([*version; KEY])));
+        }
+        MasterKeys::read(&text.into(), "").unwrap()
+    }
+
+    #[test]
+    fn only_the_same_field_of_the_same_place_opens() {
+        let keys = keys(&[1]);
+        let (key, wrapped) = keys.fresh("a").unwrap();
+        let sealed = key.seal("13800000000", "phone", "a").unwrap();
+        assert_eq!(keys.unwrap(&wrapped, "a").unwrap().open(&sealed, "phone", "a").unwrap(), "13800000000");
+        assert_eq!(key.open(&sealed, "name", "a"), Err(Broken));
+        assert_eq!(key.open(&sealed, "phone", "b"), Err(Broken));
+        assert!(keys.unwrap(&wrapped, "b").is_err());
+        for place in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[place] ^= 1;
+            assert_eq!(key.open(&changed, "phone", "a"), Err(Broken), "at {place}");
+        }
+        assert_ne!(sealed, key.seal("13800000000", "phone", "a").unwrap(), "equal texts are not seen to be equal");
+    }
+
+    #[test]
+    fn after_a_change_of_master_keys_the_old_one_is_not_needed() {
+        let (key, old) = keys(&[1]).fresh("a").unwrap();
+        let sealed = key.seal("x", "name", "a").unwrap();
+        let new = keys(&[1, 2]).rewrap(&old, "a").unwrap();
+        assert_eq!((old.version, new.version), (1, 2));
+        assert_eq!(keys(&[2]).unwrap(&new, "a").unwrap().open(&sealed, "name", "a").unwrap(), "x");
+        assert!(keys(&[2]).unwrap(&old, "a").is_err());
+        assert_eq!(keys(&[1]).blind("x"), keys(&[2]).blind("x"), "and what was indexed is still found");
+    }
+
+    #[test]
+    fn keys_that_are_missing_short_or_double_are_refused() {
+        let key = STANDARD.encode([1; KEY]);
+        for text in [
+            String::new(),
+            format!("1={key}"),
+            format!("index={key}"),
+            format!("index={key},1=AAAA"),
+            format!("index={key},0={key}"),
+            format!("index={key},1={key},1={key}"),
+        ] {
+            assert!(MasterKeys::read(&text.clone().into(), "").is_err(), "{text}");
+        }
+    }
+}

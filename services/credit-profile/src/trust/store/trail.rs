@@ -1,0 +1,203 @@
+//! Reading the chain, signing it, and the releases it tells of.
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use prost::Message as _;
+use sqlx::PgConnection;
+use uuid::Uuid;
+use zhirong_proto::profile::v1 as pb;
+
+use crate::{error::Error, profile::proto_time};
+
+/// The end of the chain unless a checkpoint covers it.
+pub async fn unsigned_end(conn: &mut PgConnection) -> Result<Option<(i64, Vec<u8>)>, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT sequence, hash FROM audit_head
+         WHERE sequence > coalesce((SELECT max(sequence) FROM audit_checkpoint), 0)"
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.sequence, row.hash)))
+}
+
+/// Keeps a checkpoint, unless another replica was first.
+pub async fn add_checkpoint(
+    conn: &mut PgConnection,
+    sequence: i64,
+    hash: &[u8],
+    at: Timestamp,
+    public_key: &[u8],
+    signature: &[u8],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO audit_checkpoint (sequence, hash, at, public_key, signature) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT DO NOTHING",
+        sequence,
+        hash,
+        at.to_sqlx() as _,
+        public_key,
+        signature
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The chain after a sequence.
+pub async fn records(conn: &mut PgConnection, after: i64, most: i64) -> Result<Vec<pb::AuditRecord>, sqlx::Error> {
+    sqlx::query_as!(
+        pb::AuditRecord,
+        "SELECT sequence, content, hash, signature FROM audit_entry WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+        after,
+        most
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Checkpoints after a sequence.
+pub async fn checkpoints(
+    conn: &mut PgConnection,
+    after: i64,
+    most: i64,
+) -> Result<Vec<pb::AuditCheckpoint>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT sequence, hash, at, public_key, signature FROM audit_checkpoint WHERE sequence > $1
+         ORDER BY sequence LIMIT $2",
+        after,
+        most
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| pb::AuditCheckpoint {
+            sequence: row.sequence,
+            hash: row.hash,
+            at: Some(proto_time(row.at.to_jiff())),
+            public_key: row.public_key,
+            signature: row.signature,
+        })
+        .collect())
+}
+
+/// What concerns an enterprise, newest first, before a sequence.
+pub async fn disclosures(
+    conn: &mut PgConnection,
+    enterprise_id: &str,
+    before: Option<i64>,
+    most: i64,
+) -> Result<Vec<pb::AuditEntry>, Error> {
+    let rows = sqlx::query_scalar!(
+        "SELECT content FROM audit_entry WHERE enterprise_id = $1 AND ($2::bigint IS NULL OR sequence < $2)
+         ORDER BY sequence DESC LIMIT $3",
+        enterprise_id,
+        before,
+        most
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(|content| Ok(pb::AuditEntry::decode(content.as_slice())?)).collect()
+}
+
+/// Keeps what a release is rebuilt from.
+pub async fn add_release(
+    conn: &mut PgConnection,
+    release: &pb::Release,
+    id: Uuid,
+    consent_id: Uuid,
+    whole: &pb::Profile,
+    at: Timestamp,
+    content_sha256: &[u8],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO released_profile (enterprise_id, version, content) VALUES ($1, $2, $3)
+         ON CONFLICT (enterprise_id, version) DO UPDATE SET content = excluded.content
+             WHERE released_profile.content = ''",
+        whole.enterprise_id,
+        whole.version,
+        whole.encode_to_vec()
+    )
+    .execute(&mut *conn)
+    .await?;
+    let disputed = pb::Release { disputed: release.disputed.clone(), ..pb::Release::default() };
+    sqlx::query!(
+        "INSERT INTO release
+             (release_id, consent_id, enterprise_id, institution_id, purpose, scope, profile_version, disputed, released_at,
+              content_sha256)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        id,
+        consent_id,
+        whole.enterprise_id,
+        release.institution_id,
+        release.purpose,
+        release.scope.clone().unwrap_or_default().encode_to_vec(),
+        whole.version,
+        disputed.encode_to_vec(),
+        at.to_sqlx() as _,
+        content_sha256
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What a release is rebuilt from.
+pub struct PastRelease {
+    /// Whose profile.
+    pub enterprise_id: String,
+    /// All but the profile.
+    pub release: pb::Release,
+    /// The whole profile of that version; none when it was erased.
+    pub profile: Option<pb::Profile>,
+    /// The hash of what left.
+    pub content_sha256: Vec<u8>,
+}
+
+/// A past release.
+pub async fn release(conn: &mut PgConnection, id: Uuid) -> Result<Option<PastRelease>, Error> {
+    let row = sqlx::query!(
+        "SELECT r.consent_id, r.enterprise_id, r.institution_id, r.purpose, r.scope, r.disputed, r.released_at,
+                r.content_sha256, p.content
+         FROM release r JOIN released_profile p ON (p.enterprise_id, p.version) = (r.enterprise_id, r.profile_version)
+         WHERE r.release_id = $1",
+        id
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let kept = pb::Release::decode(row.disputed.as_slice())?;
+    let profile = if row.content.is_empty() { None } else { Some(pb::Profile::decode(row.content.as_slice())?) };
+    let release = pb::Release {
+        release_id: id.to_string(),
+        consent_id: row.consent_id.to_string(),
+        institution_id: row.institution_id,
+        purpose: row.purpose,
+        scope: Some(pb::Scope::decode(row.scope.as_slice())?),
+        profile: None,
+        released_at: Some(proto_time(row.released_at.to_jiff())),
+        disputed: kept.disputed,
+    };
+    Ok(Some(PastRelease { enterprise_id: row.enterprise_id, release, profile, content_sha256: row.content_sha256 }))
+}
+
+/// Records of an enterprise that it disputes and nobody has decided on, in a fixed order.
+pub async fn disputed(conn: &mut PgConnection, enterprise_id: &str) -> Result<Vec<pb::DisputedRecord>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT objection_id, category, source, record_id, raised_at FROM objection
+         WHERE enterprise_id = $1 AND state = 1 ORDER BY objection_id",
+        enterprise_id
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| pb::DisputedRecord {
+            objection_id: row.objection_id.to_string(),
+            category: row.category,
+            source: row.source,
+            record_id: row.record_id,
+            raised_at: Some(proto_time(row.raised_at.to_jiff())),
+        })
+        .collect())
+}

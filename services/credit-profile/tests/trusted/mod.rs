@@ -1,0 +1,234 @@
+//! The service with what the tests of consent, release and trail need around it.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::time::Duration;
+
+use prost::Message as _;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+use uuid::Uuid;
+use zhirong_kernel::{
+    Uscc,
+    clock::{Clock as _, SystemClock, business_date},
+};
+use zhirong_proto::profile::v1::{
+    AuditEntry, AuditRecord, Consent, FeatureValue, GrantConsentRequest, ListAuditRecordsRequest, Profile, Purpose,
+    Release, ReleaseProfileRequest, Scope, Score, audit_service_client::AuditServiceClient,
+    consent_service_client::ConsentServiceClient, feature_value::Kind, release_service_client::ReleaseServiceClient,
+};
+use zhirong_runtime::config::{self, Settings};
+use zhirong_testkit::{TestBroker, TestDatabase, eventually};
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct World {
+    pub database: TestDatabase,
+    pub channel: Channel,
+    pub broker: TestBroker,
+    stop: CancellationToken,
+    served: tokio::task::JoinHandle<Result<(), zhirong_runtime::Error>>,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
+        Self::on(database, broker, credit_profile::Own::for_tests()).await
+    }
+
+    /// Stops the service and starts it again, with other settings.
+    pub async fn again(self, own: credit_profile::Own) -> Self {
+        self.stop.cancel();
+        self.served.await.unwrap().unwrap();
+        Self::on(self.database, self.broker, own).await
+    }
+
+    async fn on(database: TestDatabase, broker: TestBroker, own: credit_profile::Own) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address_file = folder.path().join("grpc");
+        let mut common = config::defaults().unwrap();
+        common.database.url = database.url().to_owned().into();
+        common.nats.url = broker.url();
+        common.grpc.address_file = address_file.display().to_string();
+        common.shutdown.notice_ms = 0;
+        let stop = CancellationToken::new();
+        let settings = Settings { common, own };
+        let served = tokio::spawn(credit_profile::serve(settings, stop.clone()));
+        let address = eventually(PATIENCE, "the service listens", || async {
+            Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
+        })
+        .await
+        .unwrap();
+        let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
+        Self { database, channel, broker, stop, served }
+    }
+
+    /// Makes an enterprise known with this many patents, some tax and a score; each time with the next version.
+    pub async fn known(&self, uscc: &Uscc, patents: i64) {
+        let value = |category: &str, number: i64| FeatureValue {
+            kind: Some(Kind::Integer(number)),
+            categories: vec![category.to_owned()],
+            ..FeatureValue::default()
+        };
+        let pool = self.database.pool().await.unwrap();
+        let before: Option<i64> = sqlx::query_scalar("SELECT version FROM profile WHERE enterprise_id = $1")
+            .bind(uscc.as_str())
+            .fetch_optional(&pool)
+            .await
+            .unwrap();
+        let profile = Profile {
+            enterprise_id: uscc.to_string(),
+            name: "示例企业".to_owned(),
+            version: before.unwrap_or_default() + 1,
+            features: [
+                ("patent_count", value("patent", patents)),
+                ("tax_paid_fen", value("tax", 100)),
+                ("credit_score", value("profile", 700)),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+            score: Some(Score { points: 700, grade: "A".to_owned(), ..Score::default() }),
+            computed_at: None,
+        };
+        // Of a day to come, so that it is not computed again from records that are not there.
+        let day = business_date(SystemClock.now()).tomorrow().unwrap().to_string();
+        sqlx::query(
+            "INSERT INTO profile (enterprise_id, version, content, computed_on, stale) VALUES ($1, $2, $3, $4::date, false)
+             ON CONFLICT (enterprise_id) DO UPDATE SET version = excluded.version, content = excluded.content",
+        )
+        .bind(uscc.as_str())
+        .bind(profile.version)
+        .bind(profile.encode_to_vec())
+        .bind(day)
+        .execute(&pool)
+        .await
+        .unwrap();
+    }
+
+    pub async fn grant(&self, uscc: &Uscc, bank: &str, purpose: Purpose, scope: Scope, seconds: i64) -> Consent {
+        ConsentServiceClient::new(self.channel.clone())
+            .grant_consent(as_enterprise(uscc, grant_request(bank, purpose, scope, seconds)))
+            .await
+            .unwrap()
+            .into_inner()
+            .consent
+            .unwrap()
+    }
+
+    pub async fn release(
+        &self,
+        uscc: &Uscc,
+        bank: &str,
+        purpose: Purpose,
+        scope: Option<Scope>,
+    ) -> Result<Release, Status> {
+        let request = ReleaseProfileRequest { enterprise_id: uscc.to_string(), purpose: purpose.into(), scope };
+        let answer =
+            ReleaseServiceClient::new(self.channel.clone()).release_profile(as_bank(bank, request)).await?.into_inner();
+        Ok(answer.release.unwrap())
+    }
+
+    pub async fn records(&self) -> Vec<AuditRecord> {
+        let (mut all, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = ListAuditRecordsRequest { page_size: 3, page_token };
+            let page = AuditServiceClient::new(self.channel.clone())
+                .list_audit_records(as_staff(request))
+                .await
+                .unwrap()
+                .into_inner();
+            all.extend(page.records);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return all;
+            }
+        }
+    }
+
+    pub async fn trail(&self) -> Vec<AuditEntry> {
+        self.records().await.iter().map(|record| AuditEntry::decode(record.content.as_slice()).unwrap()).collect()
+    }
+
+    pub async fn rows<T>(&self, query: &'static str) -> Vec<T>
+    where
+        (T,): for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
+        T: Send + Unpin,
+    {
+        let pool = self.database.pool().await.unwrap();
+        let rows: Vec<(T,)> = sqlx::query_as(query).fetch_all(&pool).await.unwrap();
+        rows.into_iter().map(|(value,)| value).collect()
+    }
+
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.served.await.unwrap().unwrap();
+        drop(self.broker);
+    }
+}
+
+pub fn grant_request(bank: &str, purpose: Purpose, scope: Scope, seconds: i64) -> GrantConsentRequest {
+    let now = SystemClock.now();
+    GrantConsentRequest {
+        request_id: id(),
+        institution_id: bank.to_owned(),
+        purpose: purpose.into(),
+        scope: Some(scope),
+        expires_at: Some(prost_types::Timestamp { seconds: now.as_second() + seconds, nanos: 0 }),
+    }
+}
+
+pub fn enterprise(number: u32) -> Uscc {
+    Uscc::with_check(&format!("91331102MA2Y{number:05}")).unwrap()
+}
+
+pub fn id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// These categories.
+pub fn named(categories: &[&str]) -> Scope {
+    Scope { categories: categories.iter().map(|name| (*name).to_owned()).collect(), ..Scope::default() }
+}
+
+/// Everything that is part of a profile.
+pub fn whole() -> Scope {
+    Scope { score: true, all_categories: true, ..Scope::default() }
+}
+
+pub fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+pub fn fields(status: &Status) -> Vec<String> {
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    violations.into_iter().map(|violation| violation.field).collect()
+}
+
+fn request<T>(role: &str, more: Option<(&'static str, &str)>, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("zr-role", role.parse().unwrap());
+    request.metadata_mut().insert("zr-subject", "test".parse().unwrap());
+    if let Some((key, value)) = more {
+        request.metadata_mut().insert(key, value.parse().unwrap());
+    }
+    request
+}
+
+pub fn as_staff<T>(message: T) -> Request<T> {
+    request("staff", None, message)
+}
+
+pub fn as_operator<T>(message: T) -> Request<T> {
+    request("operator", None, message)
+}
+
+pub fn as_bank<T>(bank: &str, message: T) -> Request<T> {
+    request("bank", Some(("zr-institution", bank)), message)
+}
+
+pub fn as_enterprise<T>(uscc: &Uscc, message: T) -> Request<T> {
+    request("enterprise", Some(("zr-enterprise", uscc.as_str())), message)
+}

@@ -17,9 +17,20 @@ pub enum Error {
     /// A row holds what it can't hold.
     #[error("a stored value is broken: {0}")]
     Stored(#[from] prost::DecodeError),
-    /// The compiled-in scorecard is broken.
-    #[error("the scorecard can't be used: {0}")]
-    Scorecard(String),
+    /// There is no scorecard with this version.
+    #[error("there is no scorecard {0}")]
+    ScorecardNotFound(i32),
+    /// The scorecard does not stand where it would have to.
+    #[error("scorecard {version} is {state}, not a draft")]
+    ScorecardState {
+        /// Its version.
+        version: i32,
+        /// Where it stands.
+        state: String,
+    },
+    /// Who wrote it can't review it.
+    #[error("another person than who wrote it must review it")]
+    SamePerson,
 }
 
 impl From<Error> for Problem {
@@ -27,6 +38,15 @@ impl From<Error> for Problem {
         match error {
             Error::ProfileNotFound => {
                 Self::not_found("PROFILE_NOT_FOUND", error.to_string()).zh("尚无该企业的信用画像，待数据归集后再试")
+            }
+            Error::ScorecardNotFound(_) => {
+                Self::not_found("SCORECARD_NOT_FOUND", error.to_string()).zh("没有该版本的评分卡")
+            }
+            Error::ScorecardState { .. } => {
+                Self::failed_precondition("SCORECARD_STATE", error.to_string()).zh("该评分卡不是待复核的草稿")
+            }
+            Error::SamePerson => {
+                Self::failed_precondition("SAME_PERSON", error.to_string()).zh("须由起草人以外的人员复核")
             }
             Error::Database(error) => error.into(),
             other => Self::internal(other),

@@ -19,6 +19,8 @@ use zhirong_runtime::{
 
 use crate::{error::Error, schema, store};
 
+mod scorecard;
+
 /// The gRPC face of the credit profile.
 #[derive(Clone)]
 pub struct Profiles {

@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
-use sqlx::migrate::Migrator;
+use jiff::Timestamp;
+use sqlx::{PgPool, migrate::Migrator};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use zhirong_proto::profile::v1::{
     category_service_server::CategoryServiceServer, profile_service_server::ProfileServiceServer,
+    scorecard_service_server::ScorecardServiceServer,
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
@@ -37,6 +39,7 @@ pub const DEFAULTS: &str = "";
 pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<(), Error> {
     let mut service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
     let stale = Arc::new(Notify::new());
+    begin(&service.pool(), service.clock().now()).await?;
 
     service.consume(events::SUBSCRIPTION, events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale) });
     let recompute = recompute::Recompute {
@@ -48,7 +51,15 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
     service.background("recompute", recompute.run(service.shutdown()));
 
     let profiles = grpc::Profiles { pool: service.pool(), clock: service.clock(), stale };
-    let routes =
-        Routes::new(ProfileServiceServer::new(profiles.clone())).add_service(CategoryServiceServer::new(profiles));
+    let routes = Routes::new(ProfileServiceServer::new(profiles.clone()))
+        .add_service(CategoryServiceServer::new(profiles.clone()))
+        .add_service(ScorecardServiceServer::new(profiles));
     service.serve(routes).await
+}
+
+/// Puts the first scorecard into force where there is none yet.
+async fn begin(pool: &PgPool, now: Timestamp) -> Result<(), Error> {
+    let first = scorecard::first().map_err(Error::other)?;
+    let mut conn = pool.acquire().await?;
+    Ok(store::scorecards::begin(&mut conn, &first, now).await?)
 }

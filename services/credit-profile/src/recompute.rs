@@ -14,8 +14,7 @@ use zhirong_runtime::outbox::{self, Aggregate, OutboxWake};
 use crate::{
     error::Error,
     profile::{assemble, proto_time},
-    scorecard::Scorecard,
-    store,
+    store::{self, scorecards},
 };
 
 /// Looks for what other replicas left, and for a new day.
@@ -64,14 +63,14 @@ impl Recompute {
     pub async fn one(&self) -> Result<bool, Error> {
         let now = self.clock.now();
         let today = business_date(now);
-        let scorecard = Scorecard::standard().map_err(|error| Error::Scorecard(error.to_string()))?;
         let mut tx = self.pool.begin().await?;
         let Some(stale) = store::take_stale(&mut tx, today).await? else {
             return Ok(false);
         };
         let categories = store::categories(&mut tx).await?;
+        let scorecard = scorecards::in_force(&mut tx).await?;
         let records = store::live_records(&mut tx, &stale.enterprise_id).await?;
-        let mut profile = assemble(&stale.enterprise_id, &categories, &records, scorecard, today);
+        let mut profile = assemble(&stale.enterprise_id, &categories, &records, &scorecard, today);
         let before = Profile::decode(stale.content.as_slice())?;
         if stale.version > 0 && same(&before, &profile) {
             store::touch(&mut tx, &stale.enterprise_id, today).await?;

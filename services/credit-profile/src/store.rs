@@ -11,6 +11,14 @@ use zhirong_proto::profile::v1::{Category, Profile};
 
 use crate::{error::Error, features::LiveRecord, record::Envelope};
 
+pub mod scorecards;
+
+/// Whatever is read from here on in this transaction is of one moment.
+pub async fn one_snapshot(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(conn).await?;
+    Ok(())
+}
+
 /// A category in force with its version.
 pub async fn category(conn: &mut PgConnection, name: &str) -> Result<Option<(Category, i64)>, Error> {
     let row =

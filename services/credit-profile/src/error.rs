@@ -17,6 +17,12 @@ pub enum Error {
     /// A row holds what it can't hold.
     #[error("a stored value is broken: {0}")]
     Stored(#[from] prost::DecodeError),
+    /// The enterprise has never had a loan.
+    #[error("the enterprise has no loan yet")]
+    NoLoanHistory,
+    /// What is compiled in from seeds/ is broken.
+    #[error("seeds can't be used: {0}")]
+    Seeds(String),
     /// There is no scorecard with this version.
     #[error("there is no scorecard {0}")]
     ScorecardNotFound(i32),
@@ -39,6 +45,7 @@ impl From<Error> for Problem {
             Error::ProfileNotFound => {
                 Self::not_found("PROFILE_NOT_FOUND", error.to_string()).zh("尚无该企业的信用画像，待数据归集后再试")
             }
+            Error::NoLoanHistory => Self::not_found("NO_LOAN_HISTORY", error.to_string()).zh("该企业尚无贷款记录"),
             Error::ScorecardNotFound(_) => {
                 Self::not_found("SCORECARD_NOT_FOUND", error.to_string()).zh("没有该版本的评分卡")
             }

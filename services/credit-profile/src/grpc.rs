@@ -19,6 +19,7 @@ use zhirong_runtime::{
 
 use crate::{error::Error, schema, store};
 
+mod quality;
 mod scorecard;
 
 /// The gRPC face of the credit profile.

@@ -1,6 +1,6 @@
 //! The credit profile (企业信用画像): records of government data become features, a score and a grade.
 //!
-//! In: `gov.data.v1.<category>`. Out: `profile.updated`.
+//! In: `gov.data.v1.<category>`, loans, orders and ratings. Out: `quality.listed`, `quality.delisted` and `profile.updated`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
@@ -12,15 +12,18 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use zhirong_proto::profile::v1::{
     category_service_server::CategoryServiceServer, profile_service_server::ProfileServiceServer,
-    scorecard_service_server::ScorecardServiceServer,
+    quality_pool_service_server::QualityPoolServiceServer, scorecard_service_server::ScorecardServiceServer,
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
 mod error;
 mod events;
 pub mod features;
+mod follow;
 mod grpc;
+mod loans;
 pub mod profile;
+pub mod quality;
 mod recompute;
 pub mod record;
 pub mod schema;
@@ -42,6 +45,10 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
     begin(&service.pool(), service.clock().now()).await?;
 
     service.consume(events::SUBSCRIPTION, events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale) });
+    for subscription in [loans::LOANS, loans::RATINGS] {
+        let handler = loans::HistoryHandler { clock: service.clock(), stale: Arc::clone(&stale) };
+        service.consume(subscription, handler);
+    }
     let recompute = recompute::Recompute {
         pool: service.pool(),
         clock: service.clock(),
@@ -53,6 +60,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
     let profiles = grpc::Profiles { pool: service.pool(), clock: service.clock(), stale };
     let routes = Routes::new(ProfileServiceServer::new(profiles.clone()))
         .add_service(CategoryServiceServer::new(profiles.clone()))
+        .add_service(QualityPoolServiceServer::new(profiles.clone()))
         .add_service(ScorecardServiceServer::new(profiles));
     service.serve(routes).await
 }

@@ -13,6 +13,7 @@ use zhirong_runtime::outbox::{self, Aggregate, OutboxWake};
 
 use crate::{
     error::Error,
+    follow::follow,
     profile::{assemble, proto_time},
     store::{self, scorecards},
 };
@@ -71,10 +72,12 @@ impl Recompute {
         let scorecard = scorecards::in_force(&mut tx).await?;
         let records = store::live_records(&mut tx, &stale.enterprise_id).await?;
         let mut profile = assemble(&stale.enterprise_id, &categories, &records, &scorecard, today);
+        follow(&mut tx, &mut profile, now, today).await?;
         let before = Profile::decode(stale.content.as_slice())?;
         if stale.version > 0 && same(&before, &profile) {
             store::touch(&mut tx, &stale.enterprise_id, today).await?;
             tx.commit().await?;
+            self.outbox.notify();
             return Ok(true);
         }
         profile.version = stale.version.saturating_add(1);

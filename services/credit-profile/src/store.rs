@@ -11,6 +11,7 @@ use zhirong_proto::profile::v1::{Category, Profile};
 
 use crate::{error::Error, features::LiveRecord, record::Envelope};
 
+pub mod quality;
 pub mod scorecards;
 
 /// Whatever is read from here on in this transaction is of one moment.

@@ -150,7 +150,13 @@ pub async fn review(
 ) -> Result<(), sqlx::Error> {
     if approve {
         sqlx::query!("UPDATE scorecard SET state = 'retired' WHERE state = 'in_force'").execute(&mut *conn).await?;
-        sqlx::query!("UPDATE profile SET stale = true WHERE NOT stale").execute(&mut *conn).await?;
+        // All of them, in order: one that is being computed by the card before is waited for and becomes stale again.
+        sqlx::query!(
+            "WITH locked AS (SELECT enterprise_id FROM profile ORDER BY enterprise_id FOR UPDATE)
+             UPDATE profile p SET stale = true FROM locked WHERE p.enterprise_id = locked.enterprise_id"
+        )
+        .execute(&mut *conn)
+        .await?;
     }
     sqlx::query!(
         "UPDATE scorecard SET state = CASE WHEN $2 THEN 'in_force' ELSE 'refused' END, reviewed_by = $3, reviewed_at = $4,

@@ -20,6 +20,12 @@ pub enum Error {
     /// The enterprise has never had a loan.
     #[error("the enterprise has no loan yet")]
     NoLoanHistory,
+    /// There is nothing to appraise.
+    #[error("the enterprise has no patent")]
+    NoPatents,
+    /// The enterprise has never been in a tier.
+    #[error("the enterprise has never been in a tier")]
+    NoTier,
     /// What is compiled in from seeds/ is broken.
     #[error("seeds can't be used: {0}")]
     Seeds(String),
@@ -46,6 +52,8 @@ impl From<Error> for Problem {
                 Self::not_found("PROFILE_NOT_FOUND", error.to_string()).zh("尚无该企业的信用画像，待数据归集后再试")
             }
             Error::NoLoanHistory => Self::not_found("NO_LOAN_HISTORY", error.to_string()).zh("该企业尚无贷款记录"),
+            Error::NoPatents => Self::not_found("NO_PATENTS", error.to_string()).zh("该企业尚无有效专利，无法评估"),
+            Error::NoTier => Self::not_found("NO_TIER", error.to_string()).zh("该企业尚未进入上市培育梯队"),
             Error::ScorecardNotFound(_) => {
                 Self::not_found("SCORECARD_NOT_FOUND", error.to_string()).zh("没有该版本的评分卡")
             }

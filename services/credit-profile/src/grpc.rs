@@ -19,8 +19,10 @@ use zhirong_runtime::{
 
 use crate::{error::Error, schema, store};
 
+mod appraisal;
 mod quality;
 mod scorecard;
+mod tier;
 
 /// The gRPC face of the credit profile.
 #[derive(Clone)]

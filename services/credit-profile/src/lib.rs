@@ -1,6 +1,6 @@
 //! The credit profile (企业信用画像): records of government data become features, a score and a grade.
 //!
-//! In: `gov.data.v1.<category>`, loans, orders and ratings. Out: `quality.listed`, `quality.delisted` and `profile.updated`.
+//! In: `gov.data.v1.<category>`, loans, orders and ratings. Out: `quality.listed`, `quality.delisted`, `tier.changed` and `profile.updated`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
@@ -11,11 +11,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use zhirong_proto::profile::v1::{
-    category_service_server::CategoryServiceServer, profile_service_server::ProfileServiceServer,
+    appraisal_service_server::AppraisalServiceServer, category_service_server::CategoryServiceServer,
+    listing_tier_service_server::ListingTierServiceServer, profile_service_server::ProfileServiceServer,
     quality_pool_service_server::QualityPoolServiceServer, scorecard_service_server::ScorecardServiceServer,
 };
 use zhirong_runtime::{Error, Service, config::Settings};
 
+pub mod appraisal;
 mod error;
 mod events;
 pub mod features;
@@ -29,6 +31,7 @@ pub mod record;
 pub mod schema;
 pub mod scorecard;
 mod store;
+pub mod tier;
 
 /// The schema.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -60,6 +63,8 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
     let profiles = grpc::Profiles { pool: service.pool(), clock: service.clock(), stale };
     let routes = Routes::new(ProfileServiceServer::new(profiles.clone()))
         .add_service(CategoryServiceServer::new(profiles.clone()))
+        .add_service(AppraisalServiceServer::new(profiles.clone()))
+        .add_service(ListingTierServiceServer::new(profiles.clone()))
         .add_service(QualityPoolServiceServer::new(profiles.clone()))
         .add_service(ScorecardServiceServer::new(profiles));
     service.serve(routes).await

@@ -13,6 +13,7 @@ use crate::{error::Error, features::LiveRecord, record::Envelope};
 
 pub mod quality;
 pub mod scorecards;
+pub mod tiers;
 
 /// Whatever is read from here on in this transaction is of one moment.
 pub async fn one_snapshot(conn: &mut PgConnection) -> Result<(), sqlx::Error> {

@@ -82,6 +82,7 @@ async fn story_gongshu_g8_listing_tiers() -> Result<()> {
         assert_eq!(standings[0].families.len(), 3);
     }
     members(&district, "", 3).await?;
+    assert_eq!(liandu::report(&district).await?["listing_tier_enterprises"], 3);
     let mut client = ListingTierServiceClient::new(district.as_enterprise(&uscc(3)).await?);
     let nobody = client.get_listing_tier(GetListingTierRequest::default()).await.unwrap_err();
     assert_eq!(nobody.code(), tonic::Code::NotFound);

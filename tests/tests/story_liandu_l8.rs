@@ -92,6 +92,7 @@ async fn borrows(district: &District, bank: &InstitutionId, number: usize, produ
         term_months: 12,
         purpose_zh: "采购原材料".to_owned(),
         consent: liandu::consent(),
+        coupon_id: String::new(),
     };
     let channel = district.as_enterprise(&uscc).await?;
     let order = OrderServiceClient::new(channel.clone()).place_order(order).await?.into_inner().order.unwrap();
@@ -178,6 +179,8 @@ async fn story_liandu_l8_quality_enterprise_pool() -> Result<()> {
     expected.sort();
     assert_eq!(page.standings.iter().map(|of| of.enterprise_id.clone()).collect::<Vec<_>>(), expected);
     assert!(page.standings.iter().all(|of| of.criteria.len() == 5 && of.criteria.iter().all(|of| of.met)));
+
+    assert_eq!(liandu::report(&district).await?["quality_enterprises"], MEMBERS);
 
     // The pool is a set that a bank may give better terms to; nobody lists its members by hand.
     let today = liandu::today();

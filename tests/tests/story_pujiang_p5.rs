@@ -101,6 +101,7 @@ async fn story_pujiang_p5_three_dimension_appraisal() -> Result<()> {
         term_months: 12,
         purpose_zh: "研发投入".to_owned(),
         consent: liandu::consent(),
+        coupon_id: String::new(),
     };
     let mut orders = OrderServiceClient::new(district.as_enterprise(&uscc).await?);
     let order = orders.place_order(order).await?.into_inner().order.context("an order")?;

@@ -2,6 +2,8 @@
 //! well and is on no list of the untrustworthy. The standing follows from the facts and the day alone, so that the order in
 //! which facts arrive does not matter.
 
+use std::sync::LazyLock;
+
 use jiff::{ToSpan as _, Unit, civil::Date};
 use serde::Deserialize;
 use zhirong_kernel::feature::{FeatureDictionary, FeatureType, FeatureValue, Features};
@@ -42,14 +44,20 @@ pub struct History {
     pub levels: i64,
 }
 
+static STANDARD: LazyLock<Result<Rules, String>> =
+    LazyLock::new(|| Rules::parse(include_str!("../../../seeds/quality_pool.yaml")));
+
 impl Rules {
     /// The rules compiled in from seeds/.
     ///
     /// # Errors
     /// Says what is broken, which a test excludes.
-    pub fn standard() -> Result<Self, String> {
-        let rules: Self = serde_norway::from_str(include_str!("../../../seeds/quality_pool.yaml"))
-            .map_err(|error| format!("quality_pool.yaml: {error}"))?;
+    pub fn standard() -> Result<&'static Self, String> {
+        STANDARD.as_ref().map_err(Clone::clone)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let rules: Self = serde_norway::from_str(text).map_err(|error| format!("quality_pool.yaml: {error}"))?;
         let flag = |name: &String| {
             FeatureDictionary::standard().get(name).is_some_and(|feature| feature.kind == FeatureType::Bool)
         };

@@ -16,4 +16,5 @@ pub mod compensation;
 pub mod district;
 pub mod finance;
 pub mod liandu;
+pub mod products;
 pub mod records;

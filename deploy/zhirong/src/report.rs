@@ -19,6 +19,10 @@ use zhirong_proto::{
         GetMatchingOutcomeResponse, institution_report_service_client::InstitutionReportServiceClient,
         matching_report_service_client::MatchingReportServiceClient,
     },
+    profile::v1::{
+        ListQualityEnterprisesRequest, ListTierEnterprisesRequest,
+        listing_tier_service_client::ListingTierServiceClient, quality_pool_service_client::QualityPoolServiceClient,
+    },
     subsidy::v1::{
         GetSubsidyOutcomeRequest, GetSubsidyOutcomeResponse, subsidy_report_service_client::SubsidyReportServiceClient,
     },
@@ -56,6 +60,10 @@ pub struct Report {
     pub preapproved_enterprises: i64,
     /// Sum of each one's largest pre-approved limit, fen.
     pub preapproved_fen: i64,
+    /// Enterprises in the quality-enterprise pool, now.
+    pub quality_enterprises: i64,
+    /// Enterprises in a tier on the way to a listing, now.
+    pub listing_tier_enterprises: i64,
     /// Grants with money set aside.
     pub subsidy_grants: i64,
     /// Enterprises that have one.
@@ -116,6 +124,13 @@ pub async fn gather(channel: Authorised, from: Date, to: Date) -> Result<Report>
         .await
         .context("asking matching")?
         .into_inner();
+    // Of a list only the count is wanted.
+    let request = ListQualityEnterprisesRequest { page_size: 1, ..ListQualityEnterprisesRequest::default() };
+    let pool = QualityPoolServiceClient::new(channel.clone()).list_quality_enterprises(request).await;
+    let pool = pool.context("asking the profiles")?.into_inner();
+    let request = ListTierEnterprisesRequest { page_size: 1, ..ListTierEnterprisesRequest::default() };
+    let tiers = ListingTierServiceClient::new(channel.clone()).list_tier_enterprises(request).await;
+    let tiers = tiers.context("asking the profiles")?.into_inner();
     let feedback: GetFeedbackOutcomeResponse = FeedbackReportServiceClient::new(channel)
         .get_feedback_outcome(GetFeedbackOutcomeRequest { from: first, to: last })
         .await
@@ -135,6 +150,8 @@ pub async fn gather(channel: Authorised, from: Date, to: Date) -> Result<Report>
         enterprises_with_loan: matching.enterprises_with_loan,
         preapproved_enterprises: matching.preapproved_enterprises,
         preapproved_fen: matching.preapproved_fen,
+        quality_enterprises: pool.enterprise_count,
+        listing_tier_enterprises: tiers.enterprise_count,
         subsidy_grants: subsidy.grants,
         subsidy_enterprises: subsidy.enterprises,
         subsidy_planned_fen: subsidy.planned_fen,
@@ -175,6 +192,8 @@ impl fmt::Display for Report {
         writeln!(out, "  获贷企业数   enterprises with a loan  {}", self.enterprises_with_loan)?;
         writeln!(out, "  预授信企业数 enterprises pre-approved {}", self.preapproved_enterprises)?;
         writeln!(out, "  预授信额度   pre-approved (CNY)       {}", yuan(self.preapproved_fen))?;
+        writeln!(out, "  优质企业库   quality enterprises      {}", self.quality_enterprises)?;
+        writeln!(out, "  上市培育梯队 in a listing tier        {}", self.listing_tier_enterprises)?;
         writeln!(out, "  战略协议     strategic agreements     {}", self.agreements)?;
         writeln!(out, "  协议意向     intended (CNY, no money) {}", yuan(self.intent_fen))?;
         for line in &self.institutions {

@@ -35,9 +35,32 @@ pub enum Error {
     /// A row holds what it can't hold.
     #[error("a stored value is broken: {0}")]
     Stored(#[from] prost::DecodeError),
-    /// The compiled-in scorecard is broken.
-    #[error("the scorecard can't be used: {0}")]
-    Scorecard(String),
+    /// The enterprise has never had a loan.
+    #[error("the enterprise has no loan yet")]
+    NoLoanHistory,
+    /// There is nothing to appraise.
+    #[error("the enterprise has no patent")]
+    NoPatents,
+    /// The enterprise has never been in a tier.
+    #[error("the enterprise has never been in a tier")]
+    NoTier,
+    /// What is compiled in from seeds/ is broken.
+    #[error("seeds can't be used: {0}")]
+    Seeds(String),
+    /// There is no scorecard with this version.
+    #[error("there is no scorecard {0}")]
+    ScorecardNotFound(i32),
+    /// The scorecard does not stand where it would have to.
+    #[error("scorecard {version} is {state}, not a draft")]
+    ScorecardState {
+        /// Its version.
+        version: i32,
+        /// Where it stands.
+        state: String,
+    },
+    /// Who wrote it can't review it.
+    #[error("another person than who wrote it must review it")]
+    SamePerson,
 }
 
 impl From<Error> for Problem {
@@ -57,6 +80,18 @@ impl From<Error> for Problem {
             }
             Error::PersonNotFound => {
                 Self::not_found("PERSONAL_DATA_NOT_FOUND", error.to_string()).zh("尚未登记该企业的法定代表人")
+            }
+            Error::NoLoanHistory => Self::not_found("NO_LOAN_HISTORY", error.to_string()).zh("该企业尚无贷款记录"),
+            Error::NoPatents => Self::not_found("NO_PATENTS", error.to_string()).zh("该企业尚无有效专利，无法评估"),
+            Error::NoTier => Self::not_found("NO_TIER", error.to_string()).zh("该企业尚未进入上市培育梯队"),
+            Error::ScorecardNotFound(_) => {
+                Self::not_found("SCORECARD_NOT_FOUND", error.to_string()).zh("没有该版本的评分卡")
+            }
+            Error::ScorecardState { .. } => {
+                Self::failed_precondition("SCORECARD_STATE", error.to_string()).zh("该评分卡不是待复核的草稿")
+            }
+            Error::SamePerson => {
+                Self::failed_precondition("SAME_PERSON", error.to_string()).zh("须由起草人以外的人员复核")
             }
             Error::Database(error) => error.into(),
             other => Self::internal(other),

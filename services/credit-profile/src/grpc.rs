@@ -19,6 +19,11 @@ use zhirong_runtime::{
 
 use crate::{error::Error, published, schema, store};
 
+mod appraisal;
+mod quality;
+mod scorecard;
+mod tier;
+
 /// The gRPC face of the credit profile.
 #[derive(Clone)]
 pub struct Profiles {

@@ -1,34 +1,43 @@
 //! The credit profile (企业信用画像): records of government data become features, a score and a grade.
 //!
-//! In: `gov.data.v1.<category>`. Out: `profile.updated`, `consent.*`, and `gov.data.rejected.<source>` for what is refused.
+//! In: `gov.data.v1.<category>`, loans, orders and ratings. Out: `profile.updated`, `consent.*`, `quality.*`, `tier.changed`, and
+//! `gov.data.rejected.<source>` for what is refused.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Deserialize;
-use sqlx::migrate::Migrator;
+use sqlx::{PgPool, migrate::Migrator};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use zhirong_proto::profile::v1::{
-    category_service_server::CategoryServiceServer, profile_service_server::ProfileServiceServer,
+    appraisal_service_server::AppraisalServiceServer, category_service_server::CategoryServiceServer,
+    listing_tier_service_server::ListingTierServiceServer, profile_service_server::ProfileServiceServer,
+    quality_pool_service_server::QualityPoolServiceServer, scorecard_service_server::ScorecardServiceServer,
 };
 use zhirong_runtime::{Error, Service, config::Settings, streams};
 
+pub mod appraisal;
 pub mod arrival;
 mod backlog;
 mod error;
 mod events;
 pub mod features;
+mod follow;
 mod grpc;
+mod loans;
 pub mod profile;
 pub mod published;
+pub mod quality;
 mod recompute;
 pub mod record;
 pub mod refusal;
 pub mod schema;
 pub mod scorecard;
 mod store;
+pub mod tier;
 pub mod trust;
 
 /// The schema.
@@ -59,12 +68,18 @@ impl Own {
 pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Result<(), Error> {
     let mut service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
     let stale = Arc::new(Notify::new());
+    begin(&service.pool(), service.clock().now()).await?;
+
     let backlog = Arc::new(backlog::Backlog::default());
     service.broker().offer(streams::GOVREJECTED, events::PLATFORM).await?;
 
     let records =
         events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale), backlog: Arc::clone(&backlog) };
     service.consume(events::SUBSCRIPTION, records);
+    for subscription in [loans::LOANS, loans::RATINGS] {
+        let handler = loans::HistoryHandler { clock: service.clock(), stale: Arc::clone(&stale) };
+        service.consume(subscription, handler);
+    }
     let recompute = recompute::Recompute {
         pool: service.pool(),
         clock: service.clock(),
@@ -75,8 +90,19 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
     service.background("recompute", recompute.run(service.shutdown()));
 
     let profiles = grpc::Profiles { pool: service.pool(), clock: service.clock(), stale: Arc::clone(&stale) };
-    let routes =
-        Routes::new(ProfileServiceServer::new(profiles.clone())).add_service(CategoryServiceServer::new(profiles));
+    let routes = Routes::new(ProfileServiceServer::new(profiles.clone()))
+        .add_service(CategoryServiceServer::new(profiles.clone()))
+        .add_service(AppraisalServiceServer::new(profiles.clone()))
+        .add_service(ListingTierServiceServer::new(profiles.clone()))
+        .add_service(QualityPoolServiceServer::new(profiles.clone()))
+        .add_service(ScorecardServiceServer::new(profiles));
     let routes = trust::attach(&mut service, &settings.own.trust, stale, routes)?;
     service.serve(routes).await
+}
+
+/// Puts the first scorecard into force where there is none yet.
+async fn begin(pool: &PgPool, now: Timestamp) -> Result<(), Error> {
+    let first = scorecard::first().map_err(Error::other)?;
+    let mut conn = pool.acquire().await?;
+    Ok(store::scorecards::begin(&mut conn, &first, now).await?)
 }

@@ -98,19 +98,42 @@ fn name(records: &[LiveRecord]) -> String {
 }
 
 fn feature(derived: Derived) -> pb::FeatureValue {
-    use pb::feature_value::Kind;
     pb::FeatureValue {
-        kind: Some(match derived.value {
-            FeatureValue::Int(number) => Kind::Integer(number),
-            FeatureValue::Bool(flag) => Kind::Flag(flag),
-            FeatureValue::Text(text) => Kind::Text(text),
-        }),
         categories: derived.categories,
         observed_at: Some(proto_time(derived.observed_at)),
+        ..value_message(&derived.value)
     }
 }
 
-fn score_message(score: Score) -> pb::Score {
+/// A value alone as it is told.
+#[must_use]
+pub fn value_message(value: &FeatureValue) -> pb::FeatureValue {
+    use pb::feature_value::Kind;
+    let kind = match value {
+        FeatureValue::Int(number) => Kind::Integer(*number),
+        FeatureValue::Bool(flag) => Kind::Flag(*flag),
+        FeatureValue::Text(text) => Kind::Text(text.clone()),
+    };
+    pb::FeatureValue { kind: Some(kind), ..pb::FeatureValue::default() }
+}
+
+/// The features of a profile that was told, as rules and scorecards take them.
+#[must_use]
+pub fn known(profile: &Profile) -> Features {
+    use pb::feature_value::Kind;
+    let value = |value: &pb::FeatureValue| {
+        Some(match value.kind.as_ref()? {
+            Kind::Integer(number) => FeatureValue::Int(*number),
+            Kind::Flag(flag) => FeatureValue::Bool(*flag),
+            Kind::Text(text) => FeatureValue::Text(text.clone()),
+        })
+    };
+    profile.features.iter().filter_map(|(name, told)| Some((name.clone(), value(told)?))).collect()
+}
+
+/// A score as it is told.
+#[must_use]
+pub fn score_message(score: Score) -> pb::Score {
     pb::Score {
         points: score.points,
         grade: score.grade,
@@ -122,6 +145,7 @@ fn score_message(score: Score) -> pb::Score {
                 feature: reason.feature,
                 text_zh: reason.text_zh,
                 points_lost: reason.points_lost,
+                code: reason.code,
             })
             .collect(),
     }

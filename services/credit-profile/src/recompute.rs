@@ -14,9 +14,9 @@ use zhirong_runtime::outbox::{self, Aggregate, OutboxWake};
 use crate::{
     backlog::Backlog,
     error::Error,
+    follow::follow,
     profile::{assemble, proto_time},
-    scorecard::Scorecard,
-    store::{self, Computed},
+    store::{self, Computed, scorecards},
 };
 
 /// Looks for what other replicas left, and for a new day.
@@ -71,19 +71,20 @@ impl Recompute {
     pub async fn some(&self) -> Result<bool, Error> {
         let now = self.clock.now();
         let today = business_date(now);
-        let scorecard = Scorecard::standard().map_err(|error| Error::Scorecard(error.to_string()))?;
         let mut tx = self.pool.begin().await?;
         let stale = store::take_stale(&mut tx, today, AT_ONCE).await?;
         if stale.is_empty() {
             return Ok(false);
         }
         let categories = store::categories(&mut tx).await?;
+        let scorecard = scorecards::in_force(&mut tx).await?;
         let enterprises: Vec<String> = stale.iter().map(|stale| stale.enterprise_id.clone()).collect();
         let records = store::live_records(&mut tx, &enterprises).await?;
         let mut computed = Vec::with_capacity(stale.len());
         for stale in stale {
             let records = records.get(&stale.enterprise_id).map(Vec::as_slice).unwrap_or_default();
-            let (mut profile, provenance) = assemble(&stale.enterprise_id, &categories, records, scorecard, today);
+            let (mut profile, provenance) = assemble(&stale.enterprise_id, &categories, records, &scorecard, today);
+            follow(&mut tx, &mut profile, now, today).await?;
             let before = Profile::decode(stale.content.as_slice())?;
             if stale.version > 0 && same(&before, &profile) {
                 profile = before;

@@ -14,6 +14,16 @@ use crate::{error::Error, features::LiveRecord, record::Key};
 pub mod records;
 pub mod reloads;
 
+pub mod quality;
+pub mod scorecards;
+pub mod tiers;
+
+/// Whatever is read from here on in this transaction is of one moment.
+pub async fn one_snapshot(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(conn).await?;
+    Ok(())
+}
+
 /// A category in force with its version.
 pub async fn category(conn: &mut PgConnection, name: &str) -> Result<Option<(Category, i64)>, Error> {
     let row =

@@ -44,7 +44,10 @@ impl World {
         common.grpc.address_file = address_file.display().to_string();
         common.shutdown.notice_ms = 0;
         let stop = CancellationToken::new();
-        let served = tokio::spawn(credit_profile::serve(Settings { common, own: credit_profile::Own::for_tests() }, stop.clone()));
+        let served = tokio::spawn(credit_profile::serve(
+            Settings { common, own: credit_profile::Own::for_tests() },
+            stop.clone(),
+        ));
         let address = eventually(PATIENCE, "the service listens", || async {
             Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
         })

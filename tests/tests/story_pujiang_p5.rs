@@ -1,0 +1,116 @@
+//! The three-dimension view of intellectual property: patents, team and credit give a value range with reasons, and a pledge loan
+//! rests on it instead of a third party's appraisal.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use uuid::Uuid;
+use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
+use zhirong_proto::{
+    catalog::v1::{Condition, CreditTerms, GuaranteeForm, ProductSpec, RepaymentMethod, product_spec::Terms},
+    matching::v1::{
+        ListInboxRequest, PlaceOrderRequest, bank_order_service_client::BankOrderServiceClient,
+        order_service_client::OrderServiceClient,
+    },
+    profile::v1::{
+        AppraisalDimension, GetIpAppraisalRequest, IpAppraisal, appraisal_service_client::AppraisalServiceClient,
+        feature_value::Kind,
+    },
+};
+use zhirong_tests::{
+    district::{District, eventually},
+    liandu,
+    products::{offered, publish_product},
+    records::{publish, record},
+};
+
+const BANK: &str = "sample-puhui-bank";
+
+/// A pledge loan of half of what the patents are worth at the least.
+fn product() -> ProductSpec {
+    let terms = CreditTerms {
+        conditions: vec![Condition {
+            expression: "ip_value_fen >= 100000000".to_owned(),
+            label_zh: "知识产权评估价值不低于100万元".to_owned(),
+            ..Condition::default()
+        }],
+        limit_formula: "ip_value_fen / 2".to_owned(),
+        rate_formula: "lpr_1y_ppm + 5000".to_owned(),
+        min_amount_fen: 10_000_000,
+        max_amount_fen: 1_000_000_000,
+        min_term_months: 6,
+        max_term_months: 36,
+        repayment_method: RepaymentMethod::InterestFirst.into(),
+        guarantee_form: GuaranteeForm::IpPledge.into(),
+        answer_working_days: 5,
+        ..CreditTerms::default()
+    };
+    ProductSpec {
+        institution_id: BANK.to_owned(),
+        name_zh: "知产免评估贷".to_owned(),
+        summary_zh: "示例知识产权质押产品".to_owned(),
+        tags: vec!["ip_pledge".to_owned()],
+        terms: Some(Terms::Credit(terms)),
+    }
+}
+
+fn records(uscc: &Uscc, day: &str, inventions: i64, talents: i64) -> Vec<Value> {
+    let patents = json!({ "patent_count": inventions + 6, "invention_patent_count": inventions });
+    vec![record(uscc, "patent", day, &patents), record(uscc, "talent", day, &json!({ "talent_count": talents }))]
+}
+
+async fn appraisal(district: &District, uscc: &Uscc, expected: impl Fn(&IpAppraisal) -> bool) -> Result<IpAppraisal> {
+    let client = AppraisalServiceClient::new(district.as_enterprise(uscc).await?);
+    eventually(&format!("the patents of {uscc} are appraised"), || async {
+        let answer = client.clone().get_ip_appraisal(GetIpAppraisalRequest::default()).await?.into_inner();
+        Ok(answer.appraisal.filter(|appraisal| expected(appraisal)))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn story_pujiang_p5_three_dimension_appraisal() -> Result<()> {
+    let district = District::start().await?;
+    let product = publish_product(&district, product()).await?;
+    let uscc = Uscc::with_check("91330726MA2P00001").unwrap();
+    publish(&district, "first", &records(&uscc, "2026-10-01", 8, 0)).await?;
+    liandu::records_kept(&district, 2).await?;
+
+    let first = appraisal(&district, &uscc, |of| {
+        of.reasons.iter().any(|of| of.feature == "talent_count" && of.value.is_some())
+    })
+    .await?;
+    assert!(0 < first.low_fen && first.low_fen < first.value_fen && first.value_fen < first.high_fen);
+    for dimension in [AppraisalDimension::Technology, AppraisalDimension::Growth, AppraisalDimension::Risk] {
+        assert!(first.reasons.iter().any(|reason| reason.dimension() == dimension && !reason.text_zh.is_empty()));
+    }
+    // No third party is asked: the limit follows from the appraisal's lower end.
+    let offer = offered(&district, &uscc, &product, |of| of.limit_fen == first.low_fen / 2).await?;
+
+    // Two talents join; the value and with it the limit rise.
+    publish(&district, "second", &records(&uscc, "2026-10-02", 8, 5)).await?;
+    let second = appraisal(&district, &uscc, |of| of.growth_ppm > first.growth_ppm).await?;
+    let more = offered(&district, &uscc, &product, |of| of.limit_fen == second.low_fen / 2).await?;
+    assert!(more.limit_fen > offer.limit_fen);
+
+    // The bank sees with the order what the limit rests on.
+    let order = PlaceOrderRequest {
+        request_id: Uuid::now_v7().to_string(),
+        product_id: product,
+        amount_fen: more.limit_fen,
+        term_months: 12,
+        purpose_zh: "研发投入".to_owned(),
+        consent: liandu::consent(),
+        coupon_id: String::new(),
+    };
+    let mut orders = OrderServiceClient::new(district.as_enterprise(&uscc).await?);
+    let order = orders.place_order(order).await?.into_inner().order.context("an order")?;
+    let bank: InstitutionId = BANK.parse()?;
+    let mut desk = BankOrderServiceClient::new(district.as_bank(&bank).await?);
+    let inbox = desk.list_inbox(ListInboxRequest::default()).await?.into_inner();
+    let entry = inbox.entries.into_iter().find(|entry| entry.order.as_ref() == Some(&order)).context("in the inbox")?;
+    let profile = entry.profile.context("a profile")?;
+    let told = profile.features.get("ip_value_fen").and_then(|value| value.kind.clone());
+    assert_eq!(told, Some(Kind::Integer(second.low_fen)));
+    district.stop().await
+}

@@ -64,6 +64,7 @@ mod tests {
             }
         };
         tokio::select! {
+            biased; // it is busy first
             () = busy => {}
             () = backlog.over() => {}
         }

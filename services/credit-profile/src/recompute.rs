@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zhirong_kernel::clock::{Clock, business_date};
 use zhirong_proto::profile::v1::{Profile, ProfileUpdated};
-use zhirong_runtime::outbox::{self, Aggregate, OutboxWake};
+use zhirong_runtime::outbox::{self, Aggregate, OutboxWake, Prepared};
 
 use crate::{
     backlog::Backlog,
@@ -80,7 +80,7 @@ impl Recompute {
         let scorecard = scorecards::in_force(&mut tx).await?;
         let enterprises: Vec<String> = stale.iter().map(|stale| stale.enterprise_id.clone()).collect();
         let records = store::live_records(&mut tx, &enterprises).await?;
-        let mut computed = Vec::with_capacity(stale.len());
+        let (mut computed, mut events) = (Vec::with_capacity(stale.len()), Vec::new());
         for stale in stale {
             let records = records.get(&stale.enterprise_id).map(Vec::as_slice).unwrap_or_default();
             let (mut profile, provenance) = assemble(&stale.enterprise_id, &categories, records, &scorecard, today);
@@ -94,11 +94,12 @@ impl Recompute {
                 let fact = ProfileUpdated { profile: Some(profile.clone()) };
                 let key = profile.enterprise_id.as_str();
                 let aggregate = Aggregate { kind: "profile", id: key, version: profile.version };
-                outbox::append(&mut tx, aggregate, key, &fact, now).await?;
+                events.push(Prepared::new(aggregate, key, &fact, now)?);
             }
             computed.push(Computed { profile, provenance });
         }
         store::save(&mut tx, &computed, today).await?;
+        outbox::append_all(&mut tx, &events).await?;
         tx.commit().await?;
         self.outbox.notify();
         Ok(true)

@@ -52,7 +52,13 @@ async fn profiles(district: &District, enterprises: &[Uscc], sent: usize) -> Res
     for uscc in enterprises {
         let found = eventually("the profile is computed of all its records", || async {
             let found = answer(district, uscc).await?;
-            let whole = found.profile.as_ref().is_some_and(|profile| profile.score.is_some());
+            let records: BTreeSet<&str> = found
+                .provenance
+                .iter()
+                .flat_map(|source| &source.records)
+                .map(|record| record.record_id.as_str())
+                .collect();
+            let whole = records.len() == sent / enterprises.len();
             Ok(whole.then_some(found))
         })
         .await?;

@@ -14,9 +14,11 @@ use zhirong_kernel::{
     uscc::Uscc,
 };
 use zhirong_proto::profile::v1::{
-    AuditKind, GrantConsentRequest, IssueEnterpriseCodeRequest, ListDisclosuresRequest, Purpose, Release,
-    ResolveEnterpriseCodeRequest, RevokeConsentRequest, Scope, audit_service_client::AuditServiceClient,
+    AuditKind, GetLegalRepresentativeRequest, GrantConsentRequest, IssueEnterpriseCodeRequest, LegalRepresentative,
+    ListDisclosuresRequest, Purpose, PutLegalRepresentativeRequest, Release, ResolveEnterpriseCodeRequest,
+    RevokeConsentRequest, Scope, audit_service_client::AuditServiceClient,
     consent_service_client::ConsentServiceClient, enterprise_code_service_client::EnterpriseCodeServiceClient,
+    personal_data_service_client::PersonalDataServiceClient,
 };
 use zhirong_tests::{
     district::{District, eventually},
@@ -100,6 +102,10 @@ async fn story_jiangshan_j1() -> Result<()> {
     code_is_resolved_once(&story).await?;
     codes_that_are_refused(&story).await?;
     the_trail_tells(&story).await?;
+    personal_data_reach_no_log(&story).await?;
+    // Killed, it goes on with the same keys and the same chain.
+    story.district.kill("credit-profile").await?;
+    eventually("the trail can be read again", || async { Ok(story.verify("end.json").await.ok()) }).await?;
     tampering_is_found(&story).await?;
     story.district.stop().await
 }
@@ -165,6 +171,49 @@ async fn the_trail_tells(story: &Story) -> Result<()> {
     for reason in ["CODE_NOT_FOR_YOU", "CODE_USED", "CODE_EXPIRED", "CONSENT_REQUIRED"] {
         assert!(entries.iter().any(|entry| entry.reason == reason), "{reason} is on the trail");
     }
+    Ok(())
+}
+
+/// The account's owner: the bank reads it by consent, and no log, event or table holds it in clear.
+async fn personal_data_reach_no_log(story: &Story) -> Result<()> {
+    // The example of GB 11643.
+    let owner = LegalRepresentative {
+        enterprise_id: story.uscc.to_string(),
+        name: "示例法人".to_owned(),
+        id_number: "11010519491231002X".to_owned(),
+        phone: "13800000001".to_owned(),
+        masked: false,
+    };
+    let request = PutLegalRepresentativeRequest {
+        request_id: Uuid::now_v7().to_string(),
+        legal_representative: Some(owner.clone()),
+    };
+    let channel = story.district.as_enterprise(&story.uscc).await?;
+    PersonalDataServiceClient::new(channel).put_legal_representative(request.clone()).await?;
+    let mut wrong = request;
+    wrong.request_id = Uuid::now_v7().to_string();
+    wrong.legal_representative.as_mut().context("an owner")?.name = "示例法人\n".to_owned();
+    let channel = story.district.as_enterprise(&story.uscc).await?;
+    assert!(PersonalDataServiceClient::new(channel).put_legal_representative(wrong).await.is_err());
+
+    let ask = GetLegalRepresentativeRequest {
+        enterprise_id: story.uscc.to_string(),
+        purpose: Purpose::AccountOpening.into(),
+    };
+    let mut bank = PersonalDataServiceClient::new(story.district.as_bank(&story.bank).await?);
+    assert_eq!(bank.get_legal_representative(ask.clone()).await.unwrap_err().code(), Code::PermissionDenied);
+    story.grant(Purpose::AccountOpening, Scope { personal_data: true, ..Scope::default() }).await?;
+    assert_eq!(bank.get_legal_representative(ask).await?.into_inner().legal_representative, Some(owner.clone()));
+
+    let mut read = 0;
+    for file in std::fs::read_dir(story.district.folder().join("log"))? {
+        let log = std::fs::read_to_string(file?.path())?;
+        read += log.len();
+        for secret in [&owner.name, &owner.id_number, &owner.phone] {
+            assert!(!log.contains(secret.as_str()), "{secret} is in a log");
+        }
+    }
+    assert!(read > 0, "the logs were looked at");
     Ok(())
 }
 

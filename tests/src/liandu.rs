@@ -77,9 +77,35 @@ pub async fn data_arrive(district: &District) -> Result<usize> {
 pub async fn data_arrive_beside(district: &District, others: usize) -> Result<usize> {
     let file = seeds().join("demo/records.ndjson");
     district.zhirong(&["records", "--quiet-s", "0", "--nats", district.nats(), &file.display().to_string()]).await?;
-    let records = fs::read_to_string(file)?.lines().filter(|line| !line.trim().is_empty()).count();
-    records_kept(district, records + others).await?;
-    Ok(records)
+    let records: Vec<Value> = fs::read_to_string(file)?
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    records_kept(district, records.len() + others).await?;
+    profiles_whole(district, &records).await?;
+    Ok(records.len())
+}
+
+/// Waits until each enterprise's profile has every category of its records.
+async fn profiles_whole(district: &District, records: &[Value]) -> Result<()> {
+    let text = |record: &Value, name: &str| record[name].as_str().unwrap_or_default().to_owned();
+    let wanted: BTreeSet<(String, String)> =
+        records.iter().map(|record| (text(record, "uscc"), text(record, "category"))).collect();
+    let staff = district.as_staff().await?;
+    eventually("every category is in the profiles", || async {
+        let request = ListProfilesRequest { page_size: 500, page_token: String::new() };
+        let profiles = ProfileServiceClient::new(staff.clone()).list_profiles(request).await?.into_inner().profiles;
+        let found: BTreeSet<(String, String)> = profiles
+            .iter()
+            .flat_map(|profile| {
+                let categories = profile.features.values().flat_map(|feature| &feature.categories);
+                categories.map(|category| (profile.enterprise_id.clone(), category.clone()))
+            })
+            .collect();
+        Ok(wanted.is_subset(&found).then_some(()))
+    })
+    .await
 }
 
 /// Waits until this many records are live in the profiles.

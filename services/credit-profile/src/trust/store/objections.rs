@@ -191,8 +191,16 @@ pub async fn erase_person(conn: &mut PgConnection, enterprise_id: &str) -> Resul
     Ok(done.rows_affected() > 0)
 }
 
-/// Erases what an enterprise's releases were made from; says how many versions.
+/// Erases what an enterprise's releases were made from, and every version of its profile before the present one; says how many
+/// released versions.
 pub async fn erase_released(conn: &mut PgConnection, enterprise_id: &str) -> Result<u64, sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM profile_version v USING profile p
+         WHERE v.enterprise_id = $1 AND p.enterprise_id = v.enterprise_id AND v.version < p.version",
+        enterprise_id
+    )
+    .execute(&mut *conn)
+    .await?;
     let done = sqlx::query!(
         "UPDATE released_profile SET content = '' WHERE enterprise_id = $1 AND content <> ''",
         enterprise_id

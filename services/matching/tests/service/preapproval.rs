@@ -59,8 +59,8 @@ async fn limits_follow_profiles_products_and_the_lpr() {
     assert_eq!(missing, (Code::NotFound, "PREAPPROVAL_NOT_FOUND".to_owned()));
 
     // Only what may be computed before anybody asks.
-    let facts = [published_preapprovable(&large, BANK, 1), published(&asked, BANK, 1), profile(&enterprise, 1, 5)];
-    world.deliver(Deliveries::new(facts)).await;
+    world.deliver(Deliveries::new([published_preapprovable(&large, BANK, 1), published(&asked, BANK, 1)])).await;
+    world.deliver(Deliveries::new([profile(&enterprise, 1, 5)])).await;
     let first = settled(&world, &enterprise, &[(&large, 50_000_000, 35_000)]).await;
     assert_eq!((first.version, first.profile_version), (1, 1));
     assert_eq!(first.limits[0].product_name_zh, "示例贷1");

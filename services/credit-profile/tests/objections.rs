@@ -66,7 +66,8 @@ async fn features_become(world: &World, uscc: &Uscc, features: &[&str]) -> Profi
             return Ok(None);
         };
         let profile = answer.into_inner().profile.unwrap();
-        let names: Vec<&String> = profile.features.keys().filter(|name| !name.starts_with("credit_") && *name != "ip_value_fen").collect();
+        let names: Vec<&String> =
+            profile.features.keys().filter(|name| !name.starts_with("credit_") && *name != "ip_value_fen").collect();
         Ok((names == features).then_some(profile))
     })
     .await

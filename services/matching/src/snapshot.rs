@@ -105,7 +105,7 @@ impl Catalog {
         }
         catalog.listed = catalog.products.values().map(Arc::clone).collect();
         catalog.listed.sort_by(|a, b| a.product.product_id.cmp(&b.product.product_id));
-        catalog.engine = engine(&catalog.listed);
+        catalog.engine = engine(&catalog.listed, catalog.lpr.as_ref());
         catalog
     }
 
@@ -225,10 +225,13 @@ fn usable<T>(data: Result<T, Unusable>) -> Option<T> {
     data.inspect_err(|error| tracing::error!(%error, "reference data can't be used and are left out")).ok()
 }
 
-/// The ranking weighs ratings itself, so that nothing has to be said of them here.
-fn engine(listed: &[Arc<CompiledProduct>]) -> Engine {
+/// Made for the LPR that most questions are asked with, the latest. The ranking weighs ratings itself, so that nothing has to be
+/// said of them here.
+fn engine(listed: &[Arc<CompiledProduct>], lpr: Option<&LprHistory>) -> Engine {
     let weights = EngineWeights { level_worth_ppm: 0, unrated_level_ppm: 0 };
-    Engine::new(listed.iter().map(|product| Arc::clone(&product.engine)).collect(), weights, 0)
+    let latest = lpr.and_then(|history| history.latest_known(history.known_through()).ok());
+    let lpr_1y_ppm = latest.map_or(0, |change| change.one_year.get());
+    Engine::new(listed.iter().map(|product| Arc::clone(&product.engine)).collect(), weights, lpr_1y_ppm)
 }
 
 fn compile(products: &mut HashMap<String, Arc<CompiledProduct>>, product: Product, symbols: &Symbols) {

@@ -2,22 +2,18 @@
 //! bit a product says whether it takes them. The products that take a profile are what all its columns' bits have in common.
 //! Products stand in order of the least rate they can come to, so that looking for the best can stop early.
 
-use std::{collections::BTreeSet, num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc};
 
 use crate::{
+    bits::{listed, places},
+    chain::Chain,
     code::{Code, Span},
     columns::{COLUMNS, Column, Row},
     expression::{Expression, Values},
     product::{HIGHEST_RATE_PPM, Product},
-    ranges::{Ranges, Sorted},
+    ranges::Sorted,
+    thresholds::{BLOCK, Bits, Needs, Thresholds, thresholds},
 };
-
-/// Words of bits in a block.
-const WORDS: usize = 8;
-/// Products in a block: few enough that the best are found in the first, many enough that a column's bits fill a cache line.
-const BLOCK: usize = WORDS * 64;
-
-type Bits = [u64; WORDS];
 
 /// What ratings weigh against rates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,6 +53,8 @@ pub struct Engine {
     /// Products in order of the points they can come to at best, with those points and their place in the list.
     order: Vec<Placed>,
     code: Code,
+    /// The formulas of those in order, for any LPR.
+    spans: Vec<Spans>,
     /// What the bits do not say, of those products where they do not say all.
     rests: Vec<Vec<Expression>>,
     thresholds: Vec<Thresholds>,
@@ -66,38 +64,46 @@ pub struct Engine {
 
 /// What is looked at of a product once the bits take an enterprise; together in one line of the cache, because it is looked at
 /// often.
-struct Placed {
+pub(crate) struct Placed {
     best: i64,
     score_ppm: i64,
     min_amount_fen: i64,
     max_amount_fen: i64,
-    limit: Span,
-    rate: Span,
+    limit: Formula,
+    rate: Formula,
     place: u32,
     /// Where what the bits do not say stands; nothing when they say all.
     rest: Option<NonZeroU32>,
 }
 
-/// The thresholds of one column, and what each value between them means.
-struct Thresholds {
-    column: Column,
-    /// In order; values below the first are the first interval, from the first on the second, and so on.
-    cuts: Vec<i64>,
-    /// By block, then by interval: the products that take it. The last interval of a block is for a value that is not known.
-    bits: Vec<Bits>,
+/// A formula where the LPR is the one that the engine was made for.
+#[derive(Clone, Copy)]
+enum Formula {
+    Chain(Chain),
+    Code(Span),
 }
 
-impl Thresholds {
-    fn intervals(&self) -> usize {
-        self.cuts.len().saturating_add(2)
+/// Where a product's formulas are in the code.
+struct Spans {
+    limit: Span,
+    rate: Span,
+}
+
+impl Placed {
+    /// Limit and rate as chains, where both are and nothing else has to be looked at.
+    pub fn chains(&self) -> Option<(&Chain, &Chain)> {
+        match (&self.limit, &self.rate, self.rest) {
+            (Formula::Chain(limit), Formula::Chain(rate), None) => Some((limit, rate)),
+            _ => None,
+        }
     }
 
-    /// Where a value stands among the cuts; nothing stands for a value that is not known.
-    fn interval(&self, value: Option<i64>) -> usize {
-        match value {
-            Some(value) => self.cuts.partition_point(|cut| *cut <= value),
-            None => self.cuts.len().saturating_add(1),
-        }
+    /// What limit and rate come to within the product's bounds, if they are within them.
+    #[inline]
+    pub fn bounded(&self, limit_fen: i64, rate_ppm: i64) -> Option<Found> {
+        let limit_fen = limit_fen.min(self.max_amount_fen);
+        let within = limit_fen >= self.min_amount_fen && (0..=HIGHEST_RATE_PPM).contains(&rate_ppm);
+        within.then_some(Found { product: usize::try_from(self.place).unwrap_or(usize::MAX), limit_fen, rate_ppm })
     }
 }
 
@@ -117,6 +123,10 @@ impl Engine {
         let mut code = Code::default();
         // The first is nobody's, so that a place in it is never zero.
         let mut rests: Vec<Vec<Expression>> = vec![Vec::new()];
+        let mut spans = Vec::with_capacity(sorted.len());
+        let formula = |formula: &Expression, span| {
+            Chain::of(formula, (lpr, lpr_1y_ppm)).map_or(Formula::Code(span), Formula::Chain)
+        };
         let (order, needs): (Vec<Placed>, Vec<Needs>) = sorted
             .into_iter()
             .map(|(best, place, product)| {
@@ -127,26 +137,31 @@ impl Engine {
                     rests.push(sorted.rest.iter().map(|test| (*test).clone()).collect());
                     u32::try_from(rests.len().saturating_sub(1)).ok().and_then(NonZeroU32::new)
                 };
+                let span = Spans { limit: code.add(&product.limit.test), rate: code.add(&product.rate.test) };
                 let placed = Placed {
                     best,
                     place: u32::try_from(place).unwrap_or(u32::MAX),
                     score_ppm: product.score_ppm,
                     min_amount_fen: product.min_amount_fen,
                     max_amount_fen: product.max_amount_fen,
-                    rate: code.add(&product.rate.test),
-                    limit: code.add(&product.limit.test),
+                    rate: formula(&product.rate.test, span.rate),
+                    limit: formula(&product.limit.test, span.limit),
                     rest,
                 };
+                spans.push(span);
                 (placed, Needs { columns: product.needs(), ranges: sorted.ranges })
             })
             .unzip();
         let thresholds = thresholds(&needs);
-        let blocks = order.len().div_ceil(BLOCK);
-        let mut valid = vec![Bits::default(); blocks];
-        for position in 0..order.len() {
-            set(&mut valid, position, true);
-        }
-        Self { products, weights, lpr_1y_ppm, order, code, rests, thresholds, valid }
+        let valid = (0..order.len().div_ceil(BLOCK)).map(|block| {
+            let left = order.len().saturating_sub(block.saturating_mul(BLOCK));
+            std::array::from_fn(|word| match left.saturating_sub(word.saturating_mul(64)) {
+                bits @ 0..64 => (1 << bits) - 1,
+                _ => u64::MAX,
+            })
+        });
+        let valid = valid.collect();
+        Self { products, weights, lpr_1y_ppm, order, code, spans, rests, thresholds, valid }
     }
 
     /// The products, in the order they were given.
@@ -168,14 +183,25 @@ impl Engine {
     #[must_use]
     pub fn all(&self, row: &Row) -> Vec<Found> {
         let mut found = Vec::with_capacity(self.order.len() / 16);
-        let places = self.places(row);
+        let intervals = self.intervals(row);
+        let usual = self.usual(row);
+        let mut room = [0; BLOCK + FEW];
         for block in 0..self.valid.len() {
-            self.each(block, &places, |placed| {
-                found.extend(self.priced(placed, row));
-                true
-            });
+            for position in listed::<FEW>(self.common(block, &intervals), start(block), &mut room) {
+                found.extend(if usual { self.priced(*position, row) } else { self.priced_anyhow(*position, row) });
+            }
         }
         found
+    }
+
+    /// The LPR that it was made for.
+    pub(crate) fn lpr_1y_ppm(&self) -> i64 {
+        self.lpr_1y_ppm
+    }
+
+    /// Whether the LPR is the one that the engine was made for.
+    pub(crate) fn usual(&self, row: &impl Values) -> bool {
+        row.value(COLUMNS.of_input(2)) == self.lpr_1y_ppm
     }
 
     /// The best products for an enterprise: by rate less what the rating is worth, then the rating, then the limit, then the
@@ -186,7 +212,7 @@ impl Engine {
         if count == 0 {
             return Vec::new();
         }
-        if row.value(COLUMNS.of_input(2)) != self.lpr_1y_ppm {
+        if !self.usual(row) {
             // The order of products holds for another LPR.
             for found in self.all(row) {
                 let score_ppm = self.products.get(found.product).map_or(0, |product| product.score_ppm);
@@ -194,42 +220,56 @@ impl Engine {
             }
             return best.into_iter().map(|(_, found)| found).collect();
         }
-        let places = self.places(row);
-        for block in 0..self.valid.len() {
-            let going = self.each(block, &places, |placed| {
+        let intervals = self.intervals(row);
+        'blocks: for block in 0..self.valid.len() {
+            // One by one: mostly it ends in the first words.
+            for position in places(self.common(block, &intervals), start(block)) {
+                let Some(placed) = self.order.get(usize::try_from(position).unwrap_or(usize::MAX)) else {
+                    break 'blocks;
+                };
                 let worst = best.last().filter(|_| best.len() == count).map_or(i64::MAX, |(worst, _)| worst.points);
                 if placed.best > worst {
-                    return false;
+                    break 'blocks;
                 }
                 // The rate alone tells most of those that are not among the best.
-                let rate_ppm = self.code.value(placed.rate, row);
-                if rate_ppm.is_some_and(|rate_ppm| self.weights.points(rate_ppm, placed.score_ppm) > worst) {
-                    return true;
+                let rate_ppm = self.value(&placed.rate, row);
+                if rate_ppm.is_none_or(|rate_ppm| self.weights.points(rate_ppm, placed.score_ppm) > worst) {
+                    continue;
                 }
-                if let Some(found) = self.priced(placed, row) {
+                if let Some(found) = self.priced(position, row) {
                     keep(&mut best, count, self.rank(&found, placed.score_ppm), found);
                 }
-                true
-            });
-            if !going {
-                break;
             }
         }
         best.into_iter().map(|(_, found)| found).collect()
     }
 
-    /// Limit and rate of a product whose bits take a row.
-    fn priced(&self, placed: &Placed, row: &impl Values) -> Option<Found> {
+    #[inline]
+    fn value(&self, formula: &Formula, row: &impl Values) -> Option<i64> {
+        match formula {
+            Formula::Chain(chain) => chain.value(row),
+            Formula::Code(span) => self.code.value(*span, row),
+        }
+    }
+
+    /// Limit and rate of a product whose bits take a row with the usual LPR.
+    #[inline]
+    pub(crate) fn priced(&self, position: u32, row: &impl Values) -> Option<Found> {
+        let placed = self.order.get(usize::try_from(position).ok()?)?;
         if placed.rest.is_some_and(|rest| !self.takes(rest, row)) {
             return None;
         }
-        let rate_ppm = self.code.value(placed.rate, row).filter(|rate| (0..=HIGHEST_RATE_PPM).contains(rate))?;
-        let limit_fen = self.code.value(placed.limit, row)?.min(placed.max_amount_fen);
-        (limit_fen >= placed.min_amount_fen).then_some(Found {
-            product: usize::try_from(placed.place).unwrap_or(usize::MAX),
-            limit_fen,
-            rate_ppm,
-        })
+        placed.bounded(self.value(&placed.limit, row)?, self.value(&placed.rate, row)?)
+    }
+
+    /// As [`Engine::priced`], for any LPR.
+    pub(crate) fn priced_anyhow(&self, position: u32, row: &impl Values) -> Option<Found> {
+        let position = usize::try_from(position).ok()?;
+        let (placed, spans) = (self.order.get(position)?, self.spans.get(position)?);
+        if placed.rest.is_some_and(|rest| !self.takes(rest, row)) {
+            return None;
+        }
+        placed.bounded(self.code.value(spans.limit, row)?, self.code.value(spans.rate, row)?)
     }
 
     fn takes(&self, rest: NonZeroU32, row: &impl Values) -> bool {
@@ -248,7 +288,7 @@ impl Engine {
 
     /// Where the row's values stand among the thresholds: for each column the bits of its interval in the first block, and how
     /// far it is from block to block.
-    fn places(&self, row: &Row) -> Vec<(&[Bits], usize)> {
+    fn intervals(&self, row: &Row) -> Vec<(&[Bits], usize)> {
         self.thresholds
             .iter()
             .map(|thresholds| {
@@ -259,66 +299,41 @@ impl Engine {
             .collect()
     }
 
-    /// The columns that thresholds are of.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = Column> {
-        self.thresholds.iter().map(|thresholds| thresholds.column)
+    /// The thresholds of every column that a product looks at.
+    pub(crate) fn thresholds(&self) -> &[Thresholds] {
+        &self.thresholds
     }
 
-    /// Where a value stands among the thresholds at a place; nothing when there are more intervals than a code can name.
-    pub(crate) fn code(&self, place: usize, value: Option<i64>) -> Option<u16> {
-        u16::try_from(self.thresholds.get(place)?.interval(value)).ok()
+    /// For each block: the products there are.
+    pub(crate) fn valid(&self) -> &[Bits] {
+        &self.valid
     }
 
-    /// Every product that takes who has these codes, one for each column of [`Engine::columns`].
-    pub(crate) fn each_of_coded(&self, codes: &[u16], row: &impl Values, mut show: impl FnMut(Found)) {
-        for (block, valid) in self.valid.iter().enumerate() {
-            let mut common = *valid;
-            for (thresholds, code) in self.thresholds.iter().zip(codes) {
-                let place = block.saturating_mul(thresholds.intervals()).saturating_add(usize::from(*code));
-                let Some(bits) = thresholds.bits.get(place) else { return };
-                for (common, bits) in common.iter_mut().zip(bits) {
-                    *common &= bits;
-                }
-            }
-            self.each_bit(block, &common, |placed| {
-                if let Some(found) = self.priced(placed, row) {
-                    show(found);
-                }
-                true
-            });
-        }
+    /// The products of a block in their order.
+    pub(crate) fn placed(&self, block: usize) -> &[Placed] {
+        self.order.chunks(BLOCK).nth(block).unwrap_or_default()
     }
 
-    /// Shows every product of a block whose bits take the row, in order, while it says so; says whether it still does.
-    fn each(&self, block: usize, places: &[(&[Bits], usize)], show: impl FnMut(&Placed) -> bool) -> bool {
+    /// The products of a block that take the intervals.
+    #[inline]
+    fn common(&self, block: usize, intervals: &[(&[Bits], usize)]) -> Bits {
         let mut common = self.valid.get(block).copied().unwrap_or_default();
-        for (bits, intervals) in places {
-            let bits = bits.get(block.saturating_mul(*intervals)).copied().unwrap_or_default();
+        for (bits, step) in intervals {
+            let bits = bits.get(block.saturating_mul(*step)).copied().unwrap_or_default();
             for (common, bits) in common.iter_mut().zip(bits) {
                 *common &= bits;
             }
         }
-        self.each_bit(block, &common, show)
+        common
     }
+}
 
-    fn each_bit(&self, block: usize, common: &Bits, mut show: impl FnMut(&Placed) -> bool) -> bool {
-        let mut first = block.saturating_mul(BLOCK);
-        for word in common {
-            let mut word = *word;
-            while word != 0 {
-                let bit = usize::try_from(word.trailing_zeros()).unwrap_or(0);
-                word &= word.wrapping_sub(1);
-                let Some(placed) = self.order.get(first.saturating_add(bit)) else {
-                    return false;
-                };
-                if !show(placed) {
-                    return false;
-                }
-            }
-            first = first.saturating_add(64);
-        }
-        true
-    }
+/// How many products of 64 take an enterprise, mostly.
+const FEW: usize = 2;
+
+/// The first position of a block.
+fn start(block: usize) -> u32 {
+    u32::try_from(block.saturating_mul(BLOCK)).unwrap_or(u32::MAX)
 }
 
 /// The lower, the better.
@@ -337,66 +352,4 @@ fn keep(best: &mut Vec<(Rank, Found)>, count: usize, rank: Rank, found: Found) {
     let place = best.partition_point(|(better, _)| *better < rank);
     best.insert(place, (rank, found));
     best.truncate(count);
-}
-
-/// What a product needs of the columns.
-struct Needs {
-    columns: BTreeSet<Column>,
-    ranges: Vec<Ranges>,
-}
-
-fn thresholds(order: &[Needs]) -> Vec<Thresholds> {
-    let blocks = order.len().div_ceil(BLOCK);
-    let mut all = Vec::new();
-    for column in 0..COLUMNS.count() {
-        let mut cuts: Vec<i64> = Vec::new();
-        for ranges in order.iter().flat_map(|needs| &needs.ranges).filter(|ranges| ranges.column == column) {
-            for (start, end) in &ranges.ranges {
-                cuts.extend((*start != i64::MIN).then_some(*start));
-                cuts.extend(end.checked_add(1));
-            }
-        }
-        cuts.sort_unstable();
-        cuts.dedup();
-        let needing = order.iter().enumerate().filter(|(_, needs)| needs.columns.contains(&column));
-        let needing: Vec<usize> = needing.map(|(position, _)| position).collect();
-        if cuts.is_empty() && needing.is_empty() {
-            continue;
-        }
-        let mut thresholds = Thresholds { column, cuts, bits: Vec::new() };
-        let intervals = thresholds.intervals();
-        thresholds.bits = vec![[u64::MAX; WORDS]; blocks.saturating_mul(intervals)];
-        let starts: Vec<i64> = std::iter::once(i64::MIN).chain(thresholds.cuts.iter().copied()).collect();
-        for (position, needs) in order.iter().enumerate() {
-            for ranges in needs.ranges.iter().filter(|ranges| ranges.column == column) {
-                for (interval, start) in starts.iter().enumerate() {
-                    if !ranges.contains(*start) {
-                        clear(&mut thresholds.bits, intervals, interval, position);
-                    }
-                }
-            }
-        }
-        for position in needing {
-            clear(&mut thresholds.bits, intervals, intervals.saturating_sub(1), position);
-        }
-        all.push(thresholds);
-    }
-    all
-}
-
-/// Takes the bit of a product out of an interval.
-fn clear(bits: &mut [Bits], intervals: usize, interval: usize, position: usize) {
-    let block = position / BLOCK;
-    let row = block.saturating_mul(intervals).saturating_add(interval);
-    if let Some(bits) = bits.get_mut(row) {
-        set(std::slice::from_mut(bits), position % BLOCK, false);
-    }
-}
-
-fn set(bits: &mut [Bits], position: usize, to: bool) {
-    let word = bits.get_mut(position / BLOCK).and_then(|bits| bits.get_mut(position % BLOCK / 64));
-    if let Some(word) = word {
-        let bit = 1_u64 << (position % 64);
-        if to { *word |= bit } else { *word &= !bit }
-    }
 }

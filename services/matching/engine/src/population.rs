@@ -10,14 +10,13 @@ use zhirong_kernel::{feature::FeatureType, feature::Features, rule::Inputs};
 
 use crate::{
     columns::{COLUMNS, Column, Row, Symbols},
-    engine::{Engine, Found},
     expression::{Expression, Values},
     product::Product,
     ranges::{Ranges, Sorted},
 };
 
 /// Enterprises in a block.
-const LANES: usize = 64;
+pub(crate) const LANES: usize = 64;
 
 /// An enterprise's USCC.
 pub type Id = [u8; 18];
@@ -40,42 +39,26 @@ pub struct Candidate {
 /// All enterprises.
 pub struct Population {
     symbols: Arc<Symbols>,
-    blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Block>,
     places: HashMap<Id, usize>,
     /// Places that were left.
     free: Vec<usize>,
 }
 
-/// Every value of a population by its place among the thresholds of an engine.
-pub struct Coded {
-    /// By enterprise, then by column.
-    codes: Vec<u16>,
-    columns: usize,
-    inputs: [i64; 3],
-}
-
-impl Coded {
-    /// Bytes it takes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        size_of_val(self.codes.as_slice())
-    }
-}
-
-struct Block {
-    ids: [Id; LANES],
-    versions: [i64; LANES],
+pub(crate) struct Block {
+    pub ids: [Id; LANES],
+    pub versions: [i64; LANES],
     /// Who is there.
-    live: u64,
+    pub live: u64,
     /// By column.
-    columns: Vec<Cells>,
+    pub columns: Vec<Cells>,
 }
 
 /// One column of a block.
 #[derive(Clone)]
-struct Cells {
-    values: [i64; LANES],
-    known: u64,
+pub(crate) struct Cells {
+    pub values: [i64; LANES],
+    pub known: u64,
 }
 
 impl Population {
@@ -186,51 +169,6 @@ impl Population {
         self.blocks.len()
     }
 
-    /// Where every value stands among an engine's thresholds; they hold until a profile or the catalog changes. Nothing when the
-    /// engine has more thresholds in a column than codes can name.
-    #[must_use]
-    pub fn coded(&self, engine: &Engine, inputs: Inputs) -> Option<Coded> {
-        let inputs = [inputs.requested_fen, inputs.term_months, inputs.lpr_1y_ppm];
-        let columns: Vec<Column> = engine.columns().collect();
-        let mut codes = Vec::with_capacity(self.blocks.len().saturating_mul(LANES).saturating_mul(columns.len()));
-        for block in &self.blocks {
-            for lane in 0..LANES {
-                let of = Lane { block, lane, inputs: &inputs };
-                for (place, column) in columns.iter().enumerate() {
-                    let known = block.columns.get(*column).is_none_or(|cells| cells.known >> lane & 1 == 1);
-                    codes.push(engine.code(place, known.then(|| of.value(*column)))?);
-                }
-            }
-        }
-        Some(Coded { codes, columns: columns.len(), inputs })
-    }
-
-    /// Every enterprise in some of the blocks that one of an engine's products takes.
-    pub fn each_coded(
-        &self,
-        blocks: std::ops::Range<usize>,
-        engine: &Engine,
-        coded: &Coded,
-        mut show: impl FnMut(Candidate),
-    ) {
-        let width = coded.columns.saturating_mul(LANES);
-        let codes = coded.codes.get(blocks.start.saturating_mul(width)..).unwrap_or_default();
-        let blocks = self.blocks.get(blocks).unwrap_or_default();
-        for (block, codes) in blocks.iter().zip(codes.chunks(width.max(1))) {
-            let lanes = block.ids.iter().zip(block.versions).zip(codes.chunks(coded.columns.max(1)));
-            for (lane, ((id, version), codes)) in lanes.enumerate() {
-                if block.live >> lane & 1 == 0 {
-                    continue;
-                }
-                let row = Lane { block, lane, inputs: &coded.inputs };
-                engine.each_of_coded(codes, &row, |found| {
-                    let Found { product, limit_fen, rate_ppm } = found;
-                    show(Candidate { id: *id, version, product, limit_fen, rate_ppm });
-                });
-            }
-        }
-    }
-
     /// The sum of every value that some products look at: what reading their columns once costs, for measuring.
     #[must_use]
     pub fn read(&self, products: &[Arc<Product>]) -> i64 {
@@ -304,10 +242,10 @@ fn word(values: &[i64; LANES], meets: impl Fn(i64) -> bool) -> u64 {
 }
 
 /// One enterprise of a block.
-struct Lane<'a> {
-    block: &'a Block,
-    lane: usize,
-    inputs: &'a [i64; 3],
+pub(crate) struct Lane<'a> {
+    pub block: &'a Block,
+    pub lane: usize,
+    pub inputs: &'a [i64; 3],
 }
 
 impl Values for Lane<'_> {

@@ -282,10 +282,12 @@ proptest! {
                     eligible.push((place, limit_fen, rate_ppm));
                 }
             }
-            let mut all: Vec<_> =
-                engine.all(&row).iter().map(|found| (found.product, found.limit_fen, found.rate_ppm)).collect();
-            all.sort_unstable();
-            prop_assert_eq!(&all, &eligible);
+            for engine in [&engine, &elsewhere] {
+                let mut all: Vec<_> =
+                    engine.all(&row).iter().map(|found| (found.product, found.limit_fen, found.rate_ppm)).collect();
+                all.sort_unstable();
+                prop_assert_eq!(&all, &eligible);
+            }
 
             let mut ranked = eligible.clone();
             ranked.sort_by_key(|(place, limit_fen, rate_ppm)| {
@@ -305,13 +307,15 @@ proptest! {
         population.each(&products, inputs, |found| {
             swept.get_mut(&found.id).unwrap().push((found.product, found.limit_fen, found.rate_ppm));
         });
-        let mut coded: BTreeMap<[u8; 18], Vec<_>> = taken.keys().map(|id| (*id, Vec::new())).collect();
-        let codes = population.coded(&engine, inputs).unwrap();
-        population.each_coded(0..population.blocks(), &engine, &codes, |found| {
-            coded.get_mut(&found.id).unwrap().push((found.product, found.limit_fen, found.rate_ppm));
-        });
-        coded.values_mut().for_each(|found| found.sort_unstable());
-        prop_assert_eq!(&coded, &taken);
+        for engine in [&engine, &elsewhere] {
+            let mut coded: BTreeMap<[u8; 18], Vec<_>> = taken.keys().map(|id| (*id, Vec::new())).collect();
+            let codes = population.coded(engine, inputs).unwrap();
+            population.each_coded(0..population.blocks(), engine, &codes, |found| {
+                coded.get_mut(&found.id).unwrap().push((found.product, found.limit_fen, found.rate_ppm));
+            });
+            coded.values_mut().for_each(|found| found.sort_unstable());
+            prop_assert_eq!(&coded, &taken);
+        }
         swept.values_mut().for_each(|found| found.sort_unstable());
         prop_assert_eq!(swept, taken);
     }

@@ -272,22 +272,22 @@ fn whole_population(contest: &Contest, measures: &mut Vec<Measure>, notes: &mut 
     let began = Instant::now();
     let Some(coded) = population.coded(&contest.engine, INPUTS) else { return };
     let coding = began.elapsed().as_secs_f64();
-    let sweep = |blocks: std::ops::Range<usize>| {
+    let sweep = |part: std::ops::Range<usize>| {
         let (mut eligible, mut sum) = (0_u64, 0_i64);
-        population.each_coded(blocks, &contest.engine, &coded, |found| {
+        population.each_coded(part, &contest.engine, &coded, |found| {
             eligible += 1;
             sum = sum.wrapping_add(found.limit_fen).wrapping_add(found.rate_ppm);
         });
         black_box(sum);
         eligible
     };
-    let eligible = sweep(0..population.blocks());
-    let one = least(|| sweep(0..population.blocks()));
-    let half = population.blocks() / 2;
+    let eligible = sweep(0..coded.len());
+    let one = least(|| sweep(0..coded.len()));
+    let half = coded.len() / 2;
     let two = least(|| {
         std::thread::scope(|scope| {
             let other = scope.spawn(|| sweep(0..half));
-            sweep(half..population.blocks()) + other.join().unwrap_or(0)
+            sweep(half..coded.len()) + other.join().unwrap_or(0)
         })
     });
     let read = least(|| population.read(&contest.products));

@@ -30,6 +30,10 @@ pub(crate) fn listed<const ALWAYS: usize>(
 ) -> &[u32] {
     let mut count = 0_usize;
     for mut word in words {
+        if word == 0 {
+            first = first.wrapping_add(u64::BITS);
+            continue;
+        }
         let Some((always, more)) = room.get_mut(count..).and_then(<[u32]>::split_first_chunk_mut::<ALWAYS>) else {
             break;
         };

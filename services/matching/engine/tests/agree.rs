@@ -310,7 +310,7 @@ proptest! {
         for engine in [&engine, &elsewhere] {
             let mut coded: BTreeMap<[u8; 18], Vec<_>> = taken.keys().map(|id| (*id, Vec::new())).collect();
             let codes = population.coded(engine, inputs).unwrap();
-            population.each_coded(0..population.blocks(), engine, &codes, |found| {
+            population.each_coded(0..codes.len(), engine, &codes, |found| {
                 coded.get_mut(&found.id).unwrap().push((found.product, found.limit_fen, found.rate_ppm));
             });
             coded.values_mut().for_each(|found| found.sort_unstable());

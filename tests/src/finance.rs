@@ -294,7 +294,7 @@ pub async fn grants(district: &District) -> Result<Vec<Grant>> {
     let mut client = GrantServiceClient::new(district.as_staff().await?);
     let (mut found, mut page_token) = (Vec::new(), String::new());
     loop {
-        let request = ListGrantsRequest { page_size: 500, page_token, enterprise_id: String::new() };
+        let request = ListGrantsRequest { page_size: 500, page_token, ..ListGrantsRequest::default() };
         let page = client.list_grants(request).await?.into_inner();
         found.extend(page.grants);
         page_token = page.next_page_token;

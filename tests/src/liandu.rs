@@ -11,7 +11,7 @@ use uuid::Uuid;
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
     feedback::v1::{
-        ListSmsRequest, RatingLevel, SetContactRequest, Sms, SubmitRatingRequest,
+        ListSmsRequest, RatingLevel, SetContactRequest, Sms, SmsKind, SubmitRatingRequest,
         contact_service_client::ContactServiceClient, rating_service_client::RatingServiceClient,
     },
     matching::v1::{
@@ -271,14 +271,17 @@ pub async fn rate(district: &District, parts: &[Part], orders: &[Order]) -> Resu
 
 /// All grants.
 pub async fn grants(district: &District) -> Result<Vec<Grant>> {
-    let request = ListGrantsRequest { page_size: 500, page_token: String::new(), enterprise_id: String::new() };
+    let request = ListGrantsRequest { page_size: 500, ..ListGrantsRequest::default() };
     Ok(GrantServiceClient::new(district.as_staff().await?).list_grants(request).await?.into_inner().grants)
 }
 
-/// All messages.
-pub async fn messages(district: &District) -> Result<Vec<Sms>> {
+/// All messages of a kind.
+pub async fn messages(district: &District, kind: SmsKind) -> Result<Vec<Sms>> {
     let request = ListSmsRequest { page_size: 500, page_token: String::new() };
-    Ok(RatingServiceClient::new(district.as_staff().await?).list_sms(request).await?.into_inner().messages)
+    let mut messages =
+        RatingServiceClient::new(district.as_staff().await?).list_sms(request).await?.into_inner().messages;
+    messages.retain(|message| message.kind() == kind);
+    Ok(messages)
 }
 
 /// What `zhirong report` prints, as JSON.

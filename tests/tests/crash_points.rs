@@ -13,7 +13,7 @@ use zhirong_proto::{
     catalog::v1::{
         Institution, InstitutionKind, RegisterInstitutionRequest, institution_service_client::InstitutionServiceClient,
     },
-    feedback::v1::SmsState,
+    feedback::v1::{SmsKind, SmsState},
     matching::v1::{CalculateView, Order},
     subsidy::v1::GrantState,
 };
@@ -150,14 +150,23 @@ async fn ends_right(district: &District, orders: &[Order]) -> Result<()> {
     assert_eq!(granted.len(), grants.len(), "a loan has one grant");
     assert_eq!(granted, computed, "each as the independent computation has it");
 
-    let messages = liandu::messages(district).await?;
+    let messages = liandu::messages(district, SmsKind::RatingRequest).await?;
     let told: BTreeSet<&String> = messages.iter().map(|message| &message.loan_id).collect();
     assert_eq!((messages.len(), told.len()), (LOANS, LOANS), "a loan has one message");
     assert!(messages.iter().all(|message| message.state() == SmsState::Sent));
+    let notices = eventually("every subsidised loan's borrower is told", || async {
+        let notices = liandu::messages(district, SmsKind::GrantNotice).await?;
+        let sent = notices.iter().filter(|notice| notice.state() == SmsState::Sent).count();
+        Ok((sent == granted.len()).then_some(notices))
+    })
+    .await?;
+    let told: BTreeSet<&String> = notices.iter().map(|notice| &notice.loan_id).collect();
+    assert_eq!(told, granted.keys().collect(), "each once");
     let sent = std::fs::read_to_string(district.folder().join("sms.ndjson"))?;
     let sent: Vec<Value> = sent.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let once: BTreeSet<String> = sent.iter().map(|line| line["sms_id"].to_string()).collect();
-    assert_eq!((sent.len(), once.len()), (LOANS, LOANS), "the provider got each message once");
+    let all = LOANS + notices.len();
+    assert_eq!((sent.len(), once.len()), (all, all), "the provider got each message once");
 
     let report = liandu::report(district).await?;
     let planned: i64 = grants.iter().map(|grant| grant.planned_fen).sum();

@@ -10,7 +10,7 @@ use zhirong_proto::{
         ListInstitutionsRequest, ListProductsRequest, ProductKind,
         institution_service_client::InstitutionServiceClient, product_service_client::ProductServiceClient,
     },
-    feedback::v1::SmsState,
+    feedback::v1::{SmsKind, SmsState},
     matching::v1::{CalculateView, Order, OrderState, offer::Outcome},
     profile::v1::{GetProfileRequest, profile_service_client::ProfileServiceClient},
     subsidy::v1::GrantState,
@@ -109,7 +109,7 @@ async fn act(district: &District, parts: &[Part], kill: bool) -> Result<Vec<Orde
         let expected = computed_apart(&loans(district, &orders).await?)?.len();
         let grants = liandu::grants(district).await?;
         let active = grants.iter().filter(|grant| grant.state() == GrantState::Active).count();
-        Ok((active == expected).then_some(()))
+        Ok((active == expected && report["grant_notices_sent"] == expected).then_some(()))
     })
     .await?;
     for bank in &mut banks {
@@ -168,13 +168,20 @@ async fn check(district: &District, parts: &[Part], orders: &[Order]) -> Result<
     let policies: BTreeSet<&String> = granted.values().map(|(policy, _)| policy).collect();
     assert_eq!(policies.len(), 2, "both policies are used");
 
+    // Without an application: each subsidised loan's borrower is told once.
+    let notices = liandu::messages(district, SmsKind::GrantNotice).await?;
+    let told: BTreeSet<&String> = notices.iter().map(|notice| &notice.loan_id).collect();
+    assert_eq!(told, granted.keys().collect());
+    assert_eq!(notices.len(), granted.len());
+    assert!(notices.iter().all(|notice| notice.state() == SmsState::Sent));
+
     // L10: one message a loan.
-    let messages = liandu::messages(district).await?;
+    let messages = liandu::messages(district, SmsKind::RatingRequest).await?;
     let told: BTreeSet<&String> = messages.iter().map(|message| &message.loan_id).collect();
     assert_eq!((messages.len(), told.len()), (LOANS, LOANS));
     assert!(messages.iter().all(|message| message.state() == SmsState::Sent));
     let sent = std::fs::read_to_string(district.folder().join("sms.ndjson"))?;
-    assert_eq!(sent.lines().count(), LOANS, "the provider got each message once");
+    assert_eq!(sent.lines().count(), LOANS + notices.len(), "the provider got each message once");
     assert!(!sent.contains(&parts[0].phone), "no phone number in clear");
 
     // The report.
@@ -195,6 +202,8 @@ async fn check(district: &District, parts: &[Part], orders: &[Order]) -> Result<
         "subsidy_waiting": 0,
         "sms_queued": LOANS,
         "sms_sent": LOANS,
+        "grant_notices_queued": notices.len(),
+        "grant_notices_sent": notices.len(),
         "ratings": rated,
     });
     for (name, value) in expected.as_object().unwrap() {

@@ -78,6 +78,10 @@ pub struct Report {
     pub sms_queued: i64,
     /// Rating messages the provider took.
     pub sms_sent: i64,
+    /// Notices of subsidies queued.
+    pub grant_notices_queued: i64,
+    /// Notices of subsidies the provider took.
+    pub grant_notices_sent: i64,
     /// Strategic agreements in force on at least one day of the period.
     pub agreements: i64,
     /// Sum of what these intend, fen: an intent, which no other figure contains.
@@ -170,6 +174,8 @@ pub async fn gather(channel: Authorised, from: Date, to: Date) -> Result<Report>
         institutions: intent::beside(catalog.intents, lent.institutions),
         sms_queued: feedback.sms_queued,
         sms_sent: feedback.sms_sent,
+        grant_notices_queued: feedback.grant_notices_queued,
+        grant_notices_sent: feedback.grant_notices_sent,
         ratings: feedback.ratings,
         ratings_satisfied: feedback.ratings_satisfied,
     })
@@ -207,6 +213,11 @@ impl fmt::Display for Report {
         }
         writeln!(out, "  待额度贴息   grants waiting for money {}", self.subsidy_waiting)?;
         writeln!(out, "  评价短信     rating SMS queued/sent   {}/{}", self.sms_queued, self.sms_sent)?;
+        writeln!(
+            out,
+            "  贴息通知     subsidy SMS queued/sent  {}/{}",
+            self.grant_notices_queued, self.grant_notices_sent
+        )?;
         write!(out, "  评价数       ratings (satisfied)      {} ({})", self.ratings, self.ratings_satisfied)
     }
 }

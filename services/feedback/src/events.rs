@@ -1,4 +1,4 @@
-//! What feedback hears of: an approved loan, which gets its one rating SMS.
+//! What feedback hears of: an approved loan, which gets its one rating SMS, and a subsidy, of which the enterprise is told once.
 
 use sqlx::PgConnection;
 use std::sync::Arc;
@@ -8,18 +8,24 @@ use tokio::sync::Notify;
 use zhirong_kernel::{
     clock::Clock,
     id::{LoanId, SmsId},
+    uscc::Uscc,
 };
-use zhirong_proto::{Fact as _, feedback::v1::SmsQueued, matching::v1::LoanApproved};
+use zhirong_proto::{
+    Fact as _,
+    feedback::v1::{SmsKind, SmsQueued},
+    matching::v1::LoanApproved,
+    subsidy::v1::GrantReserved,
+};
 use zhirong_runtime::{
     inbox::{Delivery, Handler, Rejection, Subscription},
     outbox::{self, Aggregate},
     streams,
 };
 
-use crate::{store, text};
+use crate::{sms::Kind, store, text};
 
-/// What feedback consumes.
-pub const SUBSCRIPTION: Subscription = Subscription {
+/// What feedback consumes of loans.
+pub const LOANS: Subscription = Subscription {
     durable: "feedback-loans",
     stream: streams::MATCHING,
     subjects: &["zr.matching.v1.loan.approved.>"],
@@ -46,19 +52,81 @@ impl Handler for LoanHandler {
             return Ok(());
         }
         let now = self.clock.now();
-        let sms_id = SmsId::new(uuid::Uuid::now_v7());
-        store::insert_sms(conn, sms_id, &loan, &text::rating_request(&institution_name), now).await?;
-        let fact = SmsQueued { sms_id: sms_id.to_string(), loan_id: loan.loan_id.to_string() };
-        let id = sms_id.to_string();
-        outbox::append(conn, Aggregate { kind: "sms", id: &id, version: 1 }, &id, &fact, now)
-            .await
-            .map_err(|error| Rejection::Retry(Box::new(error)))?;
-        Ok(())
+        let text_zh = text::rating_request(&institution_name);
+        queue(conn, Kind::Rating, loan.loan_id, &loan.enterprise_id, &text_zh, now).await
     }
 
     async fn committed(&self) {
         self.sender.notify_one();
     }
+}
+
+/// What feedback consumes of subsidies.
+pub const GRANTS: Subscription = Subscription {
+    durable: "feedback-grants",
+    stream: streams::SUBSIDY,
+    subjects: &["zr.subsidy.v1.grant.reserved.>"],
+};
+
+/// Queues the notice of a loan's subsidy.
+pub struct GrantHandler {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Wakes the sender.
+    pub sender: Arc<Notify>,
+}
+
+impl Handler for GrantHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        if delivery.ce_type != GrantReserved::TYPE {
+            return Err(Rejection::Poison(format!("`{}` is not a fact feedback knows", delivery.ce_type)));
+        }
+        let reserved: GrantReserved = delivery.decode()?;
+        let grant = reserved.grant.ok_or_else(|| Rejection::Poison("`grant` is missing".to_owned()))?;
+        let broken = |field: &str, why: String| Rejection::Poison(format!("`grant.{field}` {why}"));
+        let loan_id: LoanId = grant.loan_id.parse().map_err(|_| broken("loan_id", "is not a UUID".to_owned()))?;
+        let enterprise: Uscc =
+            grant.enterprise_id.parse().map_err(|error| broken("enterprise_id", format!("{error}")))?;
+        match store::borrower(conn, loan_id).await.map_err(|error| Rejection::Retry(Box::new(error)))? {
+            // Another stream brings the loan.
+            None => return Err(Rejection::NotYet(format!("loan {loan_id} is not known yet"))),
+            Some(borrower) if borrower != enterprise => {
+                return Err(broken("enterprise_id", format!("is not the borrower of loan {loan_id}")));
+            }
+            Some(_) => {}
+        }
+        queue(conn, Kind::Grant, loan_id, &enterprise, text::grant_notice(), self.clock.now()).await
+    }
+
+    async fn committed(&self) {
+        self.sender.notify_one();
+    }
+}
+
+/// Queues a message, unless the loan has one of its kind.
+async fn queue(
+    conn: &mut PgConnection,
+    kind: Kind,
+    loan_id: LoanId,
+    enterprise_id: &Uscc,
+    text_zh: &str,
+    now: Timestamp,
+) -> Result<(), Rejection> {
+    let sms_id = SmsId::new(uuid::Uuid::now_v7());
+    let sms = store::NewSms { sms_id, kind, loan_id, enterprise_id, text_zh };
+    if !store::insert_sms(conn, sms, now).await? {
+        return Ok(());
+    }
+    let told = match kind {
+        Kind::Rating => SmsKind::RatingRequest,
+        Kind::Grant => SmsKind::GrantNotice,
+    };
+    let id = sms_id.to_string();
+    let fact = SmsQueued { sms_id: id.clone(), loan_id: loan_id.to_string(), kind: told.into() };
+    outbox::append(conn, Aggregate { kind: "sms", id: &id, version: 1 }, &id, &fact, now)
+        .await
+        .map_err(|error| Rejection::Retry(Box::new(error)))?;
+    Ok(())
 }
 
 fn parse(loan: zhirong_proto::matching::v1::Loan) -> Result<store::Loan, Rejection> {

@@ -28,7 +28,7 @@ use crate::{
     error::Error,
     phone::Phone,
     rating::Level,
-    sms::State,
+    sms::{Kind, State},
     store::{self, RatingRow, SmsRow},
 };
 
@@ -210,6 +210,8 @@ impl Feedback {
             sms_sent: outcome.sms_sent,
             ratings: outcome.ratings,
             ratings_satisfied: outcome.ratings_satisfied,
+            grant_notices_queued: outcome.notices_queued,
+            grant_notices_sent: outcome.notices_sent,
         })
     }
 }
@@ -320,7 +322,12 @@ fn sms(row: SmsRow) -> Result<pb::Sms, Problem> {
         State::Failed => pb::SmsState::Failed,
         State::Unknown => pb::SmsState::Unknown,
     };
+    let kind = match Kind::from_word(&row.kind).ok_or_else(|| Error::Stored("sms.kind".to_owned()))? {
+        Kind::Rating => pb::SmsKind::RatingRequest,
+        Kind::Grant => pb::SmsKind::GrantNotice,
+    };
     Ok(pb::Sms {
+        kind: kind.into(),
         sms_id: row.sms_id.to_string(),
         loan_id: row.loan_id.to_string(),
         enterprise_id: row.enterprise_id,

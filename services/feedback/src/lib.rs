@@ -1,6 +1,6 @@
 //! Feedback (服务评价): the rating SMS and the five-level rating.
 //!
-//! In: `loan.approved`. Out: `sms.queued`, `sms.delivered`, `sms.failed`, `rating.received`, `product.scored`.
+//! In: `loan.approved`, `grant.reserved`. Out: `sms.queued`, `sms.delivered`, `sms.failed`, `rating.received`, `product.scored`.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
@@ -100,7 +100,8 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
     let mut service = Service::start("feedback", settings.common, &MIGRATIONS, shutdown).await?;
     let wake = Arc::new(Notify::new());
 
-    service.consume(events::SUBSCRIPTION, events::LoanHandler { clock: service.clock(), sender: Arc::clone(&wake) });
+    service.consume(events::LOANS, events::LoanHandler { clock: service.clock(), sender: Arc::clone(&wake) });
+    service.consume(events::GRANTS, events::GrantHandler { clock: service.clock(), sender: Arc::clone(&wake) });
     let sender = sender::Sender {
         pool: service.pool(),
         clock: service.clock(),

@@ -1,7 +1,33 @@
-//! The life of one SMS. A provider's interface is not idempotent: no answer means *unknown*, and unknown is asked about,
+//! What an SMS is for, and its life. A provider's interface is not idempotent: no answer means *unknown*, and unknown is asked about,
 //! never blindly sent again.
 
 use jiff::SignedDuration;
+
+/// What an SMS is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Asks for a rating.
+    Rating,
+    /// Tells of a subsidy.
+    Grant,
+}
+
+impl Kind {
+    /// The word in the database.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Rating => "rating",
+            Self::Grant => "grant",
+        }
+    }
+
+    /// The kind with a word of the database.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Rating, Self::Grant].into_iter().find(|kind| kind.word() == word)
+    }
+}
 
 /// Where an SMS stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     phone::Phone,
     rating::{Level, Score},
-    sms::{State, Step},
+    sms::{Kind, State, Step},
 };
 
 /// What feedback keeps of a loan.
@@ -45,6 +45,13 @@ pub async fn insert_loan(conn: &mut PgConnection, loan: &Loan) -> Result<bool, s
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// The borrower of a loan that is known.
+pub async fn borrower(conn: &mut PgConnection, loan_id: LoanId) -> Result<Option<Uscc>, Error> {
+    let found = sqlx::query_scalar!("SELECT enterprise_id FROM loan WHERE loan_id = $1", loan_id.uuid());
+    let found = found.fetch_optional(conn).await?;
+    found.map(|uscc| uscc.parse().map_err(|_| Error::Stored("loan.enterprise_id".to_owned()))).transpose()
 }
 
 /// A loan of an enterprise.
@@ -102,33 +109,42 @@ pub async fn set_phone(
     Ok(queued.rows_affected())
 }
 
-/// Queues the one SMS of a loan, or lets it wait for a contact. The contact row is locked, so that a contact that comes at
-/// the same moment finds the message.
-pub async fn insert_sms(
-    conn: &mut PgConnection,
-    sms_id: SmsId,
-    loan: &Loan,
-    text_zh: &str,
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
+/// A message that is to be queued.
+#[derive(Debug, Clone, Copy)]
+pub struct NewSms<'a> {
+    /// The message.
+    pub sms_id: SmsId,
+    /// What it is for.
+    pub kind: Kind,
+    /// The loan it is about.
+    pub loan_id: LoanId,
+    /// The borrower.
+    pub enterprise_id: &'a Uscc,
+    /// What it says.
+    pub text_zh: &'a str,
+}
+
+/// Queues the one SMS of its kind for a loan, or lets it wait for a contact; says whether it is new. The contact row is locked, so
+/// that a contact that comes at the same moment finds the message.
+pub async fn insert_sms(conn: &mut PgConnection, sms: NewSms<'_>, now: Timestamp) -> Result<bool, sqlx::Error> {
     // Serialises with set_phone for enterprises that have no row to lock yet.
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", loan.enterprise_id.as_str())
-        .execute(&mut *conn)
-        .await?;
-    sqlx::query!(
-        "INSERT INTO sms (sms_id, loan_id, enterprise_id, text_zh, state, queued_at, due_at, version)
-         VALUES ($1, $2, $3, $4,
-                 CASE WHEN EXISTS (SELECT FROM contact WHERE enterprise_id = $3) THEN 'queued' ELSE 'waiting_contact' END,
-                 $5, $5, 1)",
-        sms_id.uuid(),
-        loan.loan_id.uuid(),
-        loan.enterprise_id.as_str(),
-        text_zh,
+    lock_contact(conn, sms.enterprise_id).await?;
+    let done = sqlx::query!(
+        "INSERT INTO sms (sms_id, kind, loan_id, enterprise_id, text_zh, state, queued_at, due_at, version)
+         VALUES ($1, $2, $3, $4, $5,
+                 CASE WHEN EXISTS (SELECT FROM contact WHERE enterprise_id = $4) THEN 'queued' ELSE 'waiting_contact' END,
+                 $6, $6, 1)
+         ON CONFLICT (loan_id, kind) DO NOTHING",
+        sms.sms_id.uuid(),
+        sms.kind.word(),
+        sms.loan_id.uuid(),
+        sms.enterprise_id.as_str(),
+        sms.text_zh,
         now.to_sqlx() as _
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Waits for whoever changes this enterprise's contact or messages at the moment.
@@ -218,6 +234,8 @@ pub async fn settle(
 pub struct SmsRow {
     /// The message.
     pub sms_id: Uuid,
+    /// What it is for, as a word.
+    pub kind: String,
     /// The loan.
     pub loan_id: Uuid,
     /// The enterprise.
@@ -249,7 +267,7 @@ pub async fn list_sms(
     let (at, id) = before.unzip();
     sqlx::query_as!(
         SmsRow,
-        r#"SELECT sms_id, loan_id, enterprise_id, contact.phone AS "phone?", text_zh, state, attempts,
+        r#"SELECT sms_id, kind, loan_id, enterprise_id, contact.phone AS "phone?", text_zh, state, attempts,
                   queued_at AS "queued_at: _", sent_at AS "sent_at: _", provider_message_id, last_error
            FROM sms LEFT JOIN contact USING (enterprise_id)
            WHERE $1::timestamptz IS NULL OR (queued_at, sms_id) < ($1, $2)
@@ -361,10 +379,14 @@ pub async fn list_ratings(
 /// Feedback's figures of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// Messages queued.
+    /// Rating SMS queued.
     pub sms_queued: i64,
     /// Of these, taken by the provider.
     pub sms_sent: i64,
+    /// Notices of subsidies queued.
+    pub notices_queued: i64,
+    /// Of these, taken by the provider.
+    pub notices_sent: i64,
     /// Ratings received.
     pub ratings: i64,
     /// Of these, satisfied or very satisfied.
@@ -375,11 +397,16 @@ pub struct Outcome {
 pub async fn outcome(conn: &mut PgConnection, from: Timestamp, until: Timestamp) -> Result<Outcome, sqlx::Error> {
     sqlx::query_as!(
         Outcome,
-        r#"SELECT (SELECT count(*) FROM sms WHERE queued_at >= $1 AND queued_at < $2) AS "sms_queued!",
-                  (SELECT count(*) FROM sms WHERE queued_at >= $1 AND queued_at < $2 AND state = 'sent') AS "sms_sent!",
+        r#"SELECT s.sms_queued AS "sms_queued!", s.sms_sent AS "sms_sent!", s.notices_queued AS "notices_queued!",
+                  s.notices_sent AS "notices_sent!",
                   (SELECT count(*) FROM rating WHERE received_at >= $1 AND received_at < $2) AS "ratings!",
                   (SELECT count(*) FROM rating WHERE received_at >= $1 AND received_at < $2 AND level >= 4)
-                      AS "ratings_satisfied!""#,
+                      AS "ratings_satisfied!"
+           FROM (SELECT count(*) FILTER (WHERE kind = 'rating') AS sms_queued,
+                        count(*) FILTER (WHERE kind = 'rating' AND state = 'sent') AS sms_sent,
+                        count(*) FILTER (WHERE kind = 'grant') AS notices_queued,
+                        count(*) FILTER (WHERE kind = 'grant' AND state = 'sent') AS notices_sent
+                 FROM sms WHERE queued_at >= $1 AND queued_at < $2) s"#,
         from.to_sqlx() as _,
         until.to_sqlx() as _
     )

@@ -1,4 +1,4 @@
-//! The words of the rating SMS.
+//! The words of the messages.
 
 /// A message of up to 70 characters is one SMS.
 pub const LONGEST_SINGLE_SMS: usize = 70;
@@ -19,6 +19,12 @@ pub fn rating_request(institution_name_zh: &str) -> String {
     format!("{BEFORE}{name}{AFTER}")
 }
 
+/// Tells an enterprise that a subsidy is set aside for its loan. The amount is left to the platform, for the same reason.
+#[must_use]
+pub fn grant_notice() -> &'static str {
+    "【智融】贵单位获批的贷款符合贴息政策，贴息资金已预留，免申即享，无需提交材料；金额和到账进度请登录平台查看"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,6 +34,7 @@ mod tests {
         for name in ["", "示例银行", &"很长的名字".repeat(30)] {
             assert!(rating_request(name).chars().count() <= LONGEST_SINGLE_SMS);
         }
+        assert!(grant_notice().chars().count() <= LONGEST_SINGLE_SMS);
     }
 
     #[test]

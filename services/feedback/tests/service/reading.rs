@@ -115,6 +115,8 @@ async fn the_report_counts_business_days_of_shanghai() {
         sms_sent,
         ratings,
         ratings_satisfied,
+        grant_notices_queued: 0,
+        grant_notices_sent: 0,
     };
     for (from, to, expected) in [
         ("2026-03-01", "2026-03-01", figures(2, 0, 2, 2)),

@@ -17,9 +17,11 @@ use zhirong_proto::{
     Fact,
     feedback::v1::{
         ListSmsRequest, RatingLevel, SetContactRequest, Sms, SmsState, SubmitRatingRequest,
-        contact_service_client::ContactServiceClient, rating_service_client::RatingServiceClient,
+        contact_service_client::ContactServiceClient, feedback_report_service_client::FeedbackReportServiceClient,
+        rating_service_client::RatingServiceClient,
     },
     matching::v1::{Loan, LoanApproved},
+    subsidy::v1::{Grant, GrantReserved},
 };
 use zhirong_runtime::{
     Error,
@@ -51,7 +53,9 @@ impl World {
     pub async fn start(provider_url: &str) -> Self {
         let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
         let events = broker.jetstream().await.unwrap();
-        streams::ensure(&events, streams::MATCHING, 1).await.unwrap();
+        for stream in [streams::MATCHING, streams::SUBSIDY] {
+            streams::ensure(&events, stream, 1).await.unwrap();
+        }
         let (replica, channel) = serve(&database, &broker, provider_url).await;
         let pool = database.pool().await.unwrap();
         Self { channel, pool, events, replicas: vec![replica], database, broker }
@@ -88,6 +92,10 @@ impl World {
 
     pub fn contacts(&self) -> ContactServiceClient<Channel> {
         ContactServiceClient::new(self.channel.clone())
+    }
+
+    pub fn reports(&self) -> FeedbackReportServiceClient<Channel> {
+        FeedbackReportServiceClient::new(self.channel.clone())
     }
 
     pub fn ratings(&self) -> RatingServiceClient<Channel> {
@@ -167,6 +175,18 @@ async fn serve(database: &TestDatabase, broker: &TestBroker, provider_url: &str)
     .unwrap();
     let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
     (Replica { stop, served }, channel)
+}
+
+/// The fact that money is set aside for a loan, by a grant of its own, under a new id.
+pub fn reserved(loan: &Loan) -> Event {
+    let grant = Grant {
+        grant_id: new_id(),
+        loan_id: loan.loan_id.clone(),
+        enterprise_id: loan.enterprise_id.clone(),
+        planned_fen: 1_500_000,
+        ..Grant::default()
+    };
+    Event::of(&grant.grant_id, &GrantReserved { grant: Some(grant.clone()) })
 }
 
 /// The fact that a loan was approved, under a new id.

@@ -1,4 +1,4 @@
-//! Grants: an enterprise sees its own, staff see all.
+//! Grants: an enterprise sees its own, a bank those of its loans, staff see all.
 
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
@@ -11,7 +11,7 @@ use zhirong_runtime::{
     problem::Problem,
 };
 
-use super::{Api, next};
+use super::{Api, id, next};
 use crate::{store, wire};
 
 #[tonic::async_trait]
@@ -21,13 +21,16 @@ impl GrantService for Api {
         request: Request<pb::ListGrantsRequest>,
     ) -> Result<Response<pb::ListGrantsResponse>, Status> {
         let caller = Caller::from_request(&request)?;
-        caller.require(&[Role::Enterprise, Role::Staff, Role::Operator])?;
+        caller.require(&[Role::Enterprise, Role::Bank, Role::Staff, Role::Operator])?;
         let request = request.into_inner();
         let enterprise = whose(&caller, &request.enterprise_id)?;
+        let institution = (caller.role == Role::Bank).then(|| caller.institution()).transpose()?;
+        let loan = Some(request.loan_id.as_str()).filter(|named| !named.is_empty());
+        let loan = loan.map(|named| id(named, "loan_id")).transpose()?;
         let page = page::parse::<(Timestamp, Uuid)>(request.page_size, &request.page_token)?;
         let mut conn = self.pool.acquire().await.map_err(Problem::from)?;
-        let enterprise = enterprise.as_ref().map(Uscc::as_str);
-        let grants = store::grant::list(&mut conn, enterprise, page.after, page.size).await.map_err(Problem::from)?;
+        let wanted = store::grant::Wanted { enterprise: enterprise.as_ref(), institution, loan };
+        let grants = store::grant::list(&mut conn, &wanted, page.after, page.size).await.map_err(Problem::from)?;
         Ok(Response::new(pb::ListGrantsResponse {
             next_page_token: next(&grants, page.size, |grant| (grant.created_at, grant.grant_id.uuid()))?,
             grants: grants.iter().map(wire::grant).collect(),

@@ -7,8 +7,8 @@ use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_kernel::{
-    Fen, Ppm,
-    id::{GrantId, LoanId, PolicyId},
+    Fen, Ppm, Uscc,
+    id::{GrantId, InstitutionId, LoanId, PolicyId},
 };
 
 use crate::{
@@ -306,10 +306,21 @@ pub async fn lock_next_waiting(conn: &mut PgConnection, budget_id: Uuid, at_most
     row.map(Grant::try_from).transpose()
 }
 
+/// Which grants are asked for; what is not said means any.
+#[derive(Debug, Default)]
+pub struct Wanted<'a> {
+    /// The borrower.
+    pub enterprise: Option<&'a Uscc>,
+    /// The lender.
+    pub institution: Option<&'a InstitutionId>,
+    /// The loan.
+    pub loan: Option<LoanId>,
+}
+
 /// Grants in order of creation, after a cursor; of one enterprise when given.
 pub async fn list(
     conn: &mut PgConnection,
-    enterprise: Option<&str>,
+    of: &Wanted<'_>,
     after: Option<(Timestamp, Uuid)>,
     most: i64,
 ) -> Result<Vec<Grant>, Error> {
@@ -317,11 +328,16 @@ pub async fn list(
     let rows = grants!(
         "WHERE ($1::text IS NULL OR g.enterprise_id = $1)
            AND ($2::timestamptz IS NULL OR (g.created_at, g.grant_id) > ($2, $3::uuid))
+           AND ($5::uuid IS NULL OR g.loan_id = $5)
+           AND ($6::text IS NULL
+                OR EXISTS (SELECT FROM loan l WHERE l.loan_id = g.loan_id AND l.institution_id = $6))
          ORDER BY g.created_at, g.grant_id LIMIT $4",
-        enterprise,
+        of.enterprise.map(Uscc::as_str),
         at.map(|at| at.to_sqlx()) as _,
         id,
-        most
+        most,
+        of.loan.map(LoanId::uuid),
+        of.institution.map(InstitutionId::as_str)
     )
     .fetch_all(conn)
     .await?;

@@ -64,14 +64,25 @@ async fn a_coupon_is_issued_once_and_used_once() {
         world.approve(loan).await;
         world.handled().await;
     }
-    let grants = world.all_grants().await;
+    // Two loans that name one coupon and arrive together: one of them uses it.
+    let second = world.coupons_of(3).await.remove(0);
+    for loan in [&with(3, &second), &with(3, &second)] {
+        world.approve(loan).await;
+    }
+    world.handled().await;
+    let of_third = |grant: &&zhirong_proto::subsidy::v1::Grant| grant.enterprise_id == uscc(3);
+    assert_eq!(world.all_grants().await.iter().filter(of_third).count(), 1);
+    assert_eq!(world.coupons_of(3).await[0].state(), CouponState::Redeemed);
+    assert!(world.dead_letters().await.is_empty());
+    let mut grants = world.all_grants().await;
+    grants.retain(|grant| grant.enterprise_id != uscc(3));
     assert_eq!(grants.len(), 1, "not another's, not twice, not without naming it");
     // 1 000 000 CNY × 0.5 % × 365 / 360.
     assert_eq!((grants[0].loan_id.as_str(), grants[0].planned_fen), (own.loan_id.as_str(), 506_944));
     assert!(grants[0].explanation_zh.contains("使用利率优惠券，年利率优惠0.50%"), "{}", grants[0].explanation_zh);
     let used = world.coupons_of(1).await.remove(0);
     assert_eq!((used.state(), used.loan_id.as_str()), (CouponState::Redeemed, own.loan_id.as_str()));
-    assert_eq!(world.announced::<CouponRedeemed>().await.len(), 1);
+    assert_eq!(world.announced::<CouponRedeemed>().await.len(), 2);
     world.stop().await;
 }
 

@@ -11,7 +11,12 @@ use crate::support::{
 };
 
 fn list(enterprise_id: &str, page_size: i32, page_token: &str) -> ListGrantsRequest {
-    ListGrantsRequest { page_size, page_token: page_token.to_owned(), enterprise_id: enterprise_id.to_owned() }
+    ListGrantsRequest {
+        page_size,
+        page_token: page_token.to_owned(),
+        enterprise_id: enterprise_id.to_owned(),
+        loan_id: String::new(),
+    }
 }
 
 #[tokio::test]
@@ -39,8 +44,36 @@ async fn an_enterprise_sees_its_own_and_staff_see_all_in_pages() {
 
     assert_eq!(refusal(world.grants().list_grants(staff("zhao", list("9133", 0, ""))).await).reason, "USCC_INVALID");
     assert_eq!(refusal(world.grants().list_grants(staff("zhao", list("", -1, ""))).await).reason, "PAGE_SIZE_INVALID");
-    let bank = [("zr-role", "bank"), ("zr-subject", "core"), ("zr-institution", "sample-bank")];
-    assert_eq!(refusal(world.grants().list_grants(call(list("", 0, ""), &bank)).await).code, Code::PermissionDenied);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_bank_sees_the_grants_of_its_own_loans() {
+    let world = World::with_lpr(1).await;
+    let policy = world.policy(ip_policy()).await;
+    world.appropriate(&policy, 2026, 1_000_000_000).await;
+    let lent_by = |number, institution: &str| Loan { institution_id: institution.to_owned(), ..loan(number) };
+    let loans = [lent_by(1, "sample-one-bank"), lent_by(2, "sample-two-bank"), lent_by(3, "sample-one-bank")];
+    for loan in &loans {
+        world.approve(loan).await;
+        world.handled().await;
+    }
+    let asked = async |institution: &str, request: ListGrantsRequest| {
+        let bank = [("zr-role", "bank"), ("zr-subject", "core"), ("zr-institution", institution)];
+        world.grants().list_grants(call(request, &bank)).await
+    };
+    let of_loan = |loan_id: &str| ListGrantsRequest { loan_id: loan_id.to_owned(), ..list("", 0, "") };
+    let told = async |institution: &str, request: ListGrantsRequest| -> Vec<String> {
+        let grants = asked(institution, request).await.unwrap().into_inner().grants;
+        grants.into_iter().map(|grant| grant.loan_id).collect()
+    };
+    let ids = loans.each_ref().map(|loan| loan.loan_id.clone());
+    assert_eq!(told("sample-one-bank", list("", 0, "")).await, [ids[0].clone(), ids[2].clone()]);
+    assert_eq!(told("sample-two-bank", list("", 0, "")).await, [ids[1].clone()]);
+    assert_eq!(told("sample-one-bank", of_loan(&ids[2])).await, [ids[2].clone()]);
+    // Whether another bank's loan is subsidised, or there at all, is not told.
+    assert!(told("sample-one-bank", of_loan(&ids[1])).await.is_empty());
+    assert_eq!(refusal(asked("sample-one-bank", of_loan("1")).await).reason, "ID_INVALID");
     world.stop().await;
 }
 

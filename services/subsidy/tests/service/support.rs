@@ -169,7 +169,7 @@ impl World {
     }
 
     pub async fn all_grants(&self) -> Vec<Grant> {
-        let request = ListGrantsRequest { page_size: 500, page_token: String::new(), enterprise_id: String::new() };
+        let request = ListGrantsRequest { page_size: 500, ..ListGrantsRequest::default() };
         self.grants().list_grants(staff("zhao", request)).await.unwrap().into_inner().grants
     }
 

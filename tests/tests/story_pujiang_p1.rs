@@ -1,18 +1,25 @@
 //! Interest subsidy on loans with pledged patents or trademarks: 50 % to 80 % of the one-year LPR of the end of the year before.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use tonic_types::StatusExt as _;
+use zhirong_kernel::id::InstitutionId;
 use zhirong_proto::{
+    feedback::v1::SmsKind,
     matching::v1::{ApproveLoanRequest, IpKind, IpPledge},
     subsidy::v1::{
-        DraftPolicyRequest, GrantState, LprShare, PolicySpec, policy_service_client::PolicyServiceClient,
-        policy_spec::Benefit,
+        DraftPolicyRequest, GrantState, ListGrantsRequest, LprShare, PolicySpec,
+        grant_service_client::GrantServiceClient, policy_service_client::PolicyServiceClient, policy_spec::Benefit,
     },
 };
 use zhirong_tests::{
     district::{District, eventually},
-    finance::{Wanted, enterprises, grants, grants_of, lend, new_id, pay_out, policy, policy_spec, product, year_of},
+    finance::{
+        BANK, Wanted, enterprises, grants, grants_of, lend, new_id, pay_out, policy, policy_spec, product, year_of,
+    },
+    liandu,
 };
 
 fn share(share_ppm: i64) -> Benefit {
@@ -73,6 +80,23 @@ async fn story_pujiang_p1_ip_pledge_interest_subsidy() -> Result<()> {
     assert_eq!(of(0).planned_fen, year_of(500_000_000, rate));
     assert_eq!(of(1).planned_fen, year_of(300_000_000, rate));
     assert_eq!((of(5).subsidy_rate_ppm, of(5).planned_fen), (20_000, year_of(100_000_000, 20_000)));
+
+    // The lender's core system hears of the grants of its loans, another bank's does not.
+    let seen = async |bank: &str| -> Result<BTreeSet<String>> {
+        let bank = district.as_bank(&bank.parse::<InstitutionId>()?).await?;
+        let grants = GrantServiceClient::new(bank).list_grants(ListGrantsRequest::default()).await?.into_inner().grants;
+        Ok(grants.into_iter().map(|grant| grant.grant_id).collect())
+    };
+    assert_eq!(seen(BANK).await?, granted.iter().map(|grant| grant.grant_id.clone()).collect());
+    assert!(seen("sample-gongmao-bank").await?.is_empty());
+    // Each enterprise is told once, without having applied.
+    let notices = eventually("the enterprises are told", || async {
+        let notices = liandu::messages(&district, SmsKind::GrantNotice).await?;
+        Ok((notices.len() == granted.len()).then_some(notices))
+    })
+    .await?;
+    let told: BTreeSet<&String> = notices.iter().map(|notice| &notice.loan_id).collect();
+    assert_eq!(told, granted.iter().map(|grant| &grant.loan_id).collect());
 
     pay_out(&district, &loans[..1]).await?;
     eventually("the grant is active", || async {

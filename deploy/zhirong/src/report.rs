@@ -64,6 +64,10 @@ pub struct Report {
     pub quality_enterprises: i64,
     /// Enterprises in a tier on the way to a listing, now.
     pub listing_tier_enterprises: i64,
+    /// Of the loans approved, those with intellectual property pledged.
+    pub ip_pledge_loans: i64,
+    /// Sum of these, fen.
+    pub ip_pledge_fen: i64,
     /// Grants with money set aside.
     pub subsidy_grants: i64,
     /// Enterprises that have one.
@@ -156,6 +160,8 @@ pub async fn gather(channel: Authorised, from: Date, to: Date) -> Result<Report>
         preapproved_fen: matching.preapproved_fen,
         quality_enterprises: pool.enterprise_count,
         listing_tier_enterprises: tiers.enterprise_count,
+        ip_pledge_loans: matching.ip_pledge_loans,
+        ip_pledge_fen: matching.ip_pledge_fen,
         subsidy_grants: subsidy.grants,
         subsidy_enterprises: subsidy.enterprises,
         subsidy_planned_fen: subsidy.planned_fen,
@@ -205,6 +211,8 @@ impl fmt::Display for Report {
         for line in &self.institutions {
             writeln!(out, "    {line}")?;
         }
+        writeln!(out, "  知产质押贷款 IP pledge loans          {}", self.ip_pledge_loans)?;
+        writeln!(out, "  知产质押金额 IP pledge loans (CNY)    {}", yuan(self.ip_pledge_fen))?;
         writeln!(out, "  贴息笔数     subsidy grants           {}", self.subsidy_grants)?;
         writeln!(out, "  贴息企业数   enterprises subsidised   {}", self.subsidy_enterprises)?;
         writeln!(out, "  贴息金额     subsidy set aside (CNY)  {}", yuan(self.subsidy_planned_fen))?;

@@ -189,3 +189,19 @@ pub async fn profile_version(
     .await?;
     content.map(|content| Ok(Profile::decode(content.as_slice())?)).transpose()
 }
+
+/// Profiles in order of enterprise, after one, of those with records of intellectual property.
+pub async fn with_property(conn: &mut PgConnection, after: &str, most: i64) -> Result<Vec<Profile>, Error> {
+    let contents = sqlx::query_scalar!(
+        "SELECT content FROM profile p
+         WHERE enterprise_id > $1 AND version > 0
+           AND EXISTS (SELECT FROM record r WHERE r.uscc = p.enterprise_id AND NOT r.withdrawn
+                       AND r.category IN ('patent', 'trademark', 'ip_pledge'))
+         ORDER BY enterprise_id LIMIT $2",
+        after,
+        most
+    )
+    .fetch_all(conn)
+    .await?;
+    contents.iter().map(|content| Ok(Profile::decode(content.as_slice())?)).collect()
+}

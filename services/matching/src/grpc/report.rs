@@ -26,6 +26,7 @@ impl Matching {
         let (days, instants) = period(&request.from, &request.to)?;
         let mut conn = self.pool.acquire().await?;
         let outcome = report::outcome(&mut conn, days, instants).await?;
+        let (ip_pledge_loans, ip_pledge_fen) = report::ip_pledged(&mut conn, instants.0, instants.1).await?;
         Ok(GetMatchingOutcomeResponse {
             computed_enterprises: outcome.computed_enterprises,
             orders_placed: outcome.orders_placed,
@@ -38,6 +39,8 @@ impl Matching {
             institutions_with_loan: outcome.institutions_with_loan,
             preapproved_enterprises: outcome.preapproved_enterprises,
             preapproved_fen: outcome.preapproved_fen,
+            ip_pledge_loans,
+            ip_pledge_fen,
         })
     }
 }

@@ -1,8 +1,11 @@
 //! Matching's figures of a period.
 
+use futures::TryStreamExt as _;
 use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx as _;
+use prost::Message as _;
 use sqlx::PgConnection;
+use zhirong_proto::matching::v1::Loan;
 
 /// The figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,25 @@ pub struct Outcome {
     pub preapproved_enterprises: i64,
     /// Sum of each one's largest, fen.
     pub preapproved_fen: i64,
+}
+
+/// Number and sum of the loans approved from `from` until before `until` for which intellectual property is pledged.
+pub async fn ip_pledged(conn: &mut PgConnection, from: Timestamp, until: Timestamp) -> Result<(i64, i64), sqlx::Error> {
+    let query = sqlx::query!(
+        "SELECT content, amount_fen FROM loan WHERE approved_at >= $1 AND approved_at < $2",
+        from.to_sqlx() as _,
+        until.to_sqlx() as _
+    );
+    let (mut loans, mut fen) = (0_i64, 0_i64);
+    let mut rows = query.fetch(conn);
+    while let Some(row) = rows.try_next().await? {
+        let loan = Loan::decode(row.content.as_slice()).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        if !loan.ip_pledges.is_empty() {
+            loans = loans.saturating_add(1);
+            fen = fen.saturating_add(row.amount_fen);
+        }
+    }
+    Ok((loans, fen))
 }
 
 /// The figures of the days `first` to `last`, which are the instants from `from` until before `until`.

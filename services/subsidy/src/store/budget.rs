@@ -187,7 +187,7 @@ pub struct Posting {
     pub paper: Option<Paper>,
 }
 
-/// Posts entries of locked budgets, in two statements. The database moves the balances with them.
+/// Posts entries of locked budgets, in one statement. The database moves the balances with them.
 pub async fn post_all(conn: &mut PgConnection, postings: &[Posting], now: Timestamp) -> Result<(), sqlx::Error> {
     fn each<T>(postings: &[Posting], of: impl Fn(&Posting) -> T) -> Vec<T> {
         postings.iter().map(of).collect()
@@ -211,9 +211,9 @@ pub async fn post_all(conn: &mut PgConnection, postings: &[Posting], now: Timest
     });
     sqlx::query!(
         "INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, settlement_line_id, compensation_id,
-             document_zh, entered_by, posted_at)
-         SELECT n.*, $9 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[],
-             $8::text[]) AS n",
+             document_zh, entered_by, loses, gains, amount_fen, posted_at)
+         SELECT n.*, $12 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[],
+             $8::text[], $9::text[], $10::text[], $11::bigint[]) AS n",
         &ids,
         &budgets,
         &each(postings, |posting| posting.entry.reason.word().to_owned()),
@@ -222,21 +222,10 @@ pub async fn post_all(conn: &mut PgConnection, postings: &[Posting], now: Timest
         &compensations as _,
         &each(postings, |posting| posting.paper.as_ref().map(|paper| paper.document_zh.clone())) as _,
         &each(postings, |posting| posting.paper.as_ref().map(|paper| paper.entered_by.clone())) as _,
-        now.to_sqlx() as _
-    )
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query!(
-        "INSERT INTO ledger_posting (transaction_id, budget_id, kind, amount_fen)
-         SELECT n.transaction_id, n.budget_id, s.kind, s.amount
-         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[])
-             AS n (transaction_id, budget_id, loses, gains, amount)
-         CROSS JOIN LATERAL (VALUES (n.loses, -n.amount), (n.gains, n.amount)) AS s (kind, amount)",
-        &ids,
-        &budgets,
         &each(postings, |posting| posting.entry.reason.accounts().0.word().to_owned()),
         &each(postings, |posting| posting.entry.reason.accounts().1.word().to_owned()),
-        &each(postings, |posting| posting.entry.amount.get())
+        &each(postings, |posting| posting.entry.amount.get()),
+        now.to_sqlx() as _
     )
     .execute(conn)
     .await?;

@@ -24,34 +24,20 @@ async fn ledger() -> (World, Ledger) {
 }
 
 impl Ledger {
-    /// Writes a transaction with these postings, in one statement, and commits; says why it could not.
-    async fn post(&self, postings: &[(&str, i64)]) -> Result<Uuid, String> {
-        let mut tx = self.pool.begin().await.unwrap();
-        let id = Uuid::now_v7();
-        sqlx::query(
-            "INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, posted_at)
-             SELECT $1, $2, 'reserve', grant_id, now() FROM subsidy_grant",
+    /// Writes a movement of the grant's money and says why it could not.
+    async fn refused(&self, reason: &str, (loses, gains): (&str, &str), fen: i64) -> String {
+        let moved = sqlx::query(
+            "INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, posted_at, loses, gains, amount_fen)
+             SELECT gen_random_uuid(), $1, $2, grant_id, now(), $3, $4, $5 FROM subsidy_grant",
         )
-        .bind(id)
         .bind(self.budget)
-        .execute(&mut *tx)
-        .await
-        .map_err(|error| error.to_string())?;
-        let kinds: Vec<String> = postings.iter().map(|(kind, _)| (*kind).to_owned()).collect();
-        let amounts: Vec<i64> = postings.iter().map(|(_, amount)| *amount).collect();
-        sqlx::query(
-            "INSERT INTO ledger_posting (transaction_id, budget_id, kind, amount_fen)
-             SELECT $1, $2, kind, amount FROM unnest($3::text[], $4::bigint[]) AS n (kind, amount)",
-        )
-        .bind(id)
-        .bind(self.budget)
-        .bind(kinds)
-        .bind(amounts)
-        .execute(&mut *tx)
-        .await
-        .map_err(|error| error.to_string())?;
-        tx.commit().await.map_err(|error| error.to_string())?;
-        Ok(id)
+        .bind(reason)
+        .bind(loses)
+        .bind(gains)
+        .bind(fen)
+        .execute(&self.pool)
+        .await;
+        moved.unwrap_err().to_string()
     }
 
     async fn run(&self, sql: &'static str) -> String {
@@ -60,45 +46,69 @@ impl Ledger {
 }
 
 #[tokio::test]
-async fn what_does_not_balance_is_refused_at_the_latest_at_the_commit() {
+async fn only_a_movement_of_an_amount_between_the_accounts_of_its_reason_can_be_written() {
     let (world, ledger) = ledger().await;
-    assert!(ledger.post(&[]).await.unwrap_err().contains("does not balance: no postings"));
-    assert!(ledger.post(&[("available", -5)]).await.unwrap_err().contains("does not balance: -5"));
-    // The postings of a transaction are written by one statement, which is seen at once.
-    let lopsided = "WITH t AS (
-            INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, posted_at)
-            SELECT gen_random_uuid(), budget_id, 'reserve', grant_id, now() FROM subsidy_grant
-            RETURNING transaction_id, budget_id)
-        INSERT INTO ledger_posting (transaction_id, budget_id, kind, amount_fen)
-        SELECT transaction_id, budget_id, kind, amount FROM t, (VALUES ('available', -5), ('reserved', 6)) AS v (kind, amount)";
-    assert!(ledger.run(lopsided).await.contains("does not balance: 1"));
-    let more_than_there_is = "WITH t AS (
-            INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, posted_at)
-            SELECT gen_random_uuid(), budget_id, 'reserve', grant_id, now() FROM subsidy_grant
-            RETURNING transaction_id, budget_id)
-        INSERT INTO ledger_posting (transaction_id, budget_id, kind, amount_fen)
-        SELECT transaction_id, budget_id, kind, amount FROM t, (VALUES ('available', -1001), ('reserved', 1001)) AS v (kind, amount)";
-    assert!(ledger.run(more_than_there_is).await.contains("budget_not_exceeded"));
+    let reserve = ("available", "reserved");
+    assert!(ledger.refused("reserve", reserve, 0).await.contains("ledger_transaction_moves_something"));
+    assert!(ledger.refused("reserve", reserve, -5).await.contains("ledger_transaction_moves_something"));
+    assert!(ledger.refused("reserve", ("available", "available"), 5).await.contains("ledger_transaction_accounts"));
+    assert!(ledger.refused("reserve", ("available", "paid"), 5).await.contains("ledger_transaction_accounts"));
+    assert!(ledger.refused("reserve", ("nowhere", "reserved"), 5).await.contains("ledger_transaction_accounts"));
+    assert!(ledger.refused("invent", reserve, 5).await.contains("violates check constraint"));
+    assert!(ledger.refused("reserve", reserve, 1_001).await.contains("budget_not_exceeded"));
+    let one_sided = "INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, posted_at, loses, amount_fen)
+                     SELECT gen_random_uuid(), budget_id, 'reserve', grant_id, now(), 'available', 5 FROM subsidy_grant";
+    assert!(ledger.run(one_sided).await.contains("not-null constraint"));
+    // The postings are read from the movements; there is no writing them beside.
+    let beside = "INSERT INTO ledger_posting SELECT transaction_id, budget_id, 'available', 5 FROM ledger_transaction";
+    assert!(ledger.run(beside).await.contains("cannot insert into view"));
     world.stop().await;
 }
 
 #[tokio::test]
-async fn the_sum_is_checked_even_when_the_budgets_row_could_not_tell() {
+async fn money_stays_with_what_it_belongs_to() {
     let (world, ledger) = ledger().await;
-    // With the balance of the row switched off, the deferred check of the transaction still stands.
-    ledger.pool.execute("ALTER TABLE budget DROP CONSTRAINT budget_balances").await.unwrap();
-    assert!(ledger.post(&[("available", -5)]).await.unwrap_err().contains("does not balance: -5"));
-    assert!(ledger.post(&[("available", -5), ("reserved", 6)]).await.unwrap_err().contains("does not balance: 1"));
-    // Balanced, then unbalanced by one more posting.
-    let mut tx = ledger.pool.begin().await.unwrap();
-    let late = "INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, posted_at)
-                SELECT '00000000-0000-4000-8000-000000000001', budget_id, 'reserve', grant_id, now() FROM subsidy_grant;
-                INSERT INTO ledger_posting SELECT '00000000-0000-4000-8000-000000000001', budget_id, v.kind, v.amount
-                FROM budget, (VALUES ('available', -5), ('reserved', 5)) AS v (kind, amount);
-                INSERT INTO ledger_posting SELECT '00000000-0000-4000-8000-000000000001', budget_id, 'paid', 1 FROM budget";
-    let refused = sqlx::raw_sql(late).execute(&mut *tx).await.unwrap_err();
-    assert!(refused.to_string().contains("does not balance: 1"));
-    drop(tx);
+    let strangers = [
+        // Another budget than the grant's.
+        ("INSERT INTO budget (budget_id, policy_id, year) SELECT gen_random_uuid(), policy_id, 2027 FROM policy;
+          INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, posted_at, loses, gains, amount_fen)
+          SELECT gen_random_uuid(), b.budget_id, 'reserve', grant_id, now(), 'available', 'reserved', 5
+          FROM subsidy_grant, budget b WHERE b.year = 2027", "not on the budget of its grant"),
+        ("INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, posted_at, loses, gains, amount_fen)
+          SELECT gen_random_uuid(), budget_id, 'reserve', gen_random_uuid(), now(), 'available', 'reserved', 5
+          FROM budget", "not on the budget of its grant"),
+        ("INSERT INTO ledger_transaction (transaction_id, budget_id, reason, document_zh, entered_by, posted_at, loses, gains,
+              amount_fen)
+          VALUES (gen_random_uuid(), gen_random_uuid(), 'appropriate', 'd', 'e', now(), 'appropriation', 'available', 5)",
+          "a budget that is not known"),
+        // A grant of nothing.
+        ("INSERT INTO subsidy_grant SELECT (jsonb_populate_record(g, jsonb_build_object(
+              'grant_id', gen_random_uuid(), 'loan_id', gen_random_uuid()))).* FROM subsidy_grant g", "the loan of grant"),
+        ("INSERT INTO subsidy_grant SELECT (jsonb_populate_record(g, jsonb_build_object(
+              'grant_id', gen_random_uuid(), 'policy_id', gen_random_uuid()))).* FROM subsidy_grant g",
+          "is not of the grant's policy"),
+        ("INSERT INTO subsidy_grant SELECT (jsonb_populate_record(g, jsonb_build_object(
+              'grant_id', gen_random_uuid(), 'policy_id', gen_random_uuid(), 'budget_id', gen_random_uuid()))).*
+          FROM subsidy_grant g", "is not of the grant's policy"),
+    ];
+    for (sql, why) in strangers {
+        let mut tx = ledger.pool.begin().await.unwrap();
+        let refused = sqlx::raw_sql(sql).execute(&mut *tx).await.unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused} for {sql}");
+    }
+    for sql in [
+        "DELETE FROM loan",
+        "UPDATE loan SET loan_id = gen_random_uuid()",
+        "DELETE FROM subsidy_grant",
+        "UPDATE subsidy_grant SET budget_id = gen_random_uuid()",
+        "UPDATE subsidy_grant SET loan_id = gen_random_uuid()",
+        "UPDATE policy_version SET version = 7",
+        "DELETE FROM policy_version",
+        "TRUNCATE loan, subsidy_grant CASCADE",
+        "TRUNCATE budget CASCADE",
+    ] {
+        assert!(ledger.run(sql).await.contains("stays as it is"), "{sql}");
+    }
     world.stop().await;
 }
 
@@ -106,15 +116,15 @@ async fn the_sum_is_checked_even_when_the_budgets_row_could_not_tell() {
 async fn nothing_that_was_posted_can_be_changed() {
     let (world, ledger) = ledger().await;
     for sql in [
-        "UPDATE ledger_posting SET amount_fen = amount_fen + 1",
-        "DELETE FROM ledger_posting",
-        "TRUNCATE ledger_posting",
         "UPDATE ledger_transaction SET posted_at = now()",
+        "UPDATE ledger_transaction SET amount_fen = amount_fen + 1",
         "DELETE FROM ledger_transaction",
-        "UPDATE ledger_account SET kind = 'paid'",
-        "DELETE FROM ledger_account",
+        "TRUNCATE ledger_transaction",
     ] {
         assert!(ledger.run(sql).await.contains("the ledger is never changed"), "{sql}");
+    }
+    for sql in ["UPDATE ledger_posting SET amount_fen = amount_fen + 1", "DELETE FROM ledger_posting"] {
+        assert!(ledger.run(sql).await.contains("ledger_posting"), "{sql}");
     }
     for sql in [
         "UPDATE budget SET available_fen = available_fen + 1, appropriated_fen = appropriated_fen + 1",
@@ -126,10 +136,6 @@ async fn nothing_that_was_posted_can_be_changed() {
     let rich = "INSERT INTO budget (budget_id, policy_id, year, appropriated_fen, available_fen)
                 SELECT gen_random_uuid(), policy_id, 2030, 5, 5 FROM policy";
     assert!(ledger.run(rich).await.contains("a budget begins empty"));
-    // A balanced pair of postings added to a transaction of yesterday.
-    let late = "INSERT INTO ledger_posting SELECT transaction_id, budget_id, v.kind, v.amount FROM ledger_transaction,
-                (VALUES ('accrued', -5), ('paid', 5)) AS v (kind, amount) WHERE reason = 'appropriate'";
-    assert!(ledger.run(late).await.contains("is closed"));
     world.stop().await;
 }
 
@@ -178,6 +184,6 @@ async fn the_schema_comes_up_twice_without_harm() {
     for _ in 0..2 {
         subsidy::MIGRATIONS.run(&pool).await.unwrap();
     }
-    let accounts: i64 = sqlx::query_scalar("SELECT count(*) FROM ledger_account").fetch_one(&pool).await.unwrap();
-    assert_eq!(accounts, 0);
+    let moved: i64 = sqlx::query_scalar("SELECT count(*) FROM ledger_transaction").fetch_one(&pool).await.unwrap();
+    assert_eq!(moved, 0);
 }

@@ -182,6 +182,7 @@ pub fn consent() -> Option<Consent> {
         scopes: vec![DataScope::Score.into(), DataScope::Features.into()],
         text_version: "2026-01".to_owned(),
         granted_at: None,
+        consent_id: String::new(),
         expires_on: expires_on.to_string(),
     })
 }

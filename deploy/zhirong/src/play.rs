@@ -220,6 +220,7 @@ async fn place(stage: &Stage<'_>, client: &OrderServiceClient<Authorised>, part:
             scopes: vec![DataScope::Score.into(), DataScope::Features.into()],
             text_version: "2026-01".to_owned(),
             granted_at: None,
+            consent_id: String::new(),
             expires_on: today.checked_add(30.days())?.to_string(),
         }),
         coupon_id: String::new(),

@@ -7,6 +7,7 @@ mod codes;
 mod consents;
 pub mod keys;
 mod objections;
+mod orders;
 pub mod person;
 mod persons;
 mod releases;
@@ -101,6 +102,8 @@ pub(crate) fn attach(
         signing: Arc::clone(&signing),
         masters: Arc::clone(&masters),
     };
+    let orders = orders::OrderHandler { clock: service.clock(), signing: Arc::clone(&signing) };
+    service.consume(orders::ORDERS, orders);
     let checkpoints = checkpoint::Checkpoints {
         pool: service.pool(),
         clock: service.clock(),

@@ -14,7 +14,7 @@ use zhirong_proto::{
         ReferencePublished, reference_published::Reference,
     },
     feedback::v1::ProductScored,
-    profile::v1::ProfileUpdated,
+    profile::v1::{Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, ProfileUpdated},
     subsidy::v1::{
         Budget, BudgetAppropriated, BudgetExhausted, BudgetLow, Coupon, CouponExpired, CouponIssued, CouponRedeemed,
         PolicyPublished, PolicyRetired,
@@ -26,9 +26,10 @@ use zhirong_runtime::{
 };
 
 use crate::{
+    consent::Held,
     reference,
     snapshot::Snapshots,
-    store::{adjustment, catalog::Kind, coupon, preapproval, read_model, subsidy},
+    store::{adjustment, catalog::Kind, coupon, disclosure, preapproval, read_model, subsidy},
 };
 
 /// Profiles.
@@ -37,6 +38,9 @@ pub const PROFILES: Subscription = Subscription {
     stream: streams::PROFILE,
     subjects: &["zr.profile.v1.profile.updated.>"],
 };
+/// Consents.
+pub const CONSENTS: Subscription =
+    Subscription { durable: "matching-consents", stream: streams::PROFILE, subjects: &["zr.profile.v1.consent.>"] };
 /// Institutions, products, reference data.
 pub const CATALOG: Subscription =
     Subscription { durable: "matching-catalog", stream: streams::CATALOG, subjects: &["zr.catalog.v1.>"] };
@@ -71,6 +75,24 @@ impl Handler for ProfileHandler {
 
     async fn committed(&self) {
         self.due.notify_one();
+    }
+}
+
+/// Keeps how the consents of orders stand.
+pub struct ConsentHandler;
+
+impl Handler for ConsentHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        let consent: Option<Consent> = match delivery.ce_type.as_str() {
+            ConsentGranted::TYPE => delivery.decode::<ConsentGranted>()?.consent,
+            ConsentNarrowed::TYPE => delivery.decode::<ConsentNarrowed>()?.consent,
+            ConsentRevoked::TYPE => delivery.decode::<ConsentRevoked>()?.consent,
+            other => return Err(Rejection::poison(format!("`{other}` is not a fact matching knows"))),
+        };
+        let consent = consent.ok_or_else(|| missing("consent"))?;
+        let id = consent.consent_id.parse().map_err(|_| Rejection::poison("`consent_id` is not a UUID"))?;
+        let held = Held::registered(&consent).ok_or_else(|| missing("consent.expires_at"))?;
+        Ok(disclosure::put_consent(conn, id, consent.version, &held).await?)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Matching (智能匹配): the calculator, orders, the institutions' inboxes, loans.
 //!
-//! In: `profile.updated`, `institution.registered`, `product.published` / `suspended` / `resumed` / `retired` /
+//! In: `profile.updated`, `consent.granted` / `narrowed` / `revoked`, `institution.registered`, `product.published` / `suspended` / `resumed` / `retired` /
 //! `adjusted`, `reference.published`, `product.scored`, `policy.published`, `budget.appropriated` / `exhausted`.
 //! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed` / `repaid` /
-//! `terms_changed` / `settled` / `renewed` / `defaulted` / `recovered`, `preapproval.computed`.
+//! `terms_changed` / `settled` / `renewed` / `defaulted` / `recovered`, `preapproval.computed`, `disclosure.made` / `refused`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
@@ -27,8 +27,10 @@ use calculate::Weights;
 pub mod adjust;
 pub mod answer;
 pub mod calculate;
+pub mod consent;
 pub mod cost;
 pub mod coupon;
+mod disclosure;
 mod error;
 mod events;
 mod expire;
@@ -87,6 +89,7 @@ pub async fn serve_by(
 
     let due = Arc::new(Notify::new());
     service.consume(events::PROFILES, events::ProfileHandler { due: Arc::clone(&due) });
+    service.consume(events::CONSENTS, events::ConsentHandler);
     service.consume(events::CATALOG, events::CatalogHandler { snapshots: snapshots.clone() });
     service.consume(events::SCORES, events::CatalogHandler { snapshots: snapshots.clone() });
     service.consume(events::SUBSIDIES, events::CatalogHandler { snapshots: snapshots.clone() });

@@ -3,6 +3,7 @@
 pub mod adjustment;
 pub mod catalog;
 pub mod coupon;
+pub mod disclosure;
 pub mod institution_report;
 pub mod loan;
 pub mod offer_consent;

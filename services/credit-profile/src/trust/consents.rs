@@ -227,7 +227,13 @@ fn wider(field: &'static str) -> Problem {
         .zh("只能缩小授权范围或期限；如需扩大，请重新授权")
 }
 
-async fn tell<F: Fact>(conn: &mut PgConnection, consent: &pb::Consent, fact: &F, now: Timestamp) -> Result<(), Error> {
+/// Tells of a consent at its new version.
+pub(super) async fn tell<F: Fact>(
+    conn: &mut PgConnection,
+    consent: &pb::Consent,
+    fact: &F,
+    now: Timestamp,
+) -> Result<(), Error> {
     let aggregate = Aggregate { kind: "consent", id: &consent.consent_id, version: consent.version };
     outbox::append(conn, aggregate, &consent.consent_id, fact, now).await?;
     Ok(())

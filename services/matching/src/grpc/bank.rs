@@ -4,6 +4,7 @@ use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
 use jiff::{Timestamp, civil::Date};
+use sqlx::Connection as _;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::{
@@ -13,13 +14,13 @@ use zhirong_kernel::{
 use zhirong_proto::{
     catalog::v1::product_spec::Terms,
     matching::v1::{
-        self as pb, AcceptOrderRequest, AcceptOrderResponse, ApproveLoanRequest, ApproveLoanResponse, DataScope,
-        GetLoanRequest, GetLoanResponse, InboxEntry, ListInboxRequest, ListInboxResponse, Loan, LoanApproved,
-        LoanDisbursed, LoanState, Order, OrderAccepted, OrderRejected, OrderState, RecordDisbursementRequest,
-        RecordDisbursementResponse, RejectOrderRequest, RejectOrderResponse, StreamInboxRequest, StreamInboxResponse,
+        AcceptOrderRequest, AcceptOrderResponse, ApproveLoanRequest, ApproveLoanResponse, GetLoanRequest,
+        GetLoanResponse, InboxEntry, ListInboxRequest, ListInboxResponse, Loan, LoanApproved, LoanDisbursed, LoanState,
+        Order, OrderAccepted, OrderRejected, OrderState, RecordDisbursementRequest, RecordDisbursementResponse,
+        RejectOrderRequest, RejectOrderResponse, StreamInboxRequest, StreamInboxResponse,
         bank_order_service_server::BankOrderService, get_loan_request::Key,
     },
-    profile::v1::{Profile, feature_value::Kind},
+    profile::v1::feature_value::Kind,
 };
 use zhirong_runtime::{
     caller::Caller,
@@ -31,12 +32,13 @@ use zhirong_runtime::{
 
 use super::{Matching, cut, id, proto_time};
 use crate::{
+    disclosure,
     error::Error,
     loan::{disburse, security},
     order::{Command, answer},
     store::{
         loan as loans,
-        order::{self as orders, Entry, OrderRow, Owner},
+        order::{self as orders, OrderRow, Owner},
     },
 };
 
@@ -145,10 +147,20 @@ impl Matching {
     }
 
     async fn entries(&self, institution: &InstitutionId, after: i64, most: i64) -> Result<Vec<InboxEntry>, Problem> {
-        let today = business_date(self.clock.now());
+        let now = self.clock.now();
         let mut conn = self.pool.acquire().await?;
         let entries = orders::inbox(&mut conn, institution.as_str(), after, most).await?;
-        Ok(entries.into_iter().map(|entry| release(entry, today)).collect())
+        let (entries, refused) = disclosure::release(entries, now);
+        if !refused.is_empty() {
+            // On its way to the trail before the institution has its answer.
+            let mut tx = conn.begin().await?;
+            let told = disclosure::refused(&mut tx, &refused, now).await?;
+            tx.commit().await?;
+            if told {
+                self.outbox.notify();
+            }
+        }
+        Ok(entries)
     }
 
     async fn list_inbox(
@@ -313,30 +325,6 @@ fn restarting() -> Problem {
 fn answered(order: &Order, command: Command, now: Timestamp) -> Result<OrderState, Error> {
     let due = order.answer_due_on.parse().map_err(|_| Error::Stored("orders.content".to_owned()))?;
     Ok(answer(order.state(), command, due, business_date(now))?)
-}
-
-/// Leaves of the profile what the enterprise has consented to, while the consent holds.
-fn release(entry: Entry, today: Date) -> InboxEntry {
-    let consent = entry.order.consent.as_ref();
-    let profile = entry.profile.zip(consent).and_then(|(profile, consent)| consented(&profile, consent, today));
-    InboxEntry { position: entry.position, order: Some(entry.order), profile }
-}
-
-fn consented(profile: &Profile, consent: &pb::Consent, today: Date) -> Option<Profile> {
-    let expires_on: Date = consent.expires_on.parse().ok()?;
-    if expires_on < today {
-        return None;
-    }
-    let has = |scope: DataScope| consent.scopes.contains(&i32::from(scope));
-    let mut released = profile.clone();
-    if !has(DataScope::Features) {
-        released.features.clear();
-    }
-    if !has(DataScope::Score) {
-        released.score = None;
-        released.features.retain(|name, _| name != "credit_score" && name != "credit_grade");
-    }
-    Some(released)
 }
 
 fn check_approval(request: &ApproveLoanRequest, lender: &str) -> Result<(OrderId, Option<LoanId>), Problem> {

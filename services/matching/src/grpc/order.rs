@@ -23,6 +23,7 @@ use crate::{
     answer::row,
     calculate::{Verdict, judge},
     coupon::fits,
+    disclosure,
     error::Error,
     order::{Command, decide},
     product::CompiledProduct,
@@ -152,7 +153,7 @@ impl Matching {
                 catalog_version: catalog.version,
                 profile_version: profile.version,
             }),
-            consent: Some(consent.clone()),
+            consent: Some(Consent { consent_id: order_id.to_string(), ..consent.clone() }),
             state: OrderState::Routed.into(),
             reason_zh: String::new(),
             version: 1,
@@ -166,6 +167,7 @@ impl Matching {
         let fact = OrderPlaced { order: Some(order.clone()) };
         let aggregate = Aggregate { kind: "order", id: &order.order_id, version: 1 };
         outbox::append(&mut tx, aggregate, &order.order_id, &fact, now).await.map_err(Error::from)?;
+        disclosure::made(&mut tx, &row, now).await?;
         let response = PlaceOrderResponse { order: Some(order) };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;

@@ -6,9 +6,14 @@ use prost::Message as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_kernel::id::OrderId;
-use zhirong_proto::{catalog::v1::Product, matching::v1::Order, profile::v1::Profile};
+use zhirong_proto::{
+    catalog::v1::Product,
+    matching::v1::Order,
+    profile::v1::{Profile, Scope},
+};
 
 use crate::{
+    consent::Held,
     error::Error,
     order::{is_closed, word},
 };
@@ -189,14 +194,18 @@ pub struct Entry {
     /// The profile the order was computed on, whole; none once the order has ended without a loan, because the consent is
     /// given for the order.
     pub profile: Option<Profile>,
+    /// The order's consent as the profile service keeps it; none while nothing was heard of it.
+    pub consent: Option<Held>,
 }
 
 /// Entries of an institution's inbox after a position.
 pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most: i64) -> Result<Vec<Entry>, Error> {
     let rows = sqlx::query!(
         r#"SELECT entry.position, entry.content,
-                  CASE WHEN orders.state IN ('routed', 'accepted', 'approved') THEN orders.profile END AS profile
+                  CASE WHEN orders.state IN ('routed', 'accepted', 'approved') THEN orders.profile END AS profile,
+                  held.scope AS "scope?", held.expires_at AS "expires_at?: jiff_sqlx::Timestamp", held.revoked AS "revoked?"
            FROM inbox_entry entry JOIN orders USING (order_id)
+               LEFT JOIN order_consent held ON held.consent_id = entry.order_id
            WHERE entry.institution_id = $1 AND entry.position > $2 ORDER BY entry.position LIMIT $3"#,
         institution,
         after,
@@ -206,7 +215,14 @@ pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most:
     .await?;
     rows.into_iter()
         .map(|row| {
+            let consent = match (row.scope, row.expires_at, row.revoked) {
+                (Some(scope), Some(expires_at), Some(revoked)) => {
+                    Some(Held { scope: Scope::decode(scope.as_slice())?, expires_at: expires_at.to_jiff(), revoked })
+                }
+                _ => None,
+            };
             Ok(Entry {
+                consent,
                 position: row.position,
                 order: Order::decode(row.content.as_slice())?,
                 profile: row.profile.as_deref().map(Profile::decode).transpose()?,

@@ -2,11 +2,14 @@
 
 use futures::future::join_all;
 use tonic::{Code, Streaming};
-use zhirong_proto::matching::v1::{
-    Consent, DataScope, InboxEntry, ListInboxRequest, OrderState, PlaceOrderRequest, StreamInboxRequest,
-    StreamInboxResponse,
+use zhirong_proto::{
+    matching::v1::{
+        Consent, DataScope, DisclosureRefused, InboxEntry, ListInboxRequest, OrderState, PlaceOrderRequest,
+        ProfileDisclosed, StreamInboxRequest, StreamInboxResponse,
+    },
+    profile::v1::{self as registry, ConsentGranted, ConsentNarrowed, ConsentRevoked, ConsentState},
 };
-use zhirong_testkit::Deliveries;
+use zhirong_testkit::{Deliveries, Event};
 
 use crate::support::{
     BANK, OTHER_BANK, World, acceptance, approval, as_bank, as_enterprise, at, new_id, order, profile, published,
@@ -117,6 +120,54 @@ async fn a_bank_sees_what_the_enterprise_agreed_to_while_it_holds() {
     assert_eq!(seen().await, agreed);
     world.clock.set(at(jiff::civil::date(2031, 3, 7), 0));
     assert_eq!(seen().await, [None, None, None]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_consent_taken_back_keeps_the_profile_of_an_open_order_from_the_bank() {
+    let (world, product, enterprise) = World::ready().await;
+    let (open, other) = (world.place(&enterprise, &product).await, world.place(&enterprise, &product).await);
+    let told: Vec<_> = world.announced::<ProfileDisclosed>().await.into_iter().filter_map(|f| f.disclosure).collect();
+    assert_eq!(told.iter().map(|told| &told.order_id).collect::<Vec<_>>(), [&open.order_id, &other.order_id]);
+    assert_eq!((told[0].consent_id.as_str(), told[0].profile_version), (open.order_id.as_str(), 1));
+    assert!(told[0].feature_names.contains(&"patent_count".to_owned()) && told[0].content_sha256.len() == 32);
+
+    let consent = |version: i64, score: bool, state: ConsentState| registry::Consent {
+        consent_id: open.order_id.clone(),
+        enterprise_id: enterprise.to_string(),
+        institution_id: BANK.to_owned(),
+        scope: Some(registry::Scope { score, all_categories: true, ..registry::Scope::default() }),
+        expires_at: Some(prost_types::Timestamp {
+            seconds: at(jiff::civil::date(2032, 1, 1), 0).as_second(),
+            nanos: 0,
+        }),
+        state: state.into(),
+        version,
+        ..registry::Consent::default()
+    };
+    let granted = ConsentGranted { consent: Some(consent(1, true, ConsentState::Granted)) };
+    let narrowed = ConsentNarrowed { consent: Some(consent(2, false, ConsentState::Granted)) };
+    let revoked = ConsentRevoked { consent: Some(consent(3, false, ConsentState::Revoked)) };
+    let (granted, narrowed) = (Event::of(&open.order_id, &granted), Event::of(&open.order_id, &narrowed));
+    let seen = async || {
+        let of_open = |entry: &InboxEntry| entry.order.as_ref().unwrap().order_id == open.order_id;
+        world.inbox(BANK).await.into_iter().find(of_open).unwrap().profile
+    };
+    world.deliver(Deliveries::new([narrowed.clone(), granted.clone()])).await;
+    let profile = seen().await.unwrap();
+    assert!(profile.score.is_none() && profile.features.contains_key("patent_count"), "narrowed, not granted again");
+
+    let revoked = Event::of(&open.order_id, &revoked);
+    world.deliver(Deliveries::new([revoked, narrowed, granted]).twice().shuffled(7)).await;
+    for _ in 0..2 {
+        assert_eq!(seen().await, None);
+        assert_eq!(read(&mut self::open(&world, 0, 0).await, 2).await, world.inbox(BANK).await);
+    }
+    assert_eq!(world.inbox(BANK).await.iter().filter(|entry| entry.profile.is_some()).count(), 1, "the other order's");
+    let refused = world.announced::<DisclosureRefused>().await;
+    assert_eq!(refused.len(), 1, "told once however often it is read");
+    assert_eq!(refused[0].reason, "CONSENT_REVOKED");
+    assert_eq!(refused[0].disclosure.as_ref().unwrap().order_id, open.order_id);
     world.stop().await;
 }
 

@@ -282,6 +282,7 @@ pub fn order(product: &str, amount_fen: i64) -> PlaceOrderRequest {
             scopes: vec![DataScope::Score.into(), DataScope::Features.into()],
             text_version: "2031-01".to_owned(),
             granted_at: None,
+            consent_id: String::new(),
             expires_on: "2031-12-31".to_owned(),
         }),
         coupon_id: String::new(),

@@ -18,3 +18,4 @@ pub mod finance;
 pub mod liandu;
 pub mod products;
 pub mod records;
+pub mod trail;

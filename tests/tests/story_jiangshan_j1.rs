@@ -15,14 +15,13 @@ use zhirong_kernel::{
 };
 use zhirong_proto::profile::v1::{
     AuditKind, GetLegalRepresentativeRequest, GrantConsentRequest, IssueEnterpriseCodeRequest, LegalRepresentative,
-    ListDisclosuresRequest, Purpose, PutLegalRepresentativeRequest, Release, ResolveEnterpriseCodeRequest,
-    RevokeConsentRequest, Scope, audit_service_client::AuditServiceClient,
+    Purpose, PutLegalRepresentativeRequest, Release, ResolveEnterpriseCodeRequest, RevokeConsentRequest, Scope,
     consent_service_client::ConsentServiceClient, enterprise_code_service_client::EnterpriseCodeServiceClient,
     personal_data_service_client::PersonalDataServiceClient,
 };
 use zhirong_tests::{
     district::{District, eventually},
-    liandu,
+    liandu, trail,
 };
 
 struct Story {
@@ -65,16 +64,8 @@ impl Story {
         (status.code(), status.get_details_error_info().map(|info| info.reason).unwrap_or_default())
     }
 
-    /// What `zhirong audit verify` finds; it fails when there is a fault.
     async fn verify(&self, remember: &str) -> Result<String> {
-        let token = self.district.folder().join("tokens/story-operator");
-        std::fs::write(&token, self.district.token(&["operator"], "story-operator").await?)?;
-        let remember = self.district.folder().join(remember).display().to_string();
-        let token = token.display().to_string();
-        let gateway = self.district.gateway();
-        self.district
-            .zhirong(&["audit", "verify", "--gateway", gateway, "--token-file", &token, "--remember", &remember])
-            .await
+        trail::verify(&self.district, remember).await
     }
 
     /// Does something to the database that nobody may do, with the triggers out of the way.
@@ -161,11 +152,7 @@ async fn codes_that_are_refused(story: &Story) -> Result<()> {
 }
 
 async fn the_trail_tells(story: &Story) -> Result<()> {
-    let entries = AuditServiceClient::new(story.district.as_enterprise(&story.uscc).await?)
-        .list_disclosures(ListDisclosuresRequest::default())
-        .await?
-        .into_inner()
-        .entries;
+    let entries = trail::disclosures(&story.district, &story.uscc).await?;
     let count = |kind: AuditKind| entries.iter().filter(|entry| entry.kind() == kind).count();
     assert_eq!(count(AuditKind::Released), 3);
     for reason in ["CODE_NOT_FOR_YOU", "CODE_USED", "CODE_EXPIRED", "CONSENT_REQUIRED"] {

@@ -9,11 +9,12 @@ use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
     catalog::v1::{Condition, CreditTerms, GuaranteeForm, ProductSpec, RepaymentMethod, product_spec::Terms},
     matching::v1::{
-        ListInboxRequest, PlaceOrderRequest, bank_order_service_client::BankOrderServiceClient,
+        InboxEntry, ListInboxRequest, Order, PlaceOrderRequest, bank_order_service_client::BankOrderServiceClient,
         order_service_client::OrderServiceClient,
     },
     profile::v1::{
-        AppraisalDimension, GetIpAppraisalRequest, IpAppraisal, appraisal_service_client::AppraisalServiceClient,
+        AppraisalDimension, AuditKind, GetIpAppraisalRequest, IpAppraisal, RevokeConsentRequest,
+        appraisal_service_client::AppraisalServiceClient, consent_service_client::ConsentServiceClient,
         feature_value::Kind,
     },
 };
@@ -22,6 +23,7 @@ use zhirong_tests::{
     liandu,
     products::{offered, publish_product},
     records::{publish, record},
+    trail,
 };
 
 const BANK: &str = "sample-puhui-bank";
@@ -68,6 +70,36 @@ async fn appraisal(district: &District, uscc: &Uscc, expected: impl Fn(&IpApprai
     .await
 }
 
+/// What went out with the order is on the trail; once the enterprise takes the consent back the bank reads the order without it,
+/// which is on the trail too.
+async fn taken_back(district: &District, uscc: &Uscc, order: &Order) -> Result<()> {
+    let on_trail = async |kind: AuditKind| {
+        eventually(&format!("{kind:?} is on the trail"), || async {
+            let entries = trail::disclosures(district, uscc).await?;
+            Ok(entries.into_iter().find(|entry| entry.kind() == kind && entry.order_id == order.order_id))
+        })
+        .await
+    };
+    let released = on_trail(AuditKind::Released).await?;
+    assert_eq!((released.institution_id.as_str(), released.consent_id.as_str()), (BANK, order.order_id.as_str()));
+    assert!(released.feature_names.iter().any(|name| name == "ip_value_fen"));
+
+    let mut consents = ConsentServiceClient::new(district.as_enterprise(uscc).await?);
+    let revoke = RevokeConsentRequest { request_id: Uuid::now_v7().to_string(), consent_id: order.order_id.clone() };
+    consents.revoke_consent(revoke).await?;
+    let desk = BankOrderServiceClient::new(district.as_bank(&BANK.parse::<InstitutionId>()?).await?);
+    eventually("the bank reads the order without the profile", || async {
+        let entries = desk.clone().list_inbox(ListInboxRequest::default()).await?.into_inner().entries;
+        let of_order = |entry: &&InboxEntry| entry.order.as_ref().is_some_and(|of| of.order_id == order.order_id);
+        let entry = entries.iter().find(of_order).context("the order stays in the inbox")?;
+        Ok(entry.profile.is_none().then_some(()))
+    })
+    .await?;
+    assert_eq!(on_trail(AuditKind::Refused).await?.reason, "CONSENT_REVOKED");
+    assert!(trail::verify(district, "end.json").await?.contains("unbroken"));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn story_pujiang_p5_three_dimension_appraisal() -> Result<()> {
     let district = District::start().await?;
@@ -112,5 +144,6 @@ async fn story_pujiang_p5_three_dimension_appraisal() -> Result<()> {
     let profile = entry.profile.context("a profile")?;
     let told = profile.features.get("ip_value_fen").and_then(|value| value.kind.clone());
     assert_eq!(told, Some(Kind::Integer(second.low_fen)));
+    taken_back(&district, &uscc, &order).await?;
     district.stop().await
 }

@@ -161,6 +161,36 @@ async fn a_past_release_is_rebuilt_bit_for_bit_after_the_profile_has_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_release_was_made_from_is_forgotten_in_time_and_the_trail_stays() {
+    let world = World::start().await;
+    let uscc = enterprise(8);
+    world.grant(&uscc, "bank-a", Purpose::LoanApplication, whole(), 3600).await;
+    world.known(&uscc, 3).await;
+    let old = world.release(&uscc, "bank-a", Purpose::LoanApplication, None).await.unwrap();
+    world.known(&uscc, 4).await;
+    let new = world.release(&uscc, "bank-a", Purpose::LoanApplication, None).await.unwrap();
+    let chain = world.records().await;
+    // The settings of tests keep releases for 30 days.
+    let pool = world.database.pool().await.unwrap();
+    let age = "UPDATE release SET released_at = released_at - interval '31 days' WHERE release_id = $1::uuid";
+    sqlx::query(age).bind(&old.release_id).execute(&pool).await.unwrap();
+    let world = world.again(credit_profile::Own::for_tests()).await;
+
+    let client = ReleaseServiceClient::new(world.channel.clone());
+    let ask = |release: &Release| as_staff(GetReleaseRequest { release_id: release.release_id.clone() });
+    let forgotten = eventually(PATIENCE, "the old release is forgotten", || async {
+        Ok(client.clone().get_release(ask(&old)).await.err().filter(|status| reason(status) == "RELEASE_ERASED"))
+    })
+    .await
+    .unwrap();
+    assert_eq!(forgotten.code(), Code::FailedPrecondition);
+    let kept = client.clone().get_release(ask(&new)).await.unwrap().into_inner().release.unwrap();
+    assert_eq!(kept.encode_to_vec(), new.encode_to_vec(), "what is young enough can still be rebuilt");
+    assert_eq!(world.records().await, chain, "the trail is as it was");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_database_refuses_to_change_the_trail() {
     let world = World::start().await;
     let uscc = enterprise(6);

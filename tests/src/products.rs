@@ -5,12 +5,44 @@ use uuid::Uuid;
 use zhirong_kernel::uscc::Uscc;
 use zhirong_proto::{
     catalog::v1::{
-        DraftProductRequest, ProductSpec, PublishProductRequest, product_service_client::ProductServiceClient,
+        Condition, CreditTerms, DraftProductRequest, GuaranteeForm, ProductSpec, PublishProductRequest,
+        RepaymentMethod, product_service_client::ProductServiceClient, product_spec::Terms,
     },
     matching::v1::{CalculateRequest, Eligible, calculator_service_client::CalculatorServiceClient, offer::Outcome},
 };
 
 use crate::district::{District, eventually};
+
+/// A product of an institution, secured by intellectual property, with one condition and its words.
+pub fn pledge_product(
+    institution_id: &str,
+    name_zh: &str,
+    (expression, label_zh): (&str, &str),
+    limit_formula: &str,
+) -> ProductSpec {
+    let condition =
+        Condition { expression: expression.to_owned(), label_zh: label_zh.to_owned(), ..Condition::default() };
+    let terms = CreditTerms {
+        conditions: vec![condition],
+        limit_formula: limit_formula.to_owned(),
+        rate_formula: "lpr_1y_ppm + 4000".to_owned(),
+        min_amount_fen: 10_000_000,
+        max_amount_fen: 1_000_000_000,
+        min_term_months: 6,
+        max_term_months: 36,
+        repayment_method: RepaymentMethod::InterestFirst.into(),
+        guarantee_form: GuaranteeForm::IpPledge.into(),
+        answer_working_days: 5,
+        ..CreditTerms::default()
+    };
+    ProductSpec {
+        institution_id: institution_id.to_owned(),
+        name_zh: name_zh.to_owned(),
+        summary_zh: "示例知识产权质押产品".to_owned(),
+        tags: vec!["ip_pledge".to_owned()],
+        terms: Some(Terms::Credit(terms)),
+    }
+}
 
 /// Writes and publishes a product; gives its id.
 pub async fn publish_product(district: &District, spec: ProductSpec) -> Result<String> {

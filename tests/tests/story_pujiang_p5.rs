@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
-    catalog::v1::{Condition, CreditTerms, GuaranteeForm, ProductSpec, RepaymentMethod, product_spec::Terms},
+    catalog::v1::ProductSpec,
     matching::v1::{
         InboxEntry, ListInboxRequest, Order, PlaceOrderRequest, bank_order_service_client::BankOrderServiceClient,
         order_service_client::OrderServiceClient,
@@ -21,7 +21,7 @@ use zhirong_proto::{
 use zhirong_tests::{
     district::{District, eventually},
     liandu,
-    products::{offered, publish_product},
+    products::{offered, pledge_product, publish_product},
     records::{publish, record},
     trail,
 };
@@ -30,30 +30,12 @@ const BANK: &str = "sample-puhui-bank";
 
 /// A pledge loan of half of what the patents are worth at the least.
 fn product() -> ProductSpec {
-    let terms = CreditTerms {
-        conditions: vec![Condition {
-            expression: "ip_value_fen >= 100000000".to_owned(),
-            label_zh: "知识产权评估价值不低于100万元".to_owned(),
-            ..Condition::default()
-        }],
-        limit_formula: "ip_value_fen / 2".to_owned(),
-        rate_formula: "lpr_1y_ppm + 5000".to_owned(),
-        min_amount_fen: 10_000_000,
-        max_amount_fen: 1_000_000_000,
-        min_term_months: 6,
-        max_term_months: 36,
-        repayment_method: RepaymentMethod::InterestFirst.into(),
-        guarantee_form: GuaranteeForm::IpPledge.into(),
-        answer_working_days: 5,
-        ..CreditTerms::default()
-    };
-    ProductSpec {
-        institution_id: BANK.to_owned(),
-        name_zh: "知产免评估贷".to_owned(),
-        summary_zh: "示例知识产权质押产品".to_owned(),
-        tags: vec!["ip_pledge".to_owned()],
-        terms: Some(Terms::Credit(terms)),
-    }
+    pledge_product(
+        BANK,
+        "知产免评估贷",
+        ("ip_value_fen >= 100000000", "知识产权评估价值不低于100万元"),
+        "ip_value_fen / 2",
+    )
 }
 
 fn records(uscc: &Uscc, day: &str, inventions: i64, talents: i64) -> Vec<Value> {

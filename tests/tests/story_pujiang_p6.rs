@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use zhirong_kernel::uscc::Uscc;
 use zhirong_proto::{
-    catalog::v1::{Condition, CreditTerms, GuaranteeForm, ProductSpec, RepaymentMethod, product_spec::Terms},
+    catalog::v1::ProductSpec,
     matching::v1::{ApproveLoanRequest, IpKind, IpPledge},
     profile::v1::{
         GetIpAppraisalRequest, GetIpOverviewRequest, GetIpOverviewResponse,
@@ -17,7 +17,7 @@ use zhirong_tests::{
     district::{District, eventually},
     finance::{BANK, Wanted, lend, new_id},
     liandu,
-    products::{offered, publish_product},
+    products::{offered, pledge_product, publish_product},
     records::{publish, record},
 };
 
@@ -28,30 +28,12 @@ const LENT_FEN: i64 = 14_900_000_000;
 
 /// Up to half of what the patents are worth, and no more than is registered as pledged.
 fn product() -> ProductSpec {
-    let terms = CreditTerms {
-        conditions: vec![Condition {
-            expression: "ip_pledge_fen > 0".to_owned(),
-            label_zh: "已办理知识产权质押登记".to_owned(),
-            ..Condition::default()
-        }],
-        limit_formula: "min(ip_value_fen / 2, ip_pledge_fen)".to_owned(),
-        rate_formula: "lpr_1y_ppm + 4000".to_owned(),
-        min_amount_fen: 10_000_000,
-        max_amount_fen: 1_000_000_000,
-        min_term_months: 6,
-        max_term_months: 36,
-        repayment_method: RepaymentMethod::InterestFirst.into(),
-        guarantee_form: GuaranteeForm::IpPledge.into(),
-        answer_working_days: 5,
-        ..CreditTerms::default()
-    };
-    ProductSpec {
-        institution_id: BANK.to_owned(),
-        name_zh: "云窗知产贷".to_owned(),
-        summary_zh: "示例知识产权质押产品".to_owned(),
-        tags: vec!["ip_pledge".to_owned()],
-        terms: Some(Terms::Credit(terms)),
-    }
+    pledge_product(
+        BANK,
+        "云窗知产贷",
+        ("ip_pledge_fen > 0", "已办理知识产权质押登记"),
+        "min(ip_value_fen / 2, ip_pledge_fen)",
+    )
 }
 
 fn pledge(uscc: &Uscc, day: &str, fen: i64) -> Value {

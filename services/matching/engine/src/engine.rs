@@ -188,7 +188,7 @@ impl Engine {
         let mut room = [0; BLOCK + FEW];
         for block in 0..self.valid.len() {
             for position in listed::<FEW>(self.common(block, &intervals), start(block), &mut room) {
-                found.extend(if usual { self.priced(*position, row) } else { self.priced_anyhow(*position, row) });
+                found.extend(if usual { self.priced(*position, row) } else { self.priced_for_any_lpr(*position, row) });
             }
         }
         found
@@ -263,7 +263,7 @@ impl Engine {
     }
 
     /// As [`Engine::priced`], for any LPR.
-    pub(crate) fn priced_anyhow(&self, position: u32, row: &impl Values) -> Option<Found> {
+    pub(crate) fn priced_for_any_lpr(&self, position: u32, row: &impl Values) -> Option<Found> {
         let position = usize::try_from(position).ok()?;
         let (placed, spans) = (self.order.get(position)?, self.spans.get(position)?);
         if placed.rest.is_some_and(|rest| !self.takes(rest, row)) {

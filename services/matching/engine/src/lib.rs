@@ -13,6 +13,7 @@ mod columns;
 mod engine;
 mod explain;
 mod expression;
+mod joint;
 mod population;
 mod product;
 mod ranges;

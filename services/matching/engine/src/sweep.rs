@@ -158,7 +158,7 @@ impl<'a> Group<'a> {
                 let position = u32::try_from(first.saturating_add(number)).unwrap_or(u32::MAX);
                 let one = |place: &u32| {
                     let lane = self.population.lane(*order.get(index(*place))?, self.coded.inputs())?;
-                    let found = self.engine.priced_anyhow(position, &lane)?;
+                    let found = self.engine.priced_for_any_lpr(position, &lane)?;
                     Some((found.limit_fen, found.rate_ppm))
                 };
                 (self.limits, self.rates) = places.iter().map(|place| one(place).unwrap_or(NEITHER)).unzip();

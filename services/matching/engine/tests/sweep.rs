@@ -94,3 +94,29 @@ fn all_against_all_is_one_after_the_other() {
         assert!(sorted(found) == expected, "made for an LPR of {lpr_1y_ppm} ppm");
     }
 }
+
+#[test]
+fn products_that_look_at_nothing_take_everybody() {
+    let symbols = Arc::new(Symbols::default());
+    let compile = |text: &str| Rule::compile(text, FeatureDictionary::standard(), Expected::Int).unwrap();
+    let terms = Terms {
+        conditions: &[],
+        limit: &compile("700000"),
+        rate: &compile("lpr_1y_ppm + 100"),
+        min_amount_fen: 1,
+        max_amount_fen: 500_000,
+        score_ppm: 0,
+    };
+    let products = vec![Arc::new(Product::compile(&symbols, terms).unwrap())];
+    let mut population = Population::new(Arc::clone(&symbols));
+    for number in 0..70 {
+        population.put(id(number), 1, &profile(number));
+    }
+    let engine = Engine::new(products.clone(), Weights::default(), INPUTS.lpr_1y_ppm);
+    let coded = population.coded(&engine, INPUTS).unwrap();
+    let (mut found, mut expected) = (Vec::new(), Vec::new());
+    population.each_coded(0..coded.len(), &engine, &coded, |candidate| found.push(candidate));
+    population.each(&products, INPUTS, |candidate| expected.push(candidate));
+    assert_eq!(expected.len(), 70);
+    assert_eq!(sorted(found), sorted(expected));
+}

@@ -13,6 +13,7 @@ use crate::{calculate::Weights, population::Enterprises, snapshot::Snapshots};
 
 mod bank;
 mod calculator;
+mod inbox;
 mod institution_report;
 mod loan;
 mod order;

@@ -1,10 +1,6 @@
 //! The institution's side: its inbox and its answers.
 
-use std::{pin::Pin, time::Duration};
-
-use futures::Stream;
 use jiff::{Timestamp, civil::Date};
-use sqlx::Connection as _;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::{
@@ -15,10 +11,10 @@ use zhirong_proto::{
     catalog::v1::product_spec::Terms,
     matching::v1::{
         AcceptOrderRequest, AcceptOrderResponse, ApproveLoanRequest, ApproveLoanResponse, GetLoanRequest,
-        GetLoanResponse, InboxEntry, ListInboxRequest, ListInboxResponse, Loan, LoanApproved, LoanDisbursed, LoanState,
-        Order, OrderAccepted, OrderRejected, OrderState, RecordDisbursementRequest, RecordDisbursementResponse,
-        RejectOrderRequest, RejectOrderResponse, StreamInboxRequest, StreamInboxResponse,
-        bank_order_service_server::BankOrderService, get_loan_request::Key,
+        GetLoanResponse, ListInboxRequest, ListInboxResponse, Loan, LoanApproved, LoanDisbursed, LoanState, Order,
+        OrderAccepted, OrderRejected, OrderState, RecordDisbursementRequest, RecordDisbursementResponse,
+        RejectOrderRequest, RejectOrderResponse, StreamInboxRequest, bank_order_service_server::BankOrderService,
+        get_loan_request::Key,
     },
     profile::v1::feature_value::Kind,
 };
@@ -26,13 +22,11 @@ use zhirong_runtime::{
     caller::Caller,
     idempotency::{self, Claim},
     outbox::{self, Aggregate},
-    page,
     problem::Problem,
 };
 
-use super::{Matching, cut, id, proto_time};
+use super::{Matching, id, inbox::Entries, proto_time};
 use crate::{
-    disclosure,
     error::Error,
     loan::{disburse, security},
     order::{Command, answer},
@@ -42,15 +36,9 @@ use crate::{
     },
 };
 
-/// Entries sent at once.
-const BATCH: i64 = 100;
-/// Looks for entries that another replica has written.
-const POLL: Duration = Duration::from_millis(500);
 const HIGHEST_RATE_PPM: i64 = 360_000;
 const LONGEST_REFERENCE: usize = 64;
 const LONGEST_TEXT: usize = 200;
-
-type Entries = Pin<Box<dyn Stream<Item = Result<StreamInboxResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl BankOrderService for Matching {
@@ -112,72 +100,6 @@ impl BankOrderService for Matching {
 }
 
 impl Matching {
-    /// Everything after a position, then each entry as it comes.
-    fn follow(self, institution: InstitutionId, after: i64) -> Entries {
-        Box::pin(async_stream::stream! {
-            let mut position = after;
-            while !self.shutdown.is_cancelled() {
-                // Registered before the look, so that an entry written in between still wakes.
-                let written = self.inbox.notified();
-                let entries = match self.entries(&institution, position, BATCH).await {
-                    Ok(entries) => entries,
-                    Err(problem) => {
-                        yield Err(problem.into());
-                        return;
-                    }
-                };
-                if entries.is_empty() {
-                    tokio::select! {
-                        () = written => {}
-                        () = tokio::time::sleep(POLL) => {}
-                        () = self.shutdown.cancelled() => {}
-                    }
-                }
-                for entry in entries {
-                    // A full inbox must not hold up the shutdown either.
-                    if self.shutdown.is_cancelled() {
-                        break;
-                    }
-                    position = entry.position;
-                    yield Ok(StreamInboxResponse { entry: Some(entry) });
-                }
-            }
-            yield Err(restarting().into());
-        })
-    }
-
-    async fn entries(&self, institution: &InstitutionId, after: i64, most: i64) -> Result<Vec<InboxEntry>, Problem> {
-        let now = self.clock.now();
-        let mut conn = self.pool.acquire().await?;
-        let entries = orders::inbox(&mut conn, institution.as_str(), after, most).await?;
-        let (entries, refused) = disclosure::release(entries, now);
-        if !refused.is_empty() {
-            // On its way to the trail before the institution has its answer.
-            let mut tx = conn.begin().await?;
-            let told = disclosure::refused(&mut tx, &refused, now).await?;
-            tx.commit().await?;
-            if told {
-                self.outbox.notify();
-            }
-        }
-        Ok(entries)
-    }
-
-    async fn list_inbox(
-        &self,
-        institution: &InstitutionId,
-        request: &ListInboxRequest,
-    ) -> Result<ListInboxResponse, Problem> {
-        let page = page::parse::<i64>(request.page_size, &request.page_token)?;
-        let found = self.entries(institution, page.after.unwrap_or(0), page.size.saturating_add(1)).await?;
-        let (entries, more) = cut(found, page.size);
-        let next_page_token = match entries.last() {
-            Some(last) if more => page::encode(&last.position)?,
-            _ => String::new(),
-        };
-        Ok(ListInboxResponse { entries, next_page_token })
-    }
-
     async fn accept_order(&self, caller: &Caller, request: AcceptOrderRequest) -> Result<AcceptOrderResponse, Problem> {
         let institution = caller.institution()?.clone();
         let order_id: OrderId = id(&request.order_id, "order_id")?;
@@ -314,11 +236,6 @@ impl Matching {
         self.outbox.notify();
         self.inbox.notify_waiters();
     }
-}
-
-fn restarting() -> Problem {
-    Problem::unavailable("SHUTTING_DOWN", "the service restarts; open the inbox again from the last position")
-        .zh("服务正在重启，请从上次位置重新连接")
 }
 
 /// The state of an order after the institution's answer.

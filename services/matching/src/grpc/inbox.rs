@@ -1,0 +1,94 @@
+//! What an institution reads of its inbox: page by page, or as it comes.
+
+use std::{pin::Pin, time::Duration};
+
+use futures::Stream;
+use sqlx::Connection as _;
+use tonic::Status;
+use zhirong_kernel::id::InstitutionId;
+use zhirong_proto::matching::v1::{InboxEntry, ListInboxRequest, ListInboxResponse, StreamInboxResponse};
+use zhirong_runtime::{page, problem::Problem};
+
+use super::{Matching, cut};
+use crate::{disclosure, store::order as orders};
+
+/// Entries sent at once.
+const BATCH: i64 = 100;
+/// Looks for entries that another replica has written.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Entries on their way to an institution.
+pub(super) type Entries = Pin<Box<dyn Stream<Item = Result<StreamInboxResponse, Status>> + Send>>;
+
+impl Matching {
+    /// Everything after a position, then each entry as it comes.
+    pub(super) fn follow(self, institution: InstitutionId, after: i64) -> Entries {
+        Box::pin(async_stream::stream! {
+            let mut position = after;
+            while !self.shutdown.is_cancelled() {
+                // Registered before the look, so that an entry written in between still wakes.
+                let written = self.inbox.notified();
+                let entries = match self.entries(&institution, position, BATCH).await {
+                    Ok(entries) => entries,
+                    Err(problem) => {
+                        yield Err(problem.into());
+                        return;
+                    }
+                };
+                if entries.is_empty() {
+                    tokio::select! {
+                        () = written => {}
+                        () = tokio::time::sleep(POLL) => {}
+                        () = self.shutdown.cancelled() => {}
+                    }
+                }
+                for entry in entries {
+                    // A full inbox must not hold up the shutdown either.
+                    if self.shutdown.is_cancelled() {
+                        break;
+                    }
+                    position = entry.position;
+                    yield Ok(StreamInboxResponse { entry: Some(entry) });
+                }
+            }
+            yield Err(restarting().into());
+        })
+    }
+
+    async fn entries(&self, institution: &InstitutionId, after: i64, most: i64) -> Result<Vec<InboxEntry>, Problem> {
+        let now = self.clock.now();
+        let mut conn = self.pool.acquire().await?;
+        let entries = orders::inbox(&mut conn, institution.as_str(), after, most).await?;
+        let (entries, refused) = disclosure::release(entries, now);
+        if !refused.is_empty() {
+            // On its way to the trail before the institution has its answer.
+            let mut tx = conn.begin().await?;
+            let told = disclosure::refused(&mut tx, &refused, now).await?;
+            tx.commit().await?;
+            if told {
+                self.outbox.notify();
+            }
+        }
+        Ok(entries)
+    }
+
+    pub(super) async fn list_inbox(
+        &self,
+        institution: &InstitutionId,
+        request: &ListInboxRequest,
+    ) -> Result<ListInboxResponse, Problem> {
+        let page = page::parse::<i64>(request.page_size, &request.page_token)?;
+        let found = self.entries(institution, page.after.unwrap_or(0), page.size.saturating_add(1)).await?;
+        let (entries, more) = cut(found, page.size);
+        let next_page_token = match entries.last() {
+            Some(last) if more => page::encode(&last.position)?,
+            _ => String::new(),
+        };
+        Ok(ListInboxResponse { entries, next_page_token })
+    }
+}
+
+fn restarting() -> Problem {
+    Problem::unavailable("SHUTTING_DOWN", "the service restarts; open the inbox again from the last position")
+        .zh("服务正在重启，请从上次位置重新连接")
+}

@@ -11,7 +11,7 @@ use zhirong_kernel::{
     uscc::Uscc,
 };
 use zhirong_proto::{
-    Fact as _,
+    Fact,
     feedback::v1::{SmsKind, SmsQueued},
     matching::v1::LoanApproved,
     subsidy::v1::GrantReserved,
@@ -41,10 +41,7 @@ pub struct LoanHandler {
 
 impl Handler for LoanHandler {
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
-        if delivery.ce_type != LoanApproved::TYPE {
-            return Err(Rejection::Poison(format!("`{}` is not a fact feedback knows", delivery.ce_type)));
-        }
-        let approved: LoanApproved = delivery.decode()?;
+        let approved: LoanApproved = only(delivery)?;
         let loan = approved.loan.ok_or_else(|| Rejection::Poison("`loan` is missing".to_owned()))?;
         let institution_name = loan.institution_name_zh.clone();
         let loan = parse(loan)?;
@@ -78,10 +75,7 @@ pub struct GrantHandler {
 
 impl Handler for GrantHandler {
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
-        if delivery.ce_type != GrantReserved::TYPE {
-            return Err(Rejection::Poison(format!("`{}` is not a fact feedback knows", delivery.ce_type)));
-        }
-        let reserved: GrantReserved = delivery.decode()?;
+        let reserved: GrantReserved = only(delivery)?;
         let grant = reserved.grant.ok_or_else(|| Rejection::Poison("`grant` is missing".to_owned()))?;
         let broken = |field: &str, why: String| Rejection::Poison(format!("`grant.{field}` {why}"));
         let loan_id: LoanId = grant.loan_id.parse().map_err(|_| broken("loan_id", "is not a UUID".to_owned()))?;
@@ -103,6 +97,14 @@ impl Handler for GrantHandler {
     }
 }
 
+/// The one fact that a subscription brings.
+fn only<F: Fact>(delivery: &Delivery) -> Result<F, Rejection> {
+    if delivery.ce_type != F::TYPE {
+        return Err(Rejection::Poison(format!("`{}` is not a fact feedback knows", delivery.ce_type)));
+    }
+    delivery.decode()
+}
+
 /// Queues a message, unless the loan has one of its kind.
 async fn queue(
     conn: &mut PgConnection,
@@ -113,8 +115,8 @@ async fn queue(
     now: Timestamp,
 ) -> Result<(), Rejection> {
     let sms_id = SmsId::new(uuid::Uuid::now_v7());
-    let sms = store::NewSms { sms_id, kind, loan_id, enterprise_id, text_zh };
-    if !store::insert_sms(conn, sms, now).await? {
+    let sms = store::sms::NewSms { sms_id, kind, loan_id, enterprise_id, text_zh };
+    if !store::sms::insert(conn, sms, now).await? {
         return Ok(());
     }
     let told = match kind {

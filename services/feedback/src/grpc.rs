@@ -29,7 +29,7 @@ use crate::{
     phone::Phone,
     rating::Level,
     sms::{Kind, State},
-    store::{self, RatingRow, SmsRow},
+    store::{self, RatingRow, sms as messages},
 };
 
 const LONGEST_COMMENT: usize = 500;
@@ -196,7 +196,7 @@ impl Feedback {
     async fn list_sms(&self, request: pb::ListSmsRequest) -> Result<pb::ListSmsResponse, Problem> {
         let page = page::parse::<Cursor>(request.page_size, &request.page_token)?;
         let mut conn = self.pool.acquire().await?;
-        let rows = store::list_sms(&mut conn, page.after, page.size.saturating_add(1)).await?;
+        let rows = messages::list(&mut conn, page.after, page.size.saturating_add(1)).await?;
         let (rows, next_page_token) = cut(rows, page.size, |row| (row.queued_at.to_jiff(), row.sms_id))?;
         Ok(pb::ListSmsResponse { next_page_token, messages: rows.into_iter().map(sms).collect::<Result<_, _>>()? })
     }
@@ -313,7 +313,7 @@ fn rating(row: RatingRow) -> pb::Rating {
     }
 }
 
-fn sms(row: SmsRow) -> Result<pb::Sms, Problem> {
+fn sms(row: messages::Row) -> Result<pb::Sms, Problem> {
     let state = match State::from_word(&row.state).ok_or_else(|| Error::Stored("sms.state".to_owned()))? {
         State::WaitingContact => pb::SmsState::WaitingContact,
         State::Queued => pb::SmsState::Queued,

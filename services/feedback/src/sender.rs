@@ -18,7 +18,7 @@ use crate::{
     channel::{Outgoing, SmsChannel},
     error::Error,
     sms::{self, QueryOutcome, State, Step},
-    store::{self, Claimed},
+    store::{self, sms::Claimed},
 };
 
 /// Messages claimed at once.
@@ -72,7 +72,7 @@ impl<C: SmsChannel> Sender<C> {
     /// When the database fails.
     pub async fn send_due(&self) -> Result<usize, Error> {
         let mut conn = self.pool.acquire().await?;
-        let claimed = store::claim_due(&mut conn, self.clock.now(), self.claim, BATCH).await?;
+        let claimed = store::sms::claim_due(&mut conn, self.clock.now(), self.claim, BATCH).await?;
         drop(conn);
         let tries = claimed.iter().map(|one| self.try_one(one));
         for done in futures::future::join_all(tries).await {
@@ -85,7 +85,7 @@ impl<C: SmsChannel> Sender<C> {
         let step = self.hand_over(claimed).await?;
         let now = self.clock.now();
         let mut tx = self.pool.begin().await?;
-        let Some(version) = store::settle(&mut tx, claimed, &step, now).await? else {
+        let Some(version) = store::sms::settle(&mut tx, claimed, &step, now).await? else {
             return Ok(());
         };
         let (sms_id, loan_id) = (claimed.sms_id.to_string(), claimed.loan_id.to_string());

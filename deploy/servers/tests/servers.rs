@@ -23,6 +23,15 @@ fn folder() -> TempDir {
     tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap()
 }
 
+/// As [`until`], for a thread without a runtime of its own.
+fn until_now(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(20), "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
+
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
@@ -109,16 +118,26 @@ async fn a_broker_comes_back_on_its_address() {
     assert!(!runs(pid));
 }
 
-#[test]
-fn a_server_outlives_the_thread_that_asked_for_it() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let handle = runtime.handle().clone();
+#[tokio::test]
+async fn a_server_outlives_the_thread_that_asked_for_it() {
+    let runtime = tokio::runtime::Handle::current();
     let dir = folder();
     let path = dir.path().to_path_buf();
-    let asked = std::thread::spawn(move || handle.block_on(Nats::start(&path, NatsOptions { durable: false })));
-    let nats = asked.join().unwrap().unwrap();
-    // The kernel would have told the server before `join` returned; give it the time to go.
-    std::thread::sleep(Duration::from_millis(300));
+    let asked = std::thread::spawn(move || {
+        let nats = runtime.block_on(Nats::start(&path, NatsOptions { durable: false })).unwrap();
+        // Bound to the thread itself, as the server must not be.
+        let mut bound = std::process::Command::new("setpriv");
+        let bound = bound.args(["--pdeathsig", "TERM", "--", "sleep", "600"]).spawn().unwrap();
+        until_now("the other has become `sleep`", || {
+            fs::read(format!("/proc/{}/cmdline", bound.id())).is_ok_and(|line| line.starts_with(b"sleep"))
+        });
+        (nats, bound)
+    });
+    let (nats, mut bound) = tokio::task::spawn_blocking(|| asked.join().unwrap()).await.unwrap();
+    // The kernel tells all children of a thread at once: when this one has gone the server would go too.
+    tokio::task::spawn_blocking(move || bound.wait().unwrap()).await.unwrap();
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    client.flush().await.unwrap();
     assert!(runs(nats.pid().unwrap()));
 }
 

@@ -22,7 +22,10 @@ use zhirong_runtime::{
     streams,
 };
 
-use crate::{sms::Kind, store, text};
+use crate::{
+    sms::{Kind, is_news},
+    store, text,
+};
 
 /// What feedback consumes of loans.
 pub const LOANS: Subscription = Subscription {
@@ -89,7 +92,13 @@ impl Handler for GrantHandler {
             }
             Some(_) => {}
         }
-        queue(conn, Kind::Grant, loan_id, &enterprise, text::grant_notice(), self.clock.now()).await
+        let now = self.clock.now();
+        // The fact's time and not the grant's: one that waited for money is old when its money is there.
+        if !is_news(delivery.time, now) {
+            tracing::info!(%loan_id, "the subsidy was set aside too long ago to tell of it");
+            return Ok(());
+        }
+        queue(conn, Kind::Grant, loan_id, &enterprise, text::grant_notice(), now).await
     }
 
     async fn committed(&self) {

@@ -1,7 +1,16 @@
 //! What an SMS is for, and its life. A provider's interface is not idempotent: no answer means *unknown*, and unknown is asked about,
 //! never blindly sent again.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+
+/// A subsidy that was set aside longer ago is no news: whoever starts to listen late does not send the messages of years.
+const NEWS: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Whether an enterprise should still be told of a subsidy; one without a time is new.
+#[must_use]
+pub fn is_news(reserved_at: Option<Timestamp>, now: Timestamp) -> bool {
+    reserved_at.is_none_or(|at| now.duration_since(at) <= NEWS)
+}
 
 /// What an SMS is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +175,17 @@ mod tests {
         assert_eq!(after_sending(SendOutcome::Refused("blacklisted".into()), 1).state, State::Failed);
         let step = after_sending(SendOutcome::NotReached("refused".into()), 3);
         assert_eq!((step.state, step.wait), (State::Queued, SignedDuration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_subsidy_of_long_ago_is_no_news() {
+        let now: Timestamp = "2026-11-24T08:00:00Z".parse().unwrap();
+        for (at, news) in
+            [("2026-10-25T08:00:00Z", true), ("2026-10-25T07:59:59Z", false), ("2026-11-24T09:00:00Z", true)]
+        {
+            assert_eq!(is_news(Some(at.parse().unwrap()), now), news, "{at}");
+        }
+        assert!(is_news(None, now));
     }
 
     #[test]

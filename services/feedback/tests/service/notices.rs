@@ -58,7 +58,7 @@ async fn a_subsidised_loan_gets_one_notice_beside_its_rating_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_grant_that_names_another_borrower_or_nobody_is_laid_aside() {
+async fn broken_grants_are_laid_aside_and_old_ones_told_to_nobody() {
     let (_provider, url) = Provider::start(Mood::Takes).await;
     let world = World::start(&url).await;
     let (own, other) = (enterprise(1), enterprise(2));
@@ -85,11 +85,18 @@ async fn a_grant_that_names_another_borrower_or_nobody_is_laid_aside() {
         vec![0xff; 9],
     ));
     let laid_aside = i64::try_from(events.len()).unwrap();
+    // Whoever listens for the first time hears of years gone by, which is no news.
+    let long_ago = loan(&own);
+    world.approve(&long_ago).await;
+    world.all_become(2, SmsState::Sent).await;
+    events.push(reserved(&long_ago).with("ce-time", "2020-01-01T00:00:00Z"));
     events.push(reserved(&lent));
     Deliveries::new(events).publish(&world.events).await.unwrap();
 
-    let messages = world.all_become(2, SmsState::Sent).await;
-    assert_eq!(of_kind(&messages, SmsKind::GrantNotice).len(), 1, "the good one behind them is served");
+    let messages = world.all_become(3, SmsState::Sent).await;
+    let notices: Vec<&String> =
+        of_kind(&messages, SmsKind::GrantNotice).into_iter().map(|notice| &notice.loan_id).collect();
+    assert_eq!(notices, [&lent.loan_id], "the good one behind them is served");
     eventually(PATIENCE, "the broken ones are laid aside", || async {
         let letters = world.count("SELECT count(*) FROM runtime.dead_letter WHERE consumer = 'feedback-grants'").await;
         Ok((letters == laid_aside).then_some(()))

@@ -3,7 +3,7 @@
 
 Only the standard library: fractions for the money, datetime for the days. Reads JSON from standard input:
 
-    {"lpr":      [{"published_on": "2025-05-20", "one_year_ppm": 30000}, …],
+    {"lpr":      [{"published_on": "2025-05-20", "one_year_ppm": 30000, "five_year_ppm": 35000}, …],
      "known_through": "2025-12-31",                        optional: a rate past it is an error
      "policies": [{"policy_id": "…", "spec": {…}}, …],     spec in the proto3 JSON mapping, or its fields beside policy_id
      "loans":    [{"loan_id", "product_tags", "enterprise_class", "amount_fen", "rate_ppm", "term_months",
@@ -25,6 +25,12 @@ from fractions import Fraction
 
 MILLION = 1_000_000
 REGISTERED = {"patent_pledge", "trademark_pledge"}
+# What a policy calls a rate, and where it is published.
+COLUMN_OF = {
+    "REFERENCE_RATE_UNSPECIFIED": "one_year_ppm",
+    "REFERENCE_RATE_ONE_YEAR_LPR": "one_year_ppm",
+    "REFERENCE_RATE_OVER_FIVE_YEAR_LPR": "five_year_ppm",
+}
 
 
 def field(message, name, default=None):
@@ -48,19 +54,24 @@ def read_lpr(path):
         lines = file.read().splitlines()
     known = [line.split("known_through:")[1].strip() for line in lines if line.startswith("#") and "known_through:" in line]
     rows = csv.DictReader(line for line in lines if not line.startswith("#"))
-    publications = [(date.fromisoformat(row["published_on"]), int(row["one_year_ppm"])) for row in rows]
-    return publications, date.fromisoformat(known[0]) if known else None
+    return read_publications(rows), date.fromisoformat(known[0]) if known else None
 
 
-def lpr_at_end_of(publications, known_through, year):
-    """The one-year LPR in force on 31 December, as a fraction of one."""
+def read_publications(rows):
+    """Day, and what was published on it by column."""
+    columns = set(COLUMN_OF.values())
+    return [(date.fromisoformat(row["published_on"]), {name: int(row[name]) for name in columns}) for row in rows]
+
+
+def lpr_at_end_of(publications, known_through, year, column):
+    """The LPR of a column in force on 31 December, as a fraction of one."""
     day = date(year, 12, 31)
     if known_through and day > known_through:
         raise SystemExit(f"the LPR of {day} is not known: the table ends on {known_through}")
     past = [(published, rate) for published, rate in publications if published <= day]
     if not past:
         raise SystemExit(f"no LPR was in force on {day}")
-    return Fraction(max(past)[1], MILLION)
+    return Fraction(max(past, key=lambda one: one[0])[1][column], MILLION)
 
 
 def months_after(day, months):
@@ -95,7 +106,8 @@ def rate_of(spec, loan, publications, known_through):
     share = field(spec, "lpr_share")
     if share:
         last_year = date.fromisoformat(loan["approved_on"]).year - 1
-        paid = Fraction(number(share, "share_ppm"), MILLION) * lpr_at_end_of(publications, known_through, last_year)
+        column = COLUMN_OF[field(share, "reference_rate") or "REFERENCE_RATE_UNSPECIFIED"]
+        paid = Fraction(number(share, "share_ppm"), MILLION) * lpr_at_end_of(publications, known_through, last_year, column)
     else:
         paid = Fraction(number(field(spec, "fixed_rate"), "rate_ppm"), MILLION)
     return min(paid, Fraction(number(loan, "rate_ppm"), MILLION))
@@ -139,7 +151,7 @@ def main():
     if options.lpr:
         publications, known_through = read_lpr(options.lpr)
     else:
-        publications = [(date.fromisoformat(row["published_on"]), int(row["one_year_ppm"])) for row in given["lpr"]]
+        publications = read_publications(given["lpr"])
         known_through = date.fromisoformat(given["known_through"]) if given.get("known_through") else None
     found = (grant(given["policies"], loan, publications, known_through) for loan in given["loans"])
     grants = [one for one in found if one]

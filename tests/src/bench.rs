@@ -41,3 +41,9 @@ pub struct Measure {
     /// The ratio wished for.
     pub goal: Option<f64>,
 }
+
+/// The middle one of some turns.
+fn median(turns: &mut [f64]) -> f64 {
+    turns.sort_by(f64::total_cmp);
+    turns[turns.len() / 2]
+}

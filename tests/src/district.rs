@@ -233,6 +233,14 @@ impl District {
         .await
     }
 
+    /// Lets a process stand still (`STOP`) or go on (`CONT`).
+    pub async fn signal(&self, name: &str, signal: &str) -> Result<()> {
+        let pid = fs::read_to_string(self.path.join(format!("run/{name}.pid")))?;
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(pid.trim()).status().await?;
+        anyhow::ensure!(status.success(), "{name} does not get {signal}");
+        Ok(())
+    }
+
     /// Ends a process and lets the next ones abort at these crash points, one each, in this order.
     pub async fn crash_at(&self, name: &str, points: &[&str]) -> Result<()> {
         let folder = self.path.join("crash");

@@ -23,7 +23,7 @@ use zhirong_tests::{
 };
 
 fn share(share_ppm: i64) -> Benefit {
-    Benefit::LprShare(LprShare { share_ppm })
+    Benefit::LprShare(LprShare { share_ppm, ..LprShare::default() })
 }
 
 /// 80 % for who pledges a patent or a trademark.

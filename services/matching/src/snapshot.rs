@@ -13,7 +13,11 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use zhirong_engine::{Engine, Symbols, Weights as EngineWeights};
-use zhirong_kernel::{calendar::Calendar, lpr::LprHistory, rate::Ppm};
+use zhirong_kernel::{
+    calendar::Calendar,
+    lpr::{LprHistory, Tenor},
+    rate::Ppm,
+};
 use zhirong_proto::{
     catalog::v1::{Adjustment, Product},
     subsidy::v1::Policy,
@@ -119,10 +123,10 @@ impl Catalog {
         Ok(history.latest_known(day)?.one_year)
     }
 
-    /// The one-year LPR in force at the end of a year, by which subsidies are reckoned; nothing when it is not known.
+    /// The LPR in force at the end of a year, by which subsidies are reckoned; nothing when it is not known.
     #[must_use]
-    pub fn year_end_lpr(&self, year: i16) -> Option<Ppm> {
-        self.lpr.as_ref()?.one_year_at_end_of(year).ok()
+    pub fn year_end_lpr(&self, year: i16, tenor: Tenor) -> Option<Ppm> {
+        self.lpr.as_ref()?.at_end_of(year, tenor).ok()
     }
 
     /// The last day of some working days from a day.

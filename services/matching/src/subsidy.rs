@@ -4,12 +4,13 @@
 use jiff::{Span, civil::Date};
 use zhirong_kernel::{
     feature::{FeatureDictionary, FeatureValue, Features},
+    lpr::Tenor,
     rule::{Expected, Inputs, Outcome as RuleOutcome, Rule, RuleContext},
 };
 use zhirong_proto::{
     matching::v1::ExpectedSubsidy,
     profile::v1::{Profile, feature_value::Kind},
-    subsidy::v1::{DayCount, Policy, PolicySpec, policy_spec::Benefit},
+    subsidy::v1::{DayCount, Policy, PolicySpec, ReferenceRate, policy_spec::Benefit},
 };
 
 use crate::{product::CompiledProduct, snapshot::Catalog};
@@ -135,7 +136,12 @@ fn fits(spec: &PolicySpec, class: &str, registry: &str, day: Date) -> bool {
 fn rate(catalog: &Catalog, spec: &PolicySpec, basis: Basis) -> Option<i128> {
     let paid = match spec.benefit.as_ref()? {
         Benefit::LprShare(share) => {
-            let lpr = catalog.year_end_lpr(basis.day.year().checked_sub(1)?)?;
+            // A rate that this release does not know gives no expectation, never that of another rate.
+            let tenor = match ReferenceRate::try_from(share.reference_rate).ok()? {
+                ReferenceRate::Unspecified | ReferenceRate::OneYearLpr => Tenor::OneYear,
+                ReferenceRate::OverFiveYearLpr => Tenor::OverFiveYears,
+            };
+            let lpr = catalog.year_end_lpr(basis.day.year().checked_sub(1)?, tenor)?;
             i128::from(share.share_ppm).checked_mul(lpr.get().into())?
         }
         Benefit::FixedRate(fixed) => i128::from(fixed.rate_ppm).checked_mul(MILLION)?,

@@ -8,7 +8,7 @@ use zhirong_kernel::{
     clock::business_date,
     feature::Features,
     id::{InstitutionId, LoanId, PolicyId, ProductId},
-    lpr::{self, LprHistory},
+    lpr::{self, LprHistory, Tenor},
     rule::{Inputs, RuleContext},
 };
 
@@ -81,7 +81,7 @@ impl Loan {
 pub struct Candidate<'a> {
     /// The policy version.
     pub policy: &'a Published,
-    /// The one-year LPR that counts; none where none does.
+    /// The LPR that counts, of the tenor that the policy names; none where none does.
     pub lpr: Option<Ppm>,
     /// What it offers, before the loan's own rate and other policies bound it.
     pub offered: ExactRate,
@@ -93,11 +93,11 @@ pub struct Candidate<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No LPR table has come yet.
-    #[error("no LPR table has been published yet; a policy that fits pays a share of the LPR")]
-    LprNotPublished,
+    #[error("no LPR table has been published yet; a policy that fits pays a share of the {0}")]
+    LprNotPublished(Tenor),
     /// The table does not tell the rate.
-    #[error("a policy that fits pays a share of the LPR at the end of the year before: {0}")]
-    Lpr(#[from] lpr::Error),
+    #[error("a policy that fits pays a share of the {0} at the end of the year before: {1}")]
+    Lpr(Tenor, #[source] lpr::Error),
     /// The amount can't be computed.
     #[error(transparent)]
     Plan(#[from] plan::Error),
@@ -107,7 +107,7 @@ impl Error {
     /// Whether new reference data can cure it.
     #[must_use]
     pub const fn waits_for_data(&self) -> bool {
-        matches!(self, Self::LprNotPublished | Self::Lpr(_))
+        matches!(self, Self::LprNotPublished(_) | Self::Lpr(..))
     }
 }
 
@@ -123,7 +123,10 @@ pub fn candidates<'a>(
     features: &Features,
     coupon: Option<Holding>,
 ) -> Result<Vec<Candidate<'a>>, Error> {
-    let year_end = || history.ok_or(Error::LprNotPublished)?.one_year_at_end_of(lpr_year(loan)).map_err(Error::from);
+    let year_end = |tenor| {
+        let history = history.ok_or(Error::LprNotPublished(tenor))?;
+        history.at_end_of(lpr_year(loan), tenor).map_err(|error| Error::Lpr(tenor, error))
+    };
     let mut context = None;
     let mut found = Vec::new();
     for policy in entitling(published, loan.approved_at, coupon) {
@@ -132,13 +135,16 @@ pub fn candidates<'a>(
             continue;
         }
         if let Some(who) = &spec.who {
-            let lpr_1y_ppm = year_end().map_or(0, Ppm::get);
+            let lpr_1y_ppm = year_end(Tenor::OneYear).map_or(0, Ppm::get);
             let inputs = Inputs { requested_fen: loan.amount.get(), term_months: loan.term_months.into(), lpr_1y_ppm };
             if !who.is_true(context.get_or_insert_with(|| RuleContext::new(features, inputs))) {
                 continue;
             }
         }
-        let lpr = if matches!(spec.benefit, Benefit::LprShare(_)) { Some(year_end()?) } else { None };
+        let lpr = match spec.benefit {
+            Benefit::LprShare { tenor, .. } => Some(year_end(tenor)?),
+            _ => None,
+        };
         let offered = plan::offered_rate(spec.benefit, lpr, loan.rate)?;
         let rate = plan::bounded_rate(offered, loan.rate, ExactRate::new(0))?;
         let plan = plan::plan(spec, rate, spec.cap_per_loan, loan.basis())?;
@@ -214,7 +220,7 @@ fn fits(spec: &Spec, loan: &Loan) -> bool {
     let class_fits = spec.enterprise_classes.is_empty() || spec.enterprise_classes.contains(&loan.enterprise_class);
     // A share of the LPR is for patents and trademarks: a pledge of copyright alone gets none, also under a general tag.
     let only_copyright = has(COPYRIGHT_PLEDGE) && !REGISTERED_PLEDGES.iter().any(|tag| has(tag));
-    let refused = matches!(spec.benefit, Benefit::LprShare(_)) && only_copyright;
+    let refused = matches!(spec.benefit, Benefit::LprShare { .. }) && only_copyright;
     let region_fits = spec.region_codes.is_empty() || spec.region_codes.iter().any(|code| registered_in(loan, code));
     let pledge_fits = spec.ip_kinds.is_empty() || spec.ip_kinds.iter().any(|kind| loan.ip_kinds.contains(kind));
     tags_fit && class_fits && region_fits && pledge_fits && !refused
@@ -386,11 +392,28 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_on_the_over_five_year_lpr_takes_that_one() {
+        let over_five = |wish: &mut Wish| {
+            wish.benefit = Some(Benefit::LprShare { share: Ppm::new(600_000), tenor: Tenor::OverFiveYears });
+            wish.effective_to = Some("2027-12-31".parse().unwrap());
+        };
+        let policies = [published(1, 1, JANUARY, over_five)];
+        let table = history();
+        let found = known(&policies, Some(&table), &loan(&["ip_pledge"], MARCH)).unwrap();
+        assert_eq!((found[0].lpr, found[0].plan.rate.to_ppm()), (Some(Ppm::new(40_000)), Ppm::new(24_000)));
+
+        let refused = |history, at| known(&policies, history, &loan(&["ip_pledge"], at)).unwrap_err();
+        let later = refused(Some(&table), "2027-02-01T00:00:00Z");
+        assert!(later.waits_for_data() && later.to_string().contains("over-five-year LPR"), "{later}");
+        assert_eq!(refused(None, MARCH), Error::LprNotPublished(Tenor::OverFiveYears));
+    }
+
+    #[test]
     fn an_unknown_lpr_waits_and_matters_only_where_it_counts() {
         let policies = [published(1, 1, JANUARY, |wish| wish.effective_to = Some("2027-12-31".parse().unwrap()))];
         let later = loan(&["ip_pledge"], "2027-02-01T00:00:00Z");
         let unknown = known(&policies, Some(&history()), &later).unwrap_err();
-        assert!(matches!(unknown, Error::Lpr(lpr::Error::Unknown { .. })) && unknown.waits_for_data());
+        assert!(matches!(unknown, Error::Lpr(Tenor::OneYear, lpr::Error::Unknown { .. })) && unknown.waits_for_data());
         assert!(known(&policies, None, &loan(&["ip_pledge"], MARCH)).unwrap_err().waits_for_data());
         assert!(known(&policies, None, &loan(&["other"], MARCH)).unwrap().is_empty());
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use zhirong_kernel::{Fen, Ppm};
+use zhirong_kernel::{Fen, Ppm, lpr::Tenor};
 
 use crate::{
     combine::Share,
@@ -20,7 +20,7 @@ pub struct Figures {
     pub principal: Fen,
     /// Whether it was paid out.
     pub disbursed: bool,
-    /// The one-year LPR; none for a fixed rate.
+    /// The LPR that the policy names; none for a fixed rate.
     pub lpr: Option<Ppm>,
     /// The year at whose end it counts.
     pub lpr_year: i16,
@@ -38,8 +38,12 @@ pub fn calculation(spec: &Spec, plan: &Plan, figures: Figures) -> String {
         return text;
     }
     let full = match (spec.benefit, figures.lpr) {
-        (Benefit::LprShare(share), Some(lpr)) => {
-            let _ = write!(text, "按{}年末一年期LPR（{lpr}）的{share}贴息", figures.lpr_year);
+        (Benefit::LprShare { share, tenor }, Some(lpr)) => {
+            let name = match tenor {
+                Tenor::OneYear => "一年期",
+                Tenor::OverFiveYears => "五年期以上",
+            };
+            let _ = write!(text, "按{}年末{name}LPR（{lpr}）的{share}贴息", figures.lpr_year);
             share.get().saturating_mul(lpr.get())
         }
         (Benefit::InterestShare(share), _) => {
@@ -170,7 +174,7 @@ mod tests {
         let mut wish = wish();
         change(&mut wish);
         let spec = Spec::try_from(wish).unwrap();
-        let lpr = matches!(spec.benefit, Benefit::LprShare(_)).then_some(Ppm::new(30_000));
+        let lpr = matches!(spec.benefit, Benefit::LprShare { .. }).then_some(Ppm::new(30_000));
         let rate = subsidised_rate(spec.benefit, lpr, Ppm::new(loan_rate)).unwrap();
         let basis = Basis {
             principal: Fen::new(principal),
@@ -187,6 +191,13 @@ mod tests {
         let expected = "依据《知识产权质押贷款贴息》（示例文件〔2026〕1号），按2025年末一年期LPR（3.00%）的50.00%贴息，即年利率1.50%；\
             获批贷款1,000,000.00元；计息期自2026-03-01起至2027-03-01止（算头不算尾），共365天，一年按360天计；贴息15,208.33元。";
         assert_eq!(text(43_500, 100_000_000, |_| {}), expected);
+    }
+
+    #[test]
+    fn the_lpr_is_named_by_its_tenor() {
+        let over_five = Benefit::LprShare { share: Ppm::new(500_000), tenor: Tenor::OverFiveYears };
+        let text = text(43_500, 100_000_000, |wish| wish.benefit = Some(over_five));
+        assert!(text.contains("按2025年末五年期以上LPR（3.00%）的50.00%贴息"), "{text}");
     }
 
     #[test]

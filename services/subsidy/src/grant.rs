@@ -103,7 +103,7 @@ pub struct Grant {
     pub rate: ExactRate,
     /// What grants before it take of the loan's rate.
     pub taken: ExactRate,
-    /// The one-year LPR it came from.
+    /// The LPR it came from, of the tenor that its policy names.
     pub lpr: Option<Ppm>,
     /// Principal that is subsidised.
     pub principal: Fen,

@@ -56,7 +56,7 @@ impl From<money::Error> for Error {
 pub fn offered_rate(benefit: Benefit, lpr: Option<Ppm>, loan_rate: Ppm) -> Result<ExactRate, Error> {
     let exact = |share: Ppm, of: i64| share.get().checked_mul(of).ok_or(Error::OutOfRange);
     Ok(ExactRate(match benefit {
-        Benefit::LprShare(share) => exact(share, lpr.ok_or(Error::LprMissing)?.get())?,
+        Benefit::LprShare { share, .. } => exact(share, lpr.ok_or(Error::LprMissing)?.get())?,
         Benefit::FixedRate(rate) | Benefit::RateCoupon(rate) => exact(rate, WHOLE)?,
         Benefit::InterestShare(share) => exact(share, loan_rate.get())?,
         Benefit::GuaranteeFeeShare(_) | Benefit::RiskCompensation { .. } => 0,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn share(ppm: i64) -> Benefit {
-        Benefit::LprShare(Ppm::new(ppm))
+        crate::policy::tests::lpr_share(ppm)
     }
 
     fn lpr() -> Option<Ppm> {

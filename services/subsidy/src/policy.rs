@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{Timestamp, civil::Date};
-use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount};
+use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount, lpr::Tenor};
 
 pub use crate::audience::{IpKind, Who};
 
@@ -24,8 +24,13 @@ const LONGEST_DOCUMENT: usize = 200;
 /// What is paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Benefit {
-    /// A share of the one-year LPR in force at the end of the year before the approval.
-    LprShare(Ppm),
+    /// A share of an LPR in force at the end of the year before the approval.
+    LprShare {
+        /// The share.
+        share: Ppm,
+        /// Of which LPR.
+        tenor: Tenor,
+    },
     /// A fixed yearly rate.
     FixedRate(Ppm),
     /// A share of the loan's own interest.
@@ -48,7 +53,7 @@ impl Benefit {
     #[must_use]
     pub const fn ppm(self) -> Ppm {
         match self {
-            Self::LprShare(ppm)
+            Self::LprShare { share: ppm, .. }
             | Self::FixedRate(ppm)
             | Self::InterestShare(ppm)
             | Self::GuaranteeFeeShare(ppm)
@@ -237,7 +242,7 @@ fn violations(wish: &Wish) -> Vec<Violation> {
     );
     match wish.benefit {
         None => must(false, "benefit", "must be set"),
-        Some(Benefit::LprShare(share)) => {
+        Some(Benefit::LprShare { share, .. }) => {
             let allowed = (500_000..=800_000).contains(&share.get());
             must(allowed, "lpr_share.share_ppm", "must be between 500000 and 800000 (50 % to 80 %)");
             let copyright = wish.required_product_tags.iter().any(|tag| tag == COPYRIGHT_PLEDGE);
@@ -287,7 +292,7 @@ fn violations(wish: &Wish) -> Vec<Violation> {
     must(regions.iter().all(|code| is_region(code)), "region_codes", "each must have 2, 4 or 6 digits (GB/T 2260)");
     must(all_differ(regions), "region_codes", "must not repeat");
     let copyright = wish.ip_kinds.contains(&IpKind::Copyright);
-    let lpr = matches!(wish.benefit, Some(Benefit::LprShare(_)));
+    let lpr = matches!(wish.benefit, Some(Benefit::LprShare { .. }));
     must(!(copyright && lpr), "ip_kinds", "a share of the LPR is paid for patents and trademarks, not for copyright");
     let yearly = wish.cap_per_enterprise_year.is_none_or(Fen::is_positive);
     must(yearly, "cap_per_enterprise_year_fen", "must be positive, or 0 for none");
@@ -325,11 +330,15 @@ pub(crate) mod tests {
 
     use super::*;
 
+    pub(crate) fn lpr_share(ppm: i64) -> Benefit {
+        Benefit::LprShare { share: Ppm::new(ppm), tenor: Tenor::OneYear }
+    }
+
     pub(crate) fn wish() -> Wish {
         Wish {
             name_zh: "知识产权质押贷款贴息".to_owned(),
             source_document_zh: "示例文件〔2026〕1号".to_owned(),
-            benefit: Some(Benefit::LprShare(Ppm::new(500_000))),
+            benefit: Some(lpr_share(500_000)),
             required_product_tags: vec!["ip_pledge".to_owned()],
             enterprise_classes: vec![],
             effective_from: Some(date(2026, 1, 1)),
@@ -354,10 +363,10 @@ pub(crate) mod tests {
         for (share, allowed) in
             [(499_999, false), (490_000, false), (500_000, true), (800_000, true), (800_001, false), (810_000, false)]
         {
-            let found = refused(|wish| wish.benefit = Some(Benefit::LprShare(Ppm::new(share))));
+            let found = refused(|wish| wish.benefit = Some(lpr_share(share)));
             assert_eq!(found.is_empty(), allowed, "{share}");
         }
-        assert_eq!(refused(|wish| wish.benefit = Some(Benefit::LprShare(Ppm::new(490_000)))), ["lpr_share.share_ppm"]);
+        assert_eq!(refused(|wish| wish.benefit = Some(lpr_share(490_000))), ["lpr_share.share_ppm"]);
     }
 
     #[test]

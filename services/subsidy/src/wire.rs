@@ -1,7 +1,7 @@
 //! Domain to proto.
 
 use jiff::Timestamp;
-use zhirong_kernel::interest::DayCount;
+use zhirong_kernel::{interest::DayCount, lpr::Tenor};
 use zhirong_proto::{
     matching::v1::{IpKind as pb_ip, RiskBearer},
     subsidy::v1 as pb,
@@ -228,7 +228,16 @@ pub fn reversal(reversal: &Reversal) -> pb::Reversal {
 #[must_use]
 pub fn spec(spec: Spec) -> pb::PolicySpec {
     let benefit = match spec.benefit {
-        Benefit::LprShare(share) => pb::policy_spec::Benefit::LprShare(pb::LprShare { share_ppm: share.get() }),
+        Benefit::LprShare { share, tenor } => {
+            let reference_rate = match tenor {
+                Tenor::OneYear => pb::ReferenceRate::OneYearLpr,
+                Tenor::OverFiveYears => pb::ReferenceRate::OverFiveYearLpr,
+            };
+            pb::policy_spec::Benefit::LprShare(pb::LprShare {
+                share_ppm: share.get(),
+                reference_rate: reference_rate.into(),
+            })
+        }
         Benefit::FixedRate(rate) => pb::policy_spec::Benefit::FixedRate(pb::FixedRate { rate_ppm: rate.get() }),
         Benefit::InterestShare(share) => {
             pb::policy_spec::Benefit::InterestShare(pb::InterestShare { share_ppm: share.get() })

@@ -93,3 +93,38 @@ pub async fn two_row_transactions(url: &str, connections: u32, time: Duration) -
     }
     Ok(total as f64 / time.as_secs_f64())
 }
+
+/// Updates of one and the same row a second, each in a transaction of its own.
+pub async fn one_row_updates(url: &str, connections: u32, time: Duration) -> Result<f64> {
+    let pool = PgPoolOptions::new().max_connections(connections).test_before_acquire(false).connect(url).await?;
+    sqlx::raw_sql(
+        "CREATE TABLE IF NOT EXISTS bench_hot_row (id INT PRIMARY KEY, available BIGINT NOT NULL, reserved BIGINT NOT NULL)
+             WITH (fillfactor = 50);
+         INSERT INTO bench_hot_row VALUES (1, 9000000000000000, 0) ON CONFLICT DO NOTHING",
+    )
+    .execute(&pool)
+    .await?;
+    let end = Instant::now() + time;
+    let mut workers = Vec::new();
+    for _ in 0..connections {
+        let pool = pool.clone();
+        workers.push(tokio::spawn(async move {
+            let mut done = 0_u64;
+            while Instant::now() < end {
+                sqlx::query(
+                    "UPDATE bench_hot_row SET available = available - $1, reserved = reserved + $1 WHERE id = 1",
+                )
+                .bind(1_013_889_i64)
+                .execute(&pool)
+                .await?;
+                done += 1;
+            }
+            anyhow::Ok(done)
+        }));
+    }
+    let mut total = 0;
+    for worker in workers {
+        total += worker.await??;
+    }
+    Ok(total as f64 / time.as_secs_f64())
+}

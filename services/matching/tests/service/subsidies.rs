@@ -1,18 +1,19 @@
 //! What an offer costs in the end: the subsidy it would bring, while there is money.
 
 use zhirong_proto::{
+    catalog::v1::{LprChange, LprTable},
     matching::v1::{CalculateRequest, Eligible, PlaceOrderRequest, RecalculateRequest, offer::Outcome},
     subsidy::v1::{
         Budget, BudgetAppropriated, BudgetExhausted, BudgetLow, Coupon, CouponIssued, CouponRedeemed, CouponState,
         DayCount, FixedRate, LprShare, Policy, PolicyPublished, PolicyRetired, PolicySpec, PolicyState, RateCoupon,
-        policy_spec::Benefit,
+        ReferenceRate, policy_spec::Benefit,
     },
 };
 use zhirong_testkit::{Deliveries, Event, eventually};
 
 use tonic_types::StatusExt as _;
 
-use crate::support::{PATIENCE, World, approval, as_enterprise, as_staff, new_id, order, wish};
+use crate::support::{PATIENCE, World, approval, as_enterprise, as_staff, lpr_table, new_id, order, wish};
 
 fn spec(benefit: Benefit, tag: &str) -> PolicySpec {
     PolicySpec {
@@ -33,6 +34,10 @@ fn spec(benefit: Benefit, tag: &str) -> PolicySpec {
 fn policy(id: &str, version: i32, spec: PolicySpec) -> Event {
     let policy = Policy { policy_id: id.to_owned(), version, spec: Some(spec), state: PolicyState::Published.into() };
     Event::of(id, &PolicyPublished { policy: Some(policy) })
+}
+
+fn half_of(reference_rate: i32) -> Benefit {
+    Benefit::LprShare(LprShare { share_ppm: 500_000, reference_rate })
 }
 
 fn budget(id: &str, available_fen: i64) -> Budget {
@@ -65,7 +70,7 @@ async fn the_subsidy_that_gives_most_is_told_and_counted_while_there_is_money() 
 
     // Half of the LPR of 3 % at the end of the year before, against 1 %; and one for products of another tag.
     let (share, fixed, other) = (new_id(), new_id(), new_id());
-    let half = Benefit::LprShare(LprShare { share_ppm: 500_000 });
+    let half = half_of(ReferenceRate::Unspecified.into());
     let one_percent = Benefit::FixedRate(FixedRate { rate_ppm: 10_000 });
     let three_percent = Benefit::FixedRate(FixedRate { rate_ppm: 30_000 });
     let facts = [
@@ -104,6 +109,41 @@ async fn the_subsidy_that_gives_most_is_told_and_counted_while_there_is_money() 
     };
     let again = world.calculator().recalculate(as_staff(again)).await.unwrap().into_inner().answer.unwrap();
     assert_eq!(again, first);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_share_is_reckoned_of_the_rate_that_the_policy_names() {
+    let (world, _, enterprise) = World::ready().await;
+    let request = CalculateRequest { requested_fen: 10_000_000, term_months: 12, ..wish() };
+    let expected = async |what: &str, wanted: Option<(&str, i64, i64)>| {
+        eventually(PATIENCE, what, || async {
+            let answer = world.calculator().calculate(as_enterprise(&enterprise, request.clone())).await?.into_inner();
+            let Some(Outcome::Eligible(terms)) = answer.offers[0].outcome.clone() else { return Ok(None) };
+            let found = terms.subsidy.as_ref();
+            let found = found.map(|told| (told.policy_id.as_str(), told.subsidy_rate_ppm, told.expected_fen));
+            Ok((found == wanted).then_some(()))
+        })
+        .await
+        .unwrap();
+    };
+    // Half of 3 % for one year, of 3.5 % for more than five, and of a rate of a later release, of which nothing is known here.
+    let (one, over_five, later) = (new_id(), new_id(), new_id());
+    let facts = [
+        policy(&one, 1, spec(half_of(ReferenceRate::OneYearLpr.into()), "ip_pledge")),
+        policy(&later, 1, spec(half_of(7), "ip_pledge")),
+    ];
+    world.deliver(Deliveries::new(facts)).await;
+    expected("half of the one-year LPR", Some((&one, 15_000, 152_500))).await;
+    let fact = policy(&over_five, 1, spec(half_of(ReferenceRate::OverFiveYearLpr.into()), "ip_pledge"));
+    world.deliver(Deliveries::new([fact])).await;
+    // 100 000 CNY at 1.75 % for 366 days, over 360.
+    expected("half of the over-five-year LPR", Some((&over_five, 17_500, 177_917))).await;
+
+    // Without the rate of the end of 2030 there is nothing to tell.
+    let changes = vec![LprChange { published_on: "2031-01-20".to_owned(), one_year_ppm: 1, five_year_ppm: 1 }];
+    world.deliver(Deliveries::new([lpr_table(9, LprTable { changes, known_through: "2031-03-19".to_owned() })])).await;
+    expected("no rate, no subsidy", None).await;
     world.stop().await;
 }
 

@@ -1,9 +1,30 @@
 //! The loan prime rate (LPR, 贷款市场报价利率), published by the National Interbank Funding Center on the 20th of a month or the
 //! next working day.
 
+use std::fmt;
+
 use jiff::civil::Date;
 
 use crate::rate::Ppm;
+
+/// Which of the two rates that are published together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Tenor {
+    /// For one year (一年期).
+    #[default]
+    OneYear,
+    /// For more than five years (五年期以上).
+    OverFiveYears,
+}
+
+impl fmt::Display for Tenor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::OneYear => "one-year LPR",
+            Self::OverFiveYears => "over-five-year LPR",
+        })
+    }
+}
 
 /// Why a rate can't be told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +54,19 @@ pub struct Change {
     pub published_on: Date,
     /// For one year.
     pub one_year: Ppm,
-    /// For five years and more.
+    /// For more than five years.
     pub five_year: Ppm,
+}
+
+impl Change {
+    /// The rate of a tenor.
+    #[must_use]
+    pub const fn rate(&self, tenor: Tenor) -> Ppm {
+        match tenor {
+            Tenor::OneYear => self.one_year,
+            Tenor::OverFiveYears => self.five_year,
+        }
+    }
 }
 
 /// All changes, and until when they are known to be all.
@@ -48,7 +80,8 @@ impl LprHistory {
     /// A history; `changes` in order of day.
     ///
     /// # Errors
-    /// When there are none, they are not in order, a rate is not between 0 and 24 %, or `known_through` lies before the last.
+    /// When there are none, they are not in order, a rate is missing (zero) or not between 0 and 24 %, or `known_through` lies
+    /// before the last. So whoever has a table has both rates of each of its days.
     pub fn try_new(changes: Vec<Change>, known_through: Date) -> Result<Self, Error> {
         let Some(last) = changes.last() else {
             return Err(Error::Table("an LPR table needs at least one publication".to_owned()));
@@ -61,11 +94,14 @@ impl LprHistory {
                 return Err(Error::Table(format!("{} must come after {}", later.published_on, earlier.published_on)));
             }
         }
-        let believable = |rate: Ppm| (1..=240_000).contains(&rate.get());
-        if let Some(change) =
-            changes.iter().find(|change| !believable(change.one_year) || !believable(change.five_year))
-        {
-            return Err(Error::Table(format!("the rates of {} are not between 0 and 24 %", change.published_on)));
+        for change in &changes {
+            for tenor in [Tenor::OneYear, Tenor::OverFiveYears] {
+                let ppm = change.rate(tenor).get();
+                if !(1..=240_000).contains(&ppm) {
+                    let day = change.published_on;
+                    return Err(Error::Table(format!("the {tenor} of {day}, {ppm} ppm, is not between 0 and 24 %")));
+                }
+            }
         }
         Ok(Self { changes, known_through })
     }
@@ -134,13 +170,21 @@ impl LprHistory {
         self.in_force(day.min(self.known_through))
     }
 
+    /// The LPR in force at the end of a year.
+    ///
+    /// # Errors
+    /// As [`Self::in_force`].
+    pub fn at_end_of(&self, year: i16, tenor: Tenor) -> Result<Ppm, Error> {
+        let last = Date::new(year, 12, 31).map_err(|_| Error::Table(format!("there is no year {year}")))?;
+        self.in_force(last).map(|change| change.rate(tenor))
+    }
+
     /// The one-year LPR in force at the end of a year.
     ///
     /// # Errors
     /// As [`Self::in_force`].
     pub fn one_year_at_end_of(&self, year: i16) -> Result<Ppm, Error> {
-        let last = Date::new(year, 12, 31).map_err(|_| Error::Table(format!("there is no year {year}")))?;
-        self.in_force(last).map(|change| change.one_year)
+        self.at_end_of(year, Tenor::OneYear)
     }
 }
 
@@ -161,6 +205,29 @@ mod tests {
         assert_eq!(history.one_year_at_end_of(2023), Ok(Ppm::new(34_500)));
         assert_eq!(history.one_year_at_end_of(2024), Ok(Ppm::new(31_000)));
         assert_eq!(history.one_year_at_end_of(2025), Ok(Ppm::new(30_000)));
+    }
+
+    #[test]
+    fn each_tenor_has_its_own_rate_at_the_end_of_a_year() {
+        let history = history();
+        for (year, one, over_five) in [(2022, 36_500, 43_000), (2023, 34_500, 42_000), (2024, 31_000, 36_000)] {
+            assert_eq!(history.at_end_of(year, Tenor::OneYear), Ok(Ppm::new(one)));
+            assert_eq!(history.at_end_of(year, Tenor::OverFiveYears), Ok(Ppm::new(over_five)));
+        }
+        assert!(matches!(history.at_end_of(2026, Tenor::OverFiveYears), Err(Error::Unknown { .. })));
+        assert!(matches!(history.at_end_of(2018, Tenor::OverFiveYears), Err(Error::TooEarly(..))));
+    }
+
+    #[test]
+    fn a_table_without_one_of_the_rates_is_refused_by_its_name() {
+        let refused = |row: &str| LprHistory::from_csv(&format!("# known_through: 2025-12-31\n{row}")).unwrap_err();
+        let said = |row: &str| refused(row).to_string();
+        assert_eq!(
+            said("2025-05-20,30000,0"),
+            "the over-five-year LPR of 2025-05-20, 0 ppm, is not between 0 and 24 %"
+        );
+        assert_eq!(said("2025-05-20,0,35000"), "the one-year LPR of 2025-05-20, 0 ppm, is not between 0 and 24 %");
+        assert!(said("2025-05-20,30000").contains("`2025-05-20,30000` is not"));
     }
 
     #[test]

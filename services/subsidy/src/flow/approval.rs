@@ -1,12 +1,12 @@
 //! Loans are approved: the best legal combination of the policies that fit and have money gives grants, without an application.
 //!
-//! A batch is decided under one lock of each budget and written in a few statements, because a popular budget is one row that
-//! everybody waits for.
+//! A batch is written in a few statements, because a popular budget is one row that everybody waits for. While there is money for
+//! all, everything but the ledger is written before that row is locked; else the batch is decided under the lock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 use zhirong_kernel::{
     Fen,
@@ -33,6 +33,12 @@ struct Case<'a> {
     approved: &'a Approved,
     candidates: Vec<Candidate<'a>>,
     coupon: Option<&'a Coupon>,
+}
+
+impl Case<'_> {
+    fn is_capped(&self) -> bool {
+        self.candidates.iter().any(|found| found.policy.spec.cap_per_enterprise_year.is_some())
+    }
 }
 
 /// Applies approvals; those that were applied before change nothing.
@@ -109,6 +115,9 @@ async fn decide(conn: &mut PgConnection, desk: &Desk, cases: &[Case<'_>], now: T
         .iter()
         .flat_map(|case| case.candidates.iter().map(|found| (found.policy.policy_id, year(&case.approved.loan))))
         .collect();
+    if foreseen(conn, desk, cases, &wanted, now).await? {
+        return Ok(());
+    }
     let mut till = Till::lock_years(conn, desk, &wanted, now).await?;
     let mut purses = Purses::load(conn, &till, cases).await?;
     let mut grants = Vec::new();
@@ -127,6 +136,52 @@ async fn decide(conn: &mut PgConnection, desk: &Desk, cases: &[Case<'_>], now: T
     store::grant::insert_all(conn, &grants).await?;
     store::coupon::redeem_all(conn, &redeemed).await?;
     till.close(conn).await
+}
+
+/// Decides and writes what needs no lock to be decided: there is money for all of it, whoever else takes some, and nobody waits.
+/// The budgets are locked last and for a moment, to see that this still holds. False when nothing is written.
+async fn foreseen(
+    conn: &mut PgConnection,
+    desk: &Desk,
+    cases: &[Case<'_>],
+    wanted: &BTreeSet<(PolicyId, i32)>,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    // a coupon, and what an enterprise has of a year's cap, are only known under the lock
+    if cases.iter().any(|case| case.coupon.is_some() || case.is_capped()) {
+        return Ok(false);
+    }
+    let Some(mut till) = Till::foresee(conn, desk, wanted, now).await? else { return Ok(false) };
+    let (mut purses, mut grants, mut largest) = (Purses::default(), Vec::new(), BTreeMap::<Uuid, Fen>::new());
+    for case in cases {
+        for candidate in &case.candidates {
+            let largest = largest.entry(till.of(candidate.policy.policy_id, year(&case.approved.loan))?.budget_id);
+            let amount = candidate.plan.amount;
+            largest.and_modify(|known| *known = amount.max(*known)).or_insert(amount);
+        }
+        serve(&mut till, &mut purses, case, &mut grants)?;
+    }
+    // with the largest still there in the end, every candidate had its money at every loan
+    let enough = |(budget, largest): (&Uuid, &Fen)| Ok::<_, Error>(till.budget(*budget)?.available >= *largest);
+    let enough = largest.iter().map(enough).collect::<Result<Vec<_>, _>>()?.into_iter().all(|enough| enough);
+    if !enough || grants.iter().any(|grant| grant.state != State::Reserved) {
+        return Ok(false);
+    }
+    let mut needed = largest;
+    for grant in &grants {
+        let needed = needed.entry(grant.budget_id).or_insert(Fen::ZERO);
+        *needed = needed.checked_add(grant.planned)?;
+    }
+    let mut attempt = conn.begin().await?;
+    store::grant::insert_all(&mut attempt, &grants).await?;
+    till.write_facts(&mut attempt).await?;
+    if !till.lock_foreseen(&mut attempt, &needed).await? {
+        attempt.rollback().await?;
+        return Ok(false);
+    }
+    till.close(&mut attempt).await?;
+    attempt.commit().await?;
+    Ok(true)
 }
 
 /// Decides one loan: what is paid, what waits.
@@ -236,6 +291,7 @@ fn microseconds(at: Timestamp) -> Timestamp {
 }
 
 /// What the locked budgets owe beside their balances: who waits, and what each enterprise has of a year's cap.
+#[derive(Default)]
 struct Purses {
     least_waiting: BTreeMap<Uuid, Fen>,
     spent: HashMap<(Uuid, String), Fen>,
@@ -245,10 +301,8 @@ impl Purses {
     async fn load(conn: &mut PgConnection, till: &Till<'_>, cases: &[Case<'_>]) -> Result<Self, Error> {
         let budgets: Vec<Uuid> = till.budgets().map(|budget| budget.budget_id).collect();
         let least_waiting = store::grant::least_waiting(conn, &budgets).await?.into_iter().collect();
-        let capped =
-            |case: &Case<'_>| case.candidates.iter().any(|found| found.policy.spec.cap_per_enterprise_year.is_some());
-        let enterprises: Vec<String> =
-            cases.iter().filter(|case| capped(case)).map(|case| case.approved.loan.enterprise_id.to_string()).collect();
+        let capped = cases.iter().filter(|case| case.is_capped());
+        let enterprises: Vec<String> = capped.map(|case| case.approved.loan.enterprise_id.to_string()).collect();
         let spent = if enterprises.is_empty() {
             Vec::new()
         } else {

@@ -15,7 +15,7 @@ use zhirong_runtime::outbox::{self, Aggregate, Prepared};
 
 use super::Desk;
 use crate::{
-    budget::{Budget, Reason},
+    budget::{Budget, Entry, Reason},
     error::Error,
     grant::{Grant, Target, rebalance},
     store::{
@@ -78,6 +78,50 @@ impl<'a> Till<'a> {
         Ok(Self::new(desk, store::budget::lock_all(conn, &wanted, &new_ids).await?, now))
     }
 
+    /// The budgets of policies for their years as they stand, not locked: what is decided on them holds when
+    /// [`Till::lock_foreseen`] says so. None when one is missing.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn foresee(
+        conn: &mut PgConnection,
+        desk: &'a Desk,
+        wanted: &BTreeSet<(PolicyId, i32)>,
+        now: Timestamp,
+    ) -> Result<Option<Self>, Error> {
+        let wanted: Vec<_> = wanted.iter().copied().collect();
+        let budgets = store::budget::look_at(conn, &wanted).await?;
+        Ok((budgets.len() == wanted.len()).then(|| Self::new(desk, budgets, now)))
+    }
+
+    /// Locks the budgets that were only looked at and moves the money on what they hold now. False, and the transaction is
+    /// to be rolled back, when nobody may say any more that each had `needed`, or somebody waits.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn lock_foreseen(
+        &mut self,
+        conn: &mut PgConnection,
+        needed: &BTreeMap<Uuid, Fen>,
+    ) -> Result<bool, Error> {
+        let ids: Vec<Uuid> = self.budgets.keys().copied().collect();
+        let locked = store::budget::lock_some(conn, &ids).await?;
+        self.budgets = locked.into_iter().map(|budget| (budget.budget_id, budget)).collect();
+        for (budget_id, needed) in needed {
+            if self.budget(*budget_id)?.available < *needed {
+                return Ok(false);
+            }
+        }
+        if !store::grant::least_waiting(conn, &ids).await?.is_empty() {
+            return Ok(false);
+        }
+        for posting in &self.postings {
+            let budget = self.budgets.get_mut(&posting.budget_id).ok_or(Error::Stored("budget.budget_id"))?;
+            move_money(budget, posting.entry.reason, posting.entry.amount)?;
+        }
+        Ok(true)
+    }
+
     /// The instant of the transaction.
     #[must_use]
     pub const fn now(&self) -> Timestamp {
@@ -125,11 +169,7 @@ impl<'a> Till<'a> {
         paper: Option<Paper>,
     ) -> Result<(), Error> {
         let budget = self.budgets.get_mut(&budget_id).ok_or(Error::Stored("budget.budget_id"))?;
-        let entry = budget.post(reason, amount).map_err(|error| Error::Budget {
-            policy: budget.policy_id,
-            year: budget.year,
-            error,
-        })?;
+        let entry = move_money(budget, reason, amount)?;
         let transaction_id = self.desk.ids.next();
         self.postings.push(Posting { transaction_id, budget_id, entry, owner, paper });
         self.touched.insert(budget_id);
@@ -190,6 +230,15 @@ impl<'a> Till<'a> {
         Ok(())
     }
 
+    /// Writes the facts that were told so far; [`Till::close`] writes the rest.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`].
+    pub async fn write_facts(&mut self, conn: &mut PgConnection) -> Result<(), Error> {
+        outbox::append_all(conn, &std::mem::take(&mut self.events)).await?;
+        Ok(())
+    }
+
     /// Writes everything.
     ///
     /// # Errors
@@ -207,8 +256,7 @@ impl<'a> Till<'a> {
             }
         }
         self.number_facts(conn).await?;
-        outbox::append_all(conn, &self.events).await?;
-        Ok(())
+        self.write_facts(conn).await
     }
 
     /// Facts about a budget count up by one, under its lock.
@@ -238,4 +286,9 @@ impl<'a> Till<'a> {
         }
         Ok(())
     }
+}
+
+fn move_money(budget: &mut Budget, reason: Reason, amount: Fen) -> Result<Entry, Error> {
+    let (policy, year) = (budget.policy_id, budget.year);
+    budget.post(reason, amount).map_err(|error| Error::Budget { policy, year, error })
 }

@@ -1,6 +1,6 @@
 //! Reads what somebody wants a policy to say.
 
-use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount};
+use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount, lpr::Tenor};
 use zhirong_proto::{matching::v1::IpKind as pb_ip, subsidy::v1 as pb};
 use zhirong_runtime::problem::Problem;
 
@@ -13,20 +13,7 @@ use crate::{
 /// Checks id and specification together, so that every violation is named at once.
 pub(super) fn parse_draft(request: &pb::DraftPolicyRequest) -> Result<(Option<PolicyId>, Spec), Problem> {
     let id = Some(request.policy_id.as_str()).filter(|id| !id.is_empty()).map(str::parse::<PolicyId>).transpose();
-    let spec = Spec::try_from(wish(request.spec.clone().unwrap_or_default()));
-    let unknown = request
-        .spec
-        .iter()
-        .flat_map(|spec| &spec.ip_kinds)
-        .any(|kind| pb_ip::try_from(*kind).ok().and_then(ip_kind).is_none());
-    let spec = match spec {
-        Ok(_) if unknown => {
-            let must = "each must be IP_KIND_PATENT, IP_KIND_TRADEMARK or IP_KIND_COPYRIGHT".to_owned();
-            Err(vec![Violation { field: "ip_kinds", must }])
-        }
-        other => other,
-    };
-    match (id, spec) {
+    match (id, parse_spec(request.spec.clone().unwrap_or_default())) {
         (Ok(id), Ok(spec)) => Ok((id, spec)),
         (id, spec) => {
             let problem: Problem = Error::PolicyInvalid(spec.err().unwrap_or_default()).into();
@@ -39,8 +26,33 @@ pub(super) fn parse_draft(request: &pb::DraftPolicyRequest) -> Result<(Option<Po
     }
 }
 
-/// What a request wants a policy to say.
-pub(super) fn wish(spec: pb::PolicySpec) -> Wish {
+/// What a request wants a policy to say, checked; every violation is named at once.
+pub(super) fn parse_spec(spec: pb::PolicySpec) -> Result<Spec, Vec<Violation>> {
+    let mut unknown = Vec::new();
+    let mut must = |holds: bool, field, must: &str| {
+        if !holds {
+            unknown.push(Violation { field, must: must.to_owned() });
+        }
+    };
+    // A word of a later release: what it means is not guessed.
+    if let Some(pb::policy_spec::Benefit::LprShare(share)) = &spec.benefit {
+        let known = pb::ReferenceRate::try_from(share.reference_rate).is_ok();
+        let rates = "must be REFERENCE_RATE_ONE_YEAR_LPR or REFERENCE_RATE_OVER_FIVE_YEAR_LPR";
+        must(known, "lpr_share.reference_rate", rates);
+    }
+    let known = spec.ip_kinds.iter().all(|kind| pb_ip::try_from(*kind).ok().and_then(ip_kind).is_some());
+    must(known, "ip_kinds", "each must be IP_KIND_PATENT, IP_KIND_TRADEMARK or IP_KIND_COPYRIGHT");
+    match Spec::try_from(wish(spec)) {
+        Ok(spec) if unknown.is_empty() => Ok(spec),
+        Ok(_) => Err(unknown),
+        Err(mut found) => {
+            found.append(&mut unknown);
+            Err(found)
+        }
+    }
+}
+
+fn wish(spec: pb::PolicySpec) -> Wish {
     let day_count = match spec.day_count() {
         pb::DayCount::Actual360 => Some(DayCount::Actual360),
         pb::DayCount::Actual365 => Some(DayCount::Actual365),
@@ -49,7 +61,13 @@ pub(super) fn wish(spec: pb::PolicySpec) -> Wish {
     let ip_kinds = spec.ip_kinds().filter_map(ip_kind).collect();
     Wish {
         benefit: spec.benefit.map(|benefit| match benefit {
-            pb::policy_spec::Benefit::LprShare(share) => Benefit::LprShare(Ppm::new(share.share_ppm)),
+            pb::policy_spec::Benefit::LprShare(share) => Benefit::LprShare {
+                share: Ppm::new(share.share_ppm),
+                tenor: match share.reference_rate() {
+                    pb::ReferenceRate::Unspecified | pb::ReferenceRate::OneYearLpr => Tenor::OneYear,
+                    pb::ReferenceRate::OverFiveYearLpr => Tenor::OverFiveYears,
+                },
+            },
             pb::policy_spec::Benefit::FixedRate(rate) => Benefit::FixedRate(Ppm::new(rate.rate_ppm)),
             pb::policy_spec::Benefit::InterestShare(share) => Benefit::InterestShare(Ppm::new(share.share_ppm)),
             pb::policy_spec::Benefit::GuaranteeFeeShare(share) => Benefit::GuaranteeFeeShare(Ppm::new(share.share_ppm)),

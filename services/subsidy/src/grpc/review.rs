@@ -14,7 +14,7 @@ use zhirong_runtime::{caller::Caller, page, problem::Problem};
 
 use super::{
     Api, date,
-    draft::wish,
+    draft::parse_spec,
     id, next,
     policies::{check_publication, load, put_in_force, step},
     reason, staff, watcher, write,
@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     facts,
     flow::trial::{self, Trial},
-    policy::{Published, Spec},
+    policy::Published,
     store::{self, policy_step::Taken},
     wire,
 };
@@ -170,7 +170,7 @@ impl Api {
 
     async fn attempt(&self, request: pb::TryPolicyRequest) -> Result<pb::TryPolicyResponse, Problem> {
         let (period, most) = parse_trial(&request)?;
-        let spec = Spec::try_from(wish(request.spec.unwrap_or_default())).map_err(Error::PolicyInvalid)?;
+        let spec = parse_spec(request.spec.unwrap_or_default()).map_err(Error::PolicyInvalid)?;
         let policy = Published {
             policy_id: PolicyId::new(UuidV7.next()),
             version: 1,

@@ -96,6 +96,16 @@ async fn lock_existing(conn: &mut PgConnection, policies: &[Uuid], years: &[i32]
     Ok(rows.into_iter().map(Budget::from).collect())
 }
 
+/// The budgets of some policies for their years, as they stand, without a lock; those that are missing are left out.
+pub async fn look_at(conn: &mut PgConnection, wanted: &[(PolicyId, i32)]) -> Result<Vec<Budget>, sqlx::Error> {
+    let policies: Vec<Uuid> = wanted.iter().map(|(policy, _)| policy.uuid()).collect();
+    let years: Vec<i32> = wanted.iter().map(|(_, year)| *year).collect();
+    let rows = budgets!("WHERE (policy_id, year) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))", &policies, &years)
+        .fetch_all(conn)
+        .await?;
+    Ok(rows.into_iter().map(Budget::from).collect())
+}
+
 /// Locks some budgets, in order of id.
 pub async fn lock_some(conn: &mut PgConnection, budgets: &[Uuid]) -> Result<Vec<Budget>, sqlx::Error> {
     let rows = budgets!("WHERE budget_id = ANY($1) ORDER BY budget_id FOR UPDATE", budgets).fetch_all(conn).await?;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
-use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount};
+use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount, lpr::Tenor};
 
 use crate::{
     error::Error,
@@ -48,6 +48,7 @@ pub struct Row {
     low_budget_ppm: i64,
     waiting_days: Option<i32>,
     interest_counts: Option<bool>,
+    reference_rate: String,
     /// Who wrote it.
     pub drafted_by: String,
 }
@@ -63,7 +64,14 @@ impl Row {
             name_zh: self.name_zh.clone(),
             source_document_zh: self.source_document_zh.clone(),
             benefit: match self.benefit.as_str() {
-                "lpr_share" => Benefit::LprShare(ppm),
+                "lpr_share" => Benefit::LprShare {
+                    share: ppm,
+                    tenor: match self.reference_rate.as_str() {
+                        "one_year_lpr" => Tenor::OneYear,
+                        "over_five_year_lpr" => Tenor::OverFiveYears,
+                        _ => return Err(Error::Stored("policy_version.reference_rate")),
+                    },
+                },
                 "fixed_rate" => Benefit::FixedRate(ppm),
                 "interest_share" => Benefit::InterestShare(ppm),
                 "guarantee_fee_share" => Benefit::GuaranteeFeeShare(ppm),
@@ -117,7 +125,7 @@ macro_rules! versions {
                       enterprise_classes, effective_from AS "effective_from: _", effective_to AS "effective_to: _", max_months,
                       cap_per_loan_fen, principal_cap_fen, day_count, priority, region_codes, who, ip_kinds,
                       cap_per_enterprise_year_fen, adds_up, exclusive_groups, least_days, low_budget_ppm, waiting_days,
-                      interest_counts, drafted_by
+                      interest_counts, reference_rate, drafted_by
                FROM policy_version "# + $tail
             $(, $argument)*
         )
@@ -153,7 +161,7 @@ pub async fn insert_draft(
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     let (benefit, waiting_days, interest_counts) = match spec.benefit {
-        Benefit::LprShare(_) => ("lpr_share", None, None),
+        Benefit::LprShare { .. } => ("lpr_share", None, None),
         Benefit::FixedRate(_) => ("fixed_rate", None, None),
         Benefit::InterestShare(_) => ("interest_share", None, None),
         Benefit::GuaranteeFeeShare(_) => ("guarantee_fee_share", None, None),
@@ -161,6 +169,10 @@ pub async fn insert_draft(
         Benefit::RiskCompensation { waiting_days, interest_counts } => {
             ("risk_compensation", Some(waiting_days), Some(interest_counts))
         }
+    };
+    let reference_rate = match spec.benefit {
+        Benefit::LprShare { tenor: Tenor::OverFiveYears, .. } => "over_five_year_lpr",
+        _ => "one_year_lpr",
     };
     let ip_kinds: Vec<String> = spec.ip_kinds.iter().map(|kind| kind.word().to_owned()).collect();
     let day_count = match spec.day_count {
@@ -171,9 +183,10 @@ pub async fn insert_draft(
         "INSERT INTO policy_version (policy_id, version, state, name_zh, source_document_zh, benefit, benefit_ppm,
              required_product_tags, enterprise_classes, effective_from, effective_to, max_months, cap_per_loan_fen,
              principal_cap_fen, day_count, priority, drafted_by, drafted_at, region_codes, who, ip_kinds,
-             cap_per_enterprise_year_fen, adds_up, exclusive_groups, least_days, low_budget_ppm, waiting_days, interest_counts)
+             cap_per_enterprise_year_fen, adds_up, exclusive_groups, least_days, low_budget_ppm, waiting_days, interest_counts,
+             reference_rate)
          VALUES ($1, $2, 'draft', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $25, $26, $27)",
+             $23, $24, $25, $26, $27, $28)",
         policy.uuid(),
         version,
         spec.name_zh,
@@ -200,7 +213,8 @@ pub async fn insert_draft(
         spec.least_days,
         spec.low_budget.get(),
         waiting_days,
-        interest_counts
+        interest_counts,
+        reference_rate
     )
     .execute(conn)
     .await?;

@@ -20,7 +20,7 @@ use zhirong_kernel::{
     feature::Features,
     id::{LoanId, PolicyId, ProductId},
     interest::DayCount,
-    lpr::LprHistory,
+    lpr::{LprHistory, Tenor},
 };
 
 use crate::support::uscc;
@@ -66,7 +66,10 @@ impl Random {
     fn policy(&mut self, number: usize) -> Published {
         let lpr_share = self.between(0, 1) == 0;
         let benefit = match lpr_share {
-            true => Benefit::LprShare(Ppm::new(self.between(500_000, 800_000))),
+            true => Benefit::LprShare {
+                share: Ppm::new(self.between(500_000, 800_000)),
+                tenor: if number.is_multiple_of(2) { Tenor::OneYear } else { Tenor::OverFiveYears },
+            },
             false => Benefit::FixedRate(Ppm::new(self.between(1, 50_000))),
         };
         let tags = if lpr_share { &TAGS[..3] } else { &TAGS[..] };
@@ -160,7 +163,11 @@ fn script(input: &Value) -> Value {
 fn policy_json(policy: &Published) -> Value {
     let spec = subsidy::wire::spec(Spec::clone(&policy.spec));
     let benefit = match policy.spec.benefit {
-        Benefit::LprShare(share) => json!({ "sharePpm": share.get().to_string() }),
+        // What is not said is the one-year LPR.
+        Benefit::LprShare { share, tenor: Tenor::OneYear } => json!({ "sharePpm": share.get().to_string() }),
+        Benefit::LprShare { share, tenor: Tenor::OverFiveYears } => {
+            json!({ "sharePpm": share.get().to_string(), "referenceRate": "REFERENCE_RATE_OVER_FIVE_YEAR_LPR" })
+        }
         Benefit::FixedRate(rate) => json!({ "rate_ppm": rate.get() }),
         other => panic!("{other:?} is not made here"),
     };
@@ -168,7 +175,7 @@ fn policy_json(policy: &Published) -> Value {
         DayCount::Actual360 => "DAY_COUNT_ACTUAL_360",
         DayCount::Actual365 => "DAY_COUNT_ACTUAL_365",
     };
-    let kind = if matches!(policy.spec.benefit, Benefit::LprShare(_)) { "lprShare" } else { "fixed_rate" };
+    let kind = if matches!(policy.spec.benefit, Benefit::LprShare { .. }) { "lprShare" } else { "fixed_rate" };
     json!({ "policy_id": policy.policy_id.to_string(), "spec": {
         kind: benefit, "required_product_tags": spec.required_product_tags, "enterpriseClasses": spec.enterprise_classes,
         "effectiveFrom": spec.effective_from, "effective_to": spec.effective_to, "max_months": spec.max_months,
@@ -213,14 +220,15 @@ fn another_program_agrees_to_the_fen_on_thousands_of_random_loans() {
     }
     assert_eq!(expected.len(), found.len());
     assert_eq!(answer["total_fen"].as_i64().unwrap(), expected.iter().map(|(_, _, fen)| fen).sum::<i64>());
-    // The comparison is worth something: many grants of both kinds, and many loans without.
+    // The comparison is worth something: many grants of each kind, by both rates, and many loans without.
     assert!(expected.len() > LOANS / 4 && expected.len() < LOANS, "{}", expected.len());
-    let by_share = expected.iter().filter(|(_, id, _)| {
-        policies
-            .iter()
-            .any(|policy| policy.policy_id.to_string() == *id && matches!(policy.spec.benefit, Benefit::LprShare(_)))
-    });
-    assert!(by_share.count() > LOANS / 50);
+    for of in [Tenor::OneYear, Tenor::OverFiveYears] {
+        let pays = |policy: &Published| matches!(policy.spec.benefit, Benefit::LprShare { tenor, .. } if tenor == of);
+        let paying: Vec<_> =
+            policies.iter().filter(|policy| pays(policy)).map(|policy| policy.policy_id.to_string()).collect();
+        let by_share = expected.iter().filter(|(_, id, _)| paying.contains(id)).count();
+        assert!(by_share > LOANS / 50, "{by_share} by the {of}");
+    }
 }
 
 #[test]
@@ -234,7 +242,13 @@ fn the_policies_of_the_seeds_are_allowed_and_have_money_this_year() {
         let words = |name: &str| {
             spec[name].as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()
         };
-        let share = spec["lpr_share"]["share_ppm"].as_i64().map(|ppm| Benefit::LprShare(Ppm::new(ppm)));
+        let tenor = match spec["lpr_share"]["reference_rate"].as_str() {
+            None | Some("REFERENCE_RATE_ONE_YEAR_LPR") => Tenor::OneYear,
+            Some("REFERENCE_RATE_OVER_FIVE_YEAR_LPR") => Tenor::OverFiveYears,
+            Some(other) => panic!("{other}"),
+        };
+        let share = spec["lpr_share"]["share_ppm"].as_i64();
+        let share = share.map(|ppm| Benefit::LprShare { share: Ppm::new(ppm), tenor });
         let fixed = spec["fixed_rate"]["rate_ppm"].as_i64().map(|ppm| Benefit::FixedRate(Ppm::new(ppm)));
         let wish = Wish {
             name_zh: spec["name_zh"].as_str().unwrap().to_owned(),

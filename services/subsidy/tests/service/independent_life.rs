@@ -14,7 +14,7 @@ use subsidy::{
     plan::ExactRate,
     policy::Benefit,
 };
-use zhirong_kernel::{Fen, Ppm, interest::DayCount};
+use zhirong_kernel::{Fen, Ppm, interest::DayCount, lpr::Tenor};
 
 const CASES: usize = 4_000;
 
@@ -45,9 +45,9 @@ impl Random {
         let (benefit, offered) = if share {
             (Benefit::InterestShare(Ppm::new(self.between(1, 1_000_000))), ExactRate::new(0))
         } else {
-            // A share of the LPR, which is seldom a whole ppm.
+            // A share of an LPR, which is seldom a whole ppm; of which one has been settled at the approval.
             let exact = self.between(500_000, 800_000) * self.between(20_000, 45_000);
-            (Benefit::LprShare(Ppm::new(500_000)), ExactRate::new(exact))
+            (Benefit::LprShare { share: Ppm::new(500_000), tenor: Tenor::default() }, ExactRate::new(exact))
         };
         Terms {
             benefit,

@@ -1,13 +1,19 @@
 //! What approvals and disbursements do, in whatever order and number they arrive.
 
 use zhirong_proto::{
+    catalog::v1::{LprChange, LprTable, ReferencePublished, reference_published::Reference},
     matching::v1::{Loan, LoanApproved, LoanDisbursed},
-    subsidy::v1::{BudgetExhausted, Grant, GrantActivated, GrantQueued, GrantReserved, GrantState, PolicySpec},
+    subsidy::v1::{
+        BudgetExhausted, Grant, GrantActivated, GrantQueued, GrantReserved, GrantState, PolicySpec, ReferenceRate,
+        TryPolicyRequest,
+    },
 };
 use zhirong_runtime::streams;
 use zhirong_testkit::eventually;
 
-use crate::support::{GENERAL_FEN, IP_FEN, PATIENCE, World, disbursed, general_policy, ip_policy, loan, new_id};
+use crate::support::{
+    GENERAL_FEN, IP_FEN, PATIENCE, World, disbursed, general_policy, ip_policy, loan, lpr_share, new_id, staff,
+};
 
 #[tokio::test]
 async fn an_approved_loan_gets_the_policy_that_gives_most_without_an_application() {
@@ -49,6 +55,55 @@ async fn an_approved_loan_gets_the_policy_that_gives_most_without_an_application
     assert!(reserved.iter().any(|fact| fact.grant.as_ref() == Some(&grant)));
     let budget = world.budget(&ip).await;
     assert_eq!((budget.reserved_fen, budget.available_fen), (IP_FEN, 1_000_000_000 - IP_FEN));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_policy_pays_of_the_rate_that_it_names_and_waits_while_that_is_not_known() {
+    let world = World::start(1).await;
+    let over_five = PolicySpec {
+        benefit: Some(lpr_share(600_000, ReferenceRate::OverFiveYearLpr)),
+        name_zh: "中长期贷款贴息".to_owned(),
+        ..ip_policy()
+    };
+    let drafted = world.policy(over_five.clone()).await;
+    assert_eq!(drafted.spec, Some(over_five.clone()));
+    world.appropriate(&drafted, 2026, 1_000_000_000).await;
+    let pledge = loan(1);
+    world.approve(&pledge).await;
+    let trial = TryPolicyRequest {
+        spec: Some(over_five),
+        from: "2026-01-01".to_owned(),
+        to: "2026-03-31".to_owned(),
+        ..TryPolicyRequest::default()
+    };
+
+    // The table has no such rate, or ends before the day: nobody gets anything, and nothing is guessed from the other rate.
+    let broken = LprTable {
+        changes: vec![LprChange { published_on: "2025-05-20".to_owned(), one_year_ppm: 30_000, five_year_ppm: 0 }],
+        known_through: "2025-12-31".to_owned(),
+    };
+    world.publish(&new_id(), "lpr", &ReferencePublished { version: 1, reference: Some(Reference::Lpr(broken)) }).await;
+    world.drained(streams::CATALOG, "subsidy-reference").await;
+    let refused = world.dead_letters().await;
+    assert!(refused[0].contains("the over-five-year LPR of 2025-05-20, 0 ppm, is not between"), "{refused:?}");
+    world.publish_lpr(2, &[("2024-10-21", 31_000)], "2025-06-30").await;
+    world.drained(streams::CATALOG, "subsidy-reference").await;
+    assert!(world.all_grants().await.is_empty());
+
+    world.publish_lpr(3, &[("2024-10-21", 31_000), ("2025-05-20", 30_000)], "2025-12-31").await;
+    world.handled().await;
+    // 1 000 000 CNY × 60 % × 3.5 % × 365 / 360.
+    let grant = world.grant_of(&pledge).await;
+    assert_eq!((grant.planned_fen, grant.subsidy_rate_ppm), (2_129_167, 21_000));
+    assert!(grant.explanation_zh.contains("按2025年末五年期以上LPR（3.50%）的60.00%贴息"), "{}", grant.explanation_zh);
+    let tried = world.reviews().try_policy(staff("zhao", trial)).await.unwrap().into_inner();
+    assert_eq!(tried.total_fen, 2_129_167, "a trial agrees with the grant");
+
+    // Paid out, it goes on by the same rate.
+    world.disburse(&pledge, 100_000_000, "2026-03-01").await;
+    world.handled().await;
+    assert_eq!(world.grant_of(&pledge).await.planned_fen, 2_129_167);
     world.stop().await;
 }
 

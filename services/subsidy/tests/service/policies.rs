@@ -2,10 +2,13 @@
 
 use tonic::Code;
 use zhirong_proto::subsidy::v1::{
-    ListPoliciesRequest, LprShare, PolicySpec, PolicyState, PublishPolicyRequest, policy_spec::Benefit,
+    ListPoliciesRequest, LprShare, PolicySpec, PolicyState, PublishPolicyRequest, ReferenceRate, TryPolicyRequest,
+    policy_spec::Benefit,
 };
 
-use crate::support::{World, call, draft, enterprise, general_policy, ip_policy, new_id, refusal, staff, uscc};
+use crate::support::{
+    World, call, draft, enterprise, general_policy, ip_policy, lpr_share, new_id, refusal, staff, uscc,
+};
 
 fn publication(policy_id: &str, version: i32) -> PublishPolicyRequest {
     PublishPolicyRequest { request_id: new_id(), policy_id: policy_id.to_owned(), version }
@@ -85,14 +88,34 @@ async fn a_bad_policy_is_refused_with_every_field_and_changes_nothing() {
     ];
     assert_eq!(empty.fields, all);
     for share_ppm in [490_000, 810_000] {
-        let spec = PolicySpec { benefit: Some(Benefit::LprShare(LprShare { share_ppm })), ..ip_policy() };
+        let spec = PolicySpec { benefit: Some(lpr_share(share_ppm, ReferenceRate::OneYearLpr)), ..ip_policy() };
         assert_eq!(refused("", spec).await.fields, ["spec.lpr_share.share_ppm"]);
     }
+    let of_later = LprShare { share_ppm: 600_000, reference_rate: 7 };
+    let of_later = PolicySpec { benefit: Some(Benefit::LprShare(of_later)), ..ip_policy() };
+    assert_eq!(refused("", of_later.clone()).await.fields, ["spec.lpr_share.reference_rate"]);
+    let request = TryPolicyRequest {
+        spec: Some(of_later),
+        from: "2026-01-01".to_owned(),
+        to: "2026-03-01".to_owned(),
+        ..TryPolicyRequest::default()
+    };
+    let tried = refusal(world.reviews().try_policy(staff("zhao", request)).await);
+    assert_eq!(tried.fields, ["spec.lpr_share.reference_rate"]);
     let copyright = PolicySpec { required_product_tags: vec!["copyright_pledge".to_owned()], ..ip_policy() };
     assert_eq!(refused("", copyright).await.fields, ["spec.required_product_tags"]);
     let loose_date = PolicySpec { effective_from: "2026-1-1".to_owned(), ..ip_policy() };
     assert_eq!(refused("", loose_date).await.fields, ["spec.effective_from"]);
     assert_eq!(world.count("SELECT count(*) FROM policy").await, 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_policy_of_before_there_was_a_choice_pays_of_the_one_year_lpr() {
+    let world = World::start(1).await;
+    let unsaid = PolicySpec { benefit: Some(lpr_share(600_000, ReferenceRate::Unspecified)), ..ip_policy() };
+    let policy = world.policy(unsaid).await;
+    assert_eq!(policy.spec, Some(ip_policy()), "an answer names the rate");
     world.stop().await;
 }
 

@@ -18,7 +18,7 @@ use zhirong_proto::{
     matching::v1::{Loan, LoanApproved, LoanDisbursed, LoanRepaid, LoanSettled, LoanState},
     subsidy::v1::{
         AppropriateBudgetRequest, Budget, DayCount, DraftPolicyRequest, FixedRate, Grant, ListBudgetsRequest,
-        ListGrantsRequest, LprShare, Policy, PolicySpec, PublishPolicyRequest,
+        ListGrantsRequest, LprShare, Policy, PolicySpec, PublishPolicyRequest, ReferenceRate,
         compensation_service_client::CompensationServiceClient, coupon_service_client::CouponServiceClient,
         grant_service_client::GrantServiceClient, ledger_service_client::LedgerServiceClient,
         policy_review_service_client::PolicyReviewServiceClient, policy_service_client::PolicyServiceClient,
@@ -84,7 +84,7 @@ impl World {
         Self { pool, database, channel, jetstream, replicas: running, _broker: broker }
     }
 
-    /// One replica that knows the LPR: 3.10 % at the end of 2024, 3.00 % at the end of 2025.
+    /// Replicas that know the LPR: 3.10 % at the end of 2024, 3.00 % at the end of 2025; half a point more over five years.
     pub async fn with_lpr(replicas: usize) -> Self {
         let world = Self::start(replicas).await;
         world.publish_lpr(1, &[("2024-10-21", 31_000), ("2025-05-20", 30_000)], "2025-12-31").await;
@@ -311,12 +311,16 @@ pub fn uscc(number: usize) -> String {
     Uscc::with_check(&format!("91331102MA{number:07}")).unwrap().to_string()
 }
 
-/// 60 % of the LPR on IP pledges in 2026, whoever borrows.
+pub fn lpr_share(share_ppm: i64, of: ReferenceRate) -> Benefit {
+    Benefit::LprShare(LprShare { share_ppm, reference_rate: of.into() })
+}
+
+/// 60 % of the one-year LPR on IP pledges in 2026, whoever borrows.
 pub fn ip_policy() -> PolicySpec {
     PolicySpec {
         name_zh: "知识产权质押贷款贴息".to_owned(),
         source_document_zh: "示例文件〔2026〕1号".to_owned(),
-        benefit: Some(Benefit::LprShare(LprShare { share_ppm: 600_000 })),
+        benefit: Some(lpr_share(600_000, ReferenceRate::OneYearLpr)),
         required_product_tags: vec!["ip_pledge".to_owned()],
         enterprise_classes: vec![],
         effective_from: "2026-01-01".to_owned(),

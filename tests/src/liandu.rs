@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::Value;
+use sqlx::PgPool;
 use tokio::process::Child;
 use uuid::Uuid;
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
@@ -68,7 +69,8 @@ pub fn parts() -> Result<Vec<Part>> {
     Ok(serde_norway::from_str(&fs::read_to_string(parts_file())?)?)
 }
 
-/// Publishes the records of all enterprises and waits until the profiles hold them all. Says how many there were.
+/// Publishes the records of all enterprises and waits until the profiles and the calculator have them all. Says how many
+/// there were.
 pub async fn data_arrive(district: &District) -> Result<usize> {
     data_arrive_beside(district, 0).await
 }
@@ -77,35 +79,36 @@ pub async fn data_arrive(district: &District) -> Result<usize> {
 pub async fn data_arrive_beside(district: &District, others: usize) -> Result<usize> {
     let file = seeds().join("demo/records.ndjson");
     district.zhirong(&["records", "--quiet-s", "0", "--nats", district.nats(), &file.display().to_string()]).await?;
-    let records: Vec<Value> = fs::read_to_string(file)?
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()?;
-    records_kept(district, records.len() + others).await?;
-    profiles_whole(district, &records).await?;
-    Ok(records.len())
+    let records = fs::read_to_string(file)?.lines().filter(|line| !line.trim().is_empty()).count();
+    records_kept(district, records + others).await?;
+    profiles_whole(district).await?;
+    Ok(records)
 }
 
-/// Waits until each enterprise's profile has every category of its records.
-async fn profiles_whole(district: &District, records: &[Value]) -> Result<()> {
-    let text = |record: &Value, name: &str| record[name].as_str().unwrap_or_default().to_owned();
-    let wanted: BTreeSet<(String, String)> =
-        records.iter().map(|record| (text(record, "uscc"), text(record, "category"))).collect();
-    let staff = district.as_staff().await?;
-    eventually("every category is in the profiles", || async {
-        let request = ListProfilesRequest { page_size: 500, page_token: String::new() };
-        let profiles = ProfileServiceClient::new(staff.clone()).list_profiles(request).await?.into_inner().profiles;
-        let found: BTreeSet<(String, String)> = profiles
-            .iter()
-            .flat_map(|profile| {
-                let categories = profile.features.values().flat_map(|feature| &feature.categories);
-                categories.map(|category| (profile.enterprise_id.clone(), category.clone()))
-            })
-            .collect();
-        Ok(wanted.is_subset(&found).then_some(()))
+/// Waits until every profile is computed from all the records that are kept, and the calculator has it: while they arrive,
+/// both answer from part of them.
+async fn profiles_whole(district: &District) -> Result<()> {
+    let pool = PgPool::connect(&district.postgres("profile")).await?;
+    eventually("no profile is to be computed any more", || async {
+        let stale: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM profile WHERE stale)").fetch_one(&pool).await?;
+        Ok((!stale).then_some(()))
     })
-    .await
+    .await?;
+    pool.close().await;
+    let staff = district.as_staff().await?;
+    let request = ListProfilesRequest { page_size: 500, page_token: String::new() };
+    let profiles = ProfileServiceClient::new(staff.clone()).list_profiles(request).await?.into_inner().profiles;
+    for profile in profiles {
+        let wish = CalculateRequest { enterprise_id: profile.enterprise_id.clone(), ..CalculateRequest::default() };
+        let what = format!("the calculator has version {} of {}", profile.version, profile.enterprise_id);
+        eventually(&what, || async {
+            let answer = CalculatorServiceClient::new(staff.clone()).calculate(wish.clone()).await?.into_inner();
+            Ok((answer.profile_version >= profile.version).then_some(()))
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Waits until this many records are live in the profiles.
@@ -143,7 +146,7 @@ pub async fn contacts(district: &District, parts: &[Part]) -> Result<()> {
     Ok(())
 }
 
-/// The calculator's answer for one enterprise, once its profile has reached the calculator.
+/// The calculator's answer for one enterprise; asked again while the gateway or the calculator is away.
 pub async fn calculate(district: &District, part: &Part, view: CalculateView) -> Result<CalculateResponse> {
     let client = CalculatorServiceClient::new(district.as_enterprise(&part.uscc).await?);
     let request = CalculateRequest {

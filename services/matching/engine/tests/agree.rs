@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    thread,
 };
 
 use cel::{Context, Program, Value};
@@ -178,9 +179,30 @@ enum Said {
     Failed,
 }
 
+/// A product as the interpreter has it.
+struct Programs {
+    conditions: Vec<Program>,
+    limit: Program,
+    rate: Program,
+}
+
+impl Programs {
+    /// The parser recurses, and takes more than a hundred KiB a bracket in a debug build: it has a stack of its own here.
+    fn of(sample: &Sample) -> Self {
+        let compile = |text: &String| Program::compile(text).unwrap();
+        let all = || Self {
+            conditions: sample.conditions.iter().map(compile).collect(),
+            limit: compile(&sample.limit),
+            rate: compile(&sample.rate),
+        };
+        thread::scope(|scope| {
+            thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, all).unwrap().join().unwrap()
+        })
+    }
+}
+
 /// What CEL's interpreter says of a rule.
-fn interpreted(text: &str, features: &Features, inputs: Inputs) -> Said {
-    let program = Program::compile(text).unwrap();
+fn interpreted(program: &Program, features: &Features, inputs: Inputs) -> Said {
     let mut context = Context::default();
     context.add_function("min", |a: i64, b: i64| a.min(b)).unwrap();
     context.add_function("max", |a: i64, b: i64| a.max(b)).unwrap();
@@ -215,10 +237,10 @@ fn interpreted(text: &str, features: &Features, inputs: Inputs) -> Said {
 }
 
 /// The verdict by the interpreter alone.
-fn expected(sample: &Sample, features: &Features, inputs: Inputs) -> Verdict {
+fn expected(sample: &Sample, programs: &Programs, features: &Features, inputs: Inputs) -> Verdict {
     let (mut refused, mut missing) = (Vec::new(), BTreeSet::new());
-    for (text, place) in sample.conditions.iter().zip(0..) {
-        match interpreted(text, features, inputs) {
+    for (program, place) in programs.conditions.iter().zip(0..) {
+        match interpreted(program, features, inputs) {
             Said::Value(Value::Bool(true)) => {}
             Said::Value(Value::Bool(false)) => refused.push(Reason::Condition(place)),
             Said::Value(other) => panic!("{other:?}"),
@@ -229,7 +251,7 @@ fn expected(sample: &Sample, features: &Features, inputs: Inputs) -> Verdict {
     if !refused.is_empty() {
         return Verdict::Refused(refused);
     }
-    let (limit, rate) = (interpreted(&sample.limit, features, inputs), interpreted(&sample.rate, features, inputs));
+    let (limit, rate) = (interpreted(&programs.limit, features, inputs), interpreted(&programs.rate, features, inputs));
     for said in [&limit, &rate] {
         if let Said::Missing(names) = said {
             missing.extend(names.iter().cloned());
@@ -268,6 +290,7 @@ proptest! {
             .into_iter()
             .filter_map(|sample| Some((sample.clone(), Arc::new(product(&symbols, &sample)?))))
             .unzip();
+        let programs: Vec<_> = samples.iter().map(Programs::of).collect();
         let engine = Engine::new(products.clone(), WEIGHTS, inputs.lpr_1y_ppm);
         let elsewhere = Engine::new(products.clone(), WEIGHTS, inputs.lpr_1y_ppm + 1);
         let mut population = Population::new(Arc::clone(&symbols));
@@ -276,7 +299,7 @@ proptest! {
             let row = Row::new(&symbols, profile, inputs);
             let mut eligible = Vec::new();
             for (sample, place) in samples.iter().zip(0..) {
-                let verdict = expected(sample, profile, inputs);
+                let verdict = expected(sample, &programs[place], profile, inputs);
                 prop_assert_eq!(products[place].verdict(&row), verdict.clone(), "{:?} on {:?}", sample, profile);
                 if let Verdict::Eligible { limit_fen, rate_ppm } = verdict {
                     eligible.push((place, limit_fen, rate_ppm));
@@ -326,10 +349,11 @@ proptest! {
         let symbols = Symbols::default();
         let Some(product) = product(&symbols, &sample) else { return Ok(()) };
         let Some(change) = smallest_change(&product, &symbols, &Row::new(&symbols, &profile, inputs)) else { return Ok(()) };
-        prop_assert!(matches!(expected(&sample, &profile, inputs), Verdict::Refused(_)));
+        let programs = Programs::of(&sample);
+        prop_assert!(matches!(expected(&sample, &programs, &profile, inputs), Verdict::Refused(_)));
         let mut changed = profile;
         prop_assert_ne!(changed.insert(change.feature.clone(), change.to.clone()), Some(change.to));
-        let verdict = expected(&sample, &changed, inputs);
+        let verdict = expected(&sample, &programs, &changed, inputs);
         prop_assert!(matches!(verdict, Verdict::Eligible { .. }), "{:?}", verdict);
     }
 }

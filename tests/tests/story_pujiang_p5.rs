@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use anyhow::{Context as _, Result};
+use prost::Message as _;
 use serde_json::{Value, json};
+use tonic::Code;
 use uuid::Uuid;
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
@@ -13,9 +15,10 @@ use zhirong_proto::{
         order_service_client::OrderServiceClient,
     },
     profile::v1::{
-        AppraisalDimension, AuditKind, GetIpAppraisalRequest, IpAppraisal, RevokeConsentRequest,
-        appraisal_service_client::AppraisalServiceClient, consent_service_client::ConsentServiceClient,
-        feature_value::Kind,
+        AppraisalDimension, AuditEntry, AuditKind, EraseEnterpriseRequest, GetIpAppraisalRequest, GetReleaseRequest,
+        IpAppraisal, Profile, RevokeConsentRequest, appraisal_service_client::AppraisalServiceClient,
+        consent_service_client::ConsentServiceClient, erasure_service_client::ErasureServiceClient,
+        feature_value::Kind, release_service_client::ReleaseServiceClient,
     },
 };
 use zhirong_tests::{
@@ -82,6 +85,51 @@ async fn taken_back(district: &District, uscc: &Uscc, order: &Order) -> Result<(
     Ok(())
 }
 
+/// The release of an order.
+async fn release_of(district: &District, uscc: &Uscc, order: &Order) -> Result<GetReleaseRequest> {
+    eventually("the order's release is on the trail", || async {
+        let entries = trail::disclosures(district, uscc).await?;
+        let of_order = |entry: &AuditEntry| entry.kind() == AuditKind::Released && entry.order_id == order.order_id;
+        let entry = entries.into_iter().find(of_order);
+        Ok(entry.map(|entry| GetReleaseRequest { release_id: entry.release_id }))
+    })
+    .await
+}
+
+/// The data change after the order; what the bank got is rebuilt to the last bit.
+async fn rebuilt(district: &District, uscc: &Uscc, order: &Order, got: &Profile) -> Result<()> {
+    publish(district, "third", &records(uscc, "2026-10-03", 3, 1)).await?;
+    let changed = appraisal(district, uscc, |of| of.profile_version > got.version).await?;
+    assert!(changed.profile_version > got.version);
+    let request = release_of(district, uscc, order).await?;
+    let bank = district.as_bank(&BANK.parse::<InstitutionId>()?).await?;
+    let answer = ReleaseServiceClient::new(bank).get_release(request).await?.into_inner();
+    assert_eq!(answer.order_id, order.order_id);
+    let profile = answer.release.and_then(|release| release.profile).context("a profile")?;
+    assert_eq!(profile.encode_to_vec(), got.encode_to_vec());
+    Ok(())
+}
+
+/// The enterprise has its past erased: nothing is rebuilt from it any more, the bank reads so, and the trail is unbroken.
+async fn erased(district: &District, uscc: &Uscc, order: &Order) -> Result<()> {
+    let request = EraseEnterpriseRequest { request_id: Uuid::now_v7().to_string(), enterprise_id: String::new() };
+    ErasureServiceClient::new(district.as_enterprise(uscc).await?).erase_enterprise(request).await?;
+    let channel = district.as_bank(&BANK.parse::<InstitutionId>()?).await?;
+    let request = release_of(district, uscc, order).await?;
+    let refused = ReleaseServiceClient::new(channel.clone()).get_release(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let desk = BankOrderServiceClient::new(channel);
+    eventually("the bank reads that the profile was erased", || async {
+        let entries = desk.clone().list_inbox(ListInboxRequest::default()).await?.into_inner().entries;
+        let mut of_order =
+            entries.iter().filter(|of| of.order.as_ref().is_some_and(|of| of.order_id == order.order_id));
+        Ok(of_order.all(|entry| entry.profile.is_none() && entry.profile_erased_at.is_some()).then_some(()))
+    })
+    .await?;
+    assert!(trail::verify(district, "erased.json").await?.contains("unbroken"));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn story_pujiang_p5_three_dimension_appraisal() -> Result<()> {
     let district = District::start().await?;
@@ -126,6 +174,8 @@ async fn story_pujiang_p5_three_dimension_appraisal() -> Result<()> {
     let profile = entry.profile.context("a profile")?;
     let told = profile.features.get("ip_value_fen").and_then(|value| value.kind.clone());
     assert_eq!(told, Some(Kind::Integer(second.low_fen)));
+    rebuilt(&district, &uscc, &order, &profile).await?;
     taken_back(&district, &uscc, &order).await?;
+    erased(&district, &uscc, &order).await?;
     district.stop().await
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ use crate::{
     profile::proto_time,
     record::{self, Reload, Sender, Version},
     refusal::Refusal,
-    store,
+    store::{self, records::Alone},
 };
 
 /// What the profile consumes.
@@ -52,6 +52,31 @@ pub struct RecordHandler {
     pub stale: Arc<Notify>,
     /// Lets many records go first.
     pub backlog: Arc<Backlog>,
+    /// The categories in force.
+    pub categories: KnownCategories,
+}
+
+type Categories = BTreeMap<String, Category>;
+
+/// The categories as they were read last, with the state they were read in.
+#[derive(Default)]
+pub struct KnownCategories(Mutex<Option<(i64, Arc<Categories>)>>);
+
+impl KnownCategories {
+    /// The categories in force, read again only after a change.
+    async fn in_force(&self, conn: &mut PgConnection) -> Result<Arc<Categories>, Error> {
+        let state = store::categories_state(conn).await?;
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((of, known)) = known
+            && of == state
+        {
+            return Ok(known);
+        }
+        // what is read now may be newer than the state: then it is read once more next time
+        let read = Arc::new(store::categories(conn).await?);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((state, Arc::clone(&read)));
+        Ok(read)
+    }
 }
 
 /// What a delivery carries, as it was sent.
@@ -67,6 +92,10 @@ enum Good {
 }
 
 impl Handler for RecordHandler {
+    // Versions of records order themselves, whoever writes them first.
+    const LANES: usize = 3;
+    const REMEMBERS: bool = false;
+
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
         self.handle_all(conn, &[delivery]).await?.into_iter().collect()
     }
@@ -78,7 +107,7 @@ impl Handler for RecordHandler {
     ) -> Result<Vec<Result<(), Rejection>>, Rejection> {
         self.backlog.note(deliveries.len());
         let now = self.clock.now();
-        let categories = store::categories(conn).await.map_err(Rejection::retry)?;
+        let categories = self.categories.in_force(conn).await.map_err(Rejection::retry)?;
         let (mut versions, mut ends) = (Vec::new(), Vec::new());
         let mut outcomes = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
@@ -137,10 +166,10 @@ impl RecordHandler {
                     if !record::is_source(&source) {
                         source.clone_from(claimed);
                     }
-                    let categories = match store::categories(conn).await {
+                    let categories = match self.categories.in_force(conn).await {
                         Ok(categories) => categories,
                         Err(Error::Database(error)) => return Err(error.into()),
-                        Err(_) => BTreeMap::new(),
+                        Err(_) => Arc::default(),
                     };
                     check(sent, delivery, now, &categories).err()
                 }
@@ -206,11 +235,13 @@ async fn keep(
     ends: &[Reload],
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let today = business_date(now);
-    let of_records = versions.iter().map(|version| (version.key.source.as_str(), version.key.category.as_str()));
+    let of_records = versions.iter().map(|version| {
+        (version.key.source.as_str(), version.key.category.as_str(), Alone(version.reload_id.is_some()))
+    });
     let of_ends = ends.iter().map(|end| (end.source.as_str(), end.category.as_str()));
-    store::records::lock(&mut *conn, of_records.chain(of_ends.clone())).await?;
-    store::records::put(&mut *conn, versions, today).await?;
+    let of_all = of_records.chain(of_ends.clone().map(|(source, category)| (source, category, Alone(true))));
+    store::records::lock(&mut *conn, of_all).await?;
+    let mut concerned = store::records::put(&mut *conn, versions).await?;
     for end in ends {
         store::reloads::end(&mut *conn, end).await?;
     }
@@ -219,7 +250,8 @@ async fn keep(
         .filter(|version| version.reload_id.is_some())
         .map(|version| (version.key.source.as_str(), version.key.category.as_str()));
     for (source, category) in reloaded.chain(of_ends).collect::<BTreeSet<_>>() {
-        store::reloads::settle(&mut *conn, source, category, today).await?;
+        concerned.extend(store::reloads::settle(&mut *conn, source, category).await?);
     }
-    Ok(())
+    // all at once and in order, so that two who mark the same profiles wait for each other instead of in a circle
+    store::mark_stale(conn, &Vec::from_iter(concerned), business_date(now)).await
 }

@@ -36,12 +36,14 @@ fn computed(value: &FeatureValue) -> pb::FeatureValue {
 async fn pool(conn: &mut PgConnection, profile: &mut Profile, now: Timestamp, today: Date) -> Result<(), Error> {
     let rules = Rules::standard().map_err(Error::Seeds)?;
     let enterprise = profile.enterprise_id.clone();
-    let Some(history) = store::quality::history(conn, &enterprise, rules.window_from(today), today).await? else {
-        return Ok(());
-    };
-    let criteria = rules.assess(&history, &known(profile), today);
-    let listed = quality::qualifies(&criteria);
+    let history = store::quality::history(conn, &enterprise, rules.window_from(today), today).await?;
     let before = store::quality::standing(conn, &enterprise).await?;
+    // Whose history was erased leaves the pool, and is from then on like one without a loan.
+    if history.is_none() && before.as_ref().is_none_or(|before| !before.listed) {
+        return Ok(());
+    }
+    let criteria = history.as_ref().map(|history| rules.assess(history, &known(profile), today)).unwrap_or_default();
+    let listed = history.is_some() && quality::qualifies(&criteria);
     let (was_listed, version, since_on) =
         before.as_ref().map_or((false, 0, String::new()), |of| (of.listed, of.version, of.since_on.clone()));
     let changed = listed != was_listed;
@@ -65,7 +67,9 @@ async fn pool(conn: &mut PgConnection, profile: &mut Profile, now: Timestamp, to
             outbox::append(conn, aggregate, &enterprise, &QualityDelisted { standing }, now).await?;
         }
     }
-    profile.features.insert(quality::FEATURE.to_owned(), computed(&FeatureValue::Bool(listed)));
+    if history.is_some() {
+        profile.features.insert(quality::FEATURE.to_owned(), computed(&FeatureValue::Bool(listed)));
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The credit profile (企业信用画像): records of government data become features, a score and a grade.
 //!
-//! In: `gov.data.v1.<category>`, loans, orders and ratings. Out: `profile.updated`, `consent.*`, `quality.*`, `tier.changed`, and
+//! In: `gov.data.v1.<category>`, loans, orders and ratings. Out: `profile.updated`, `consent.*`, `quality.*`, `tier.changed`, `enterprise.erased`, and
 //! `gov.data.rejected.<source>` for what is refused.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -73,8 +73,12 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
     let backlog = Arc::new(backlog::Backlog::default());
     service.broker().offer(streams::GOVREJECTED, events::PLATFORM).await?;
 
-    let records =
-        events::RecordHandler { clock: service.clock(), stale: Arc::clone(&stale), backlog: Arc::clone(&backlog) };
+    let records = events::RecordHandler {
+        clock: service.clock(),
+        stale: Arc::clone(&stale),
+        backlog: Arc::clone(&backlog),
+        categories: events::KnownCategories::default(),
+    };
     service.consume(events::SUBSCRIPTION, records);
     for subscription in [loans::LOANS, loans::RATINGS] {
         let handler = loans::HistoryHandler { clock: service.clock(), stale: Arc::clone(&stale) };

@@ -48,13 +48,16 @@ pub struct HistoryHandler {
 
 impl Handler for HistoryHandler {
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
-        let enterprise = match delivery.ce_type.as_str() {
+        let today = business_date(self.clock.now());
+        // The profile is locked before anything is kept, so that an erasure comes wholly before or wholly after it.
+        match delivery.ce_type.as_str() {
             OrderPlaced::TYPE => {
                 let order = delivery.decode::<OrderPlaced>()?.order.ok_or_else(|| missing("order"))?;
                 let enterprise = enterprise(&order.enterprise_id)?;
-                let placed_on = day_of("order.placed_at", order.placed_at.as_ref())?;
-                quality::put_demand(conn, id("order.order_id", &order.order_id)?, &enterprise, placed_on).await?;
-                enterprise
+                let placed_at = instant("order.placed_at", order.placed_at.as_ref())?;
+                let order_id = id("order.order_id", &order.order_id)?;
+                quality::touch(conn, &enterprise, today).await?;
+                quality::put_demand(conn, order_id, &enterprise, placed_at).await?;
             }
             RatingReceived::TYPE => {
                 let rating = delivery.decode::<RatingReceived>()?.rating.ok_or_else(|| missing("rating"))?;
@@ -63,18 +66,17 @@ impl Handler for HistoryHandler {
                 if level == RatingLevel::Unspecified {
                     return Err(Rejection::poison("`rating.level` is not one of the five"));
                 }
-                let received_on = day_of("rating.received_at", rating.received_at.as_ref())?;
+                let received_at = instant("rating.received_at", rating.received_at.as_ref())?;
                 let rating_id = id("rating.rating_id", &rating.rating_id)?;
-                quality::put_rating(conn, rating_id, &enterprise, level.into(), received_on).await?;
-                enterprise
+                quality::touch(conn, &enterprise, today).await?;
+                quality::put_rating(conn, rating_id, &enterprise, level.into(), received_at).await?;
             }
             _ => {
                 let Some(step) = step(delivery)? else { return Ok(()) };
+                quality::touch(conn, &step.enterprise_id, today).await?;
                 quality::put_step(conn, &step).await?;
-                step.enterprise_id
             }
-        };
-        quality::touch(conn, &enterprise, business_date(self.clock.now())).await?;
+        }
         Ok(())
     }
 
@@ -118,7 +120,7 @@ fn step(delivery: &Delivery) -> Result<Option<Step>, Rejection> {
     let loan = loan.ok_or_else(|| missing("loan"))?;
     let happened_on = match day {
         Some(day) => date("the day", &day)?,
-        None => day_of("loan.approved_at", loan.approved_at.as_ref())?,
+        None => business_date(instant("loan.approved_at", loan.approved_at.as_ref())?),
     };
     parse(&loan, kind, happened_on, overdue).map(Some)
 }
@@ -160,9 +162,8 @@ fn date(field: &str, text: &str) -> Result<Date, Rejection> {
     text.parse().map_err(|_| Rejection::poison(format!("`{field}` is not a day, YYYY-MM-DD")))
 }
 
-fn day_of(field: &str, at: Option<&prost_types::Timestamp>) -> Result<Date, Rejection> {
+fn instant(field: &str, at: Option<&prost_types::Timestamp>) -> Result<Timestamp, Rejection> {
     at.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())
-        .map(business_date)
         .ok_or_else(|| Rejection::poison(format!("`{field}` is missing or out of range")))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value};
+use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 use zhirong_kernel::uscc::{self, Uscc};
 use zhirong_proto::{
@@ -40,8 +40,8 @@ pub struct Version {
     pub revision: i32,
     /// Whether the source takes it back.
     pub withdrawn: bool,
-    /// Its fields; none for a withdrawal.
-    pub data: Map<String, Value>,
+    /// Its fields in the schema's order, as a JSON object; none for a withdrawal.
+    pub data: String,
     /// The full reload it belongs to.
     pub reload_id: Option<String>,
     /// Decides between two versions of the same instant and revision, so that the order of arrival does not.
@@ -139,6 +139,9 @@ pub fn check(
         reload_name(name)?;
     }
     let data = if withdrawn { Map::new() } else { schema::read(category, arrival.data)? };
+    // the schema's reader gives the fields in the schema's order, whatever order they came in
+    let data = serde_json::to_string(&data)
+        .map_err(|error| Refusal::of(Code::Payload, format!("the data can't be written: {error}"), "数据无法保存"))?;
     let tie_break = tie_break(withdrawn, &uscc, &data);
     let key = Key { source: arrival.source, category: arrival.category, record_id: arrival.record_id };
     Ok(Version { key, uscc, observed_at, revision, withdrawn, data, reload_id, tie_break })
@@ -287,13 +290,12 @@ fn shown(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_default).collect()
 }
 
-fn tie_break(withdrawn: bool, uscc: &Uscc, data: &Map<String, Value>) -> String {
+fn tie_break(withdrawn: bool, uscc: &Uscc, data: &str) -> String {
     let mut hash = Sha256::new();
     hash.update([u8::from(withdrawn)]);
     hash.update(uscc.as_str());
-    // the schema's reader gives the fields in the schema's order, whatever order they came in
-    hash.update(Value::Object(data.clone()).to_string());
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hash.update(data);
+    hex::encode(hash.finalize().get(..16).unwrap_or_default())
 }
 
 fn uscc_zh(error: &uscc::Error) -> &'static str {

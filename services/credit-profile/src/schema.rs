@@ -91,14 +91,14 @@ fn feeds(field: &CategoryField) -> bool {
 pub fn read(category: &Category, mut data: Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
     let mut read = Map::new();
     for field in &category.fields {
-        match data.remove(&field.name) {
-            None | Some(Value::Null) if field.required => {
+        match data.remove_entry(&field.name) {
+            None | Some((_, Value::Null)) if field.required => {
                 return Err(refusal(&field.name, said("is missing", "缺失")));
             }
-            None | Some(Value::Null) => {}
-            Some(value) => {
+            None | Some((_, Value::Null)) => {}
+            Some((name, value)) => {
                 let value = read_field(field, value).map_err(|why| refusal(&field.name, why))?;
-                read.insert(field.name.clone(), value);
+                read.insert(name, value);
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::{error::Error, features::LiveRecord, record::Key};
 pub mod records;
 pub mod reloads;
 
+pub mod erasure;
 pub mod quality;
 pub mod scorecards;
 pub mod tiers;
@@ -35,6 +36,11 @@ pub async fn category(conn: &mut PgConnection, name: &str) -> Result<Option<(Cat
 pub async fn categories(conn: &mut PgConnection) -> Result<BTreeMap<String, Category>, Error> {
     let rows = sqlx::query!("SELECT category, content FROM category").fetch_all(conn).await?;
     rows.into_iter().map(|row| Ok((row.category, Category::decode(row.content.as_slice())?))).collect()
+}
+
+/// Rises with every change of a category: they are never deleted.
+pub async fn categories_state(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT coalesce(sum(version), 0)::bigint AS "state!" FROM category"#).fetch_one(conn).await
 }
 
 /// Puts a category into force; gives its version. Profiles that its records feed become stale when it changes.
@@ -110,6 +116,23 @@ pub struct Stale {
     pub content: Vec<u8>,
 }
 
+/// Marks profiles, in order of enterprise, as to be computed again; one that is not there yet begins.
+pub async fn mark_stale(conn: &mut PgConnection, enterprises: &[String], today: Date) -> Result<(), sqlx::Error> {
+    if enterprises.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO profile AS p (enterprise_id, version, content, computed_on, stale)
+         SELECT uscc, 0, ''::bytea, $2::date, true FROM unnest($1::text[]) AS concerned (uscc)
+         ON CONFLICT (enterprise_id) DO UPDATE SET stale = true WHERE NOT p.stale",
+        enterprises,
+        today.to_sqlx() as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Takes profiles that are stale or of an earlier day, which nobody else works on.
 pub async fn take_stale(conn: &mut PgConnection, today: Date, most: i64) -> Result<Vec<Stale>, sqlx::Error> {
     let stale = sqlx::query_as!(
@@ -180,9 +203,9 @@ pub async fn save(conn: &mut PgConnection, computed: &[Computed], today: Date) -
         &provenances,
         today.to_sqlx() as _
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    erasure::versions(conn, &ids).await
 }
 
 /// A profile that has been computed at least once, with where it comes from.

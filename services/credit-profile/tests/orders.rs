@@ -3,14 +3,18 @@
 
 mod trusted;
 
-use trusted::{PATIENCE, World, as_enterprise, enterprise, id};
+use credit_profile::trust::audit::content_hash;
+use prost::Message as _;
+use trusted::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, reason};
 use zhirong_kernel::clock::{Clock as _, SystemClock, business_date};
 use zhirong_proto::{
     matching::v1::{
         Consent, DataScope, Disclosure, DisclosureRefused, Order, OrderPlaced, OrderWithdrawn, ProfileDisclosed,
     },
     profile::v1::{
-        AuditKind, ConsentState, ListConsentsRequest, Purpose, Scope, consent_service_client::ConsentServiceClient,
+        AuditKind, ConsentState, GetProfileRequest, GetReleaseRequest, ListConsentsRequest, Purpose, Scope,
+        consent_service_client::ConsentServiceClient, profile_service_client::ProfileServiceClient,
+        release_service_client::ReleaseServiceClient,
     },
 };
 use zhirong_runtime::streams;
@@ -98,4 +102,58 @@ async fn orders_in_any_order_and_twice_make_consents_and_entries_once() {
         assert_eq!(world.rows::<i64>("SELECT count(*) FROM runtime.dead_letter").await, [0]);
         world.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_order_handed_over_is_rebuilt_to_the_last_bit() {
+    let world = World::start().await;
+    let (uscc, order_id) = (enterprise(2), id());
+    world.known(&uscc, 3).await;
+    let request = GetProfileRequest { enterprise_id: uscc.to_string() };
+    let known = ProfileServiceClient::new(world.channel.clone()).get_profile(as_staff(request)).await.unwrap();
+    let mut given = known.into_inner().profile.unwrap();
+    given.features.remove("credit_score");
+    given.score = None;
+    let bytes = given.encode_to_vec();
+    let told = |content_sha256: Vec<u8>| Disclosure {
+        disclosure_id: id(),
+        order_id: order_id.clone(),
+        enterprise_id: uscc.to_string(),
+        institution_id: BANK.to_owned(),
+        consent_id: order_id.clone(),
+        profile_version: given.version,
+        scope: Some(Scope { all_categories: true, ..Scope::default() }),
+        feature_names: given.features.keys().cloned().collect(),
+        content_sha256,
+        at: Some(prost_types::Timestamp { seconds: SystemClock.now().as_second(), nanos: 1000 }),
+    };
+    let (made, forged) = (told(content_hash(&bytes)), told(vec![7; 32]));
+    // Before it was heard of the data have changed already.
+    world.known(&uscc, 9).await;
+    let jetstream = world.broker.jetstream().await.unwrap();
+    streams::ensure(&jetstream, streams::MATCHING, 1).await.unwrap();
+    let events = [&made, &forged]
+        .map(|disclosure| Event::of(&order_id, &ProfileDisclosed { disclosure: Some(disclosure.clone()) }));
+    Deliveries::new(events).twice().shuffled(1).publish(&jetstream).await.unwrap();
+    eventually(PATIENCE, "both are on the trail", || async { Ok((world.trail().await.len() == 2).then_some(())) })
+        .await
+        .unwrap();
+    world.known(&uscc, 12).await;
+
+    let client = || ReleaseServiceClient::new(world.channel.clone());
+    let request = || GetReleaseRequest { release_id: made.disclosure_id.clone() };
+    for request in [as_staff(request()), as_bank(BANK, request()), as_enterprise(&uscc, request())] {
+        let answer = client().get_release(request).await.unwrap().into_inner();
+        assert_eq!((&answer.order_id, &answer.content_sha256), (&order_id, &made.content_sha256));
+        let release = answer.release.unwrap();
+        assert_eq!(release.profile.unwrap().encode_to_vec(), bytes);
+        assert_eq!((release.released_at, release.scope), (made.at, made.scope.clone()));
+    }
+    for foreign in [as_bank("sample-two-bank", request()), as_enterprise(&enterprise(3), request())] {
+        assert_eq!(reason(&client().get_release(foreign).await.unwrap_err()), "RELEASE_NOT_FOUND");
+    }
+    // What does not match the trail is not given out as if it did.
+    let request = GetReleaseRequest { release_id: forged.disclosure_id.clone() };
+    assert_eq!(client().get_release(as_staff(request)).await.unwrap_err().code(), tonic::Code::Internal);
+    world.stop().await;
 }

@@ -56,7 +56,8 @@ fn every_example_is_taken_and_every_schema_can_be_put_into_force() {
         };
         let arrived = arrival::from_json(example.to_string().as_bytes()).unwrap();
         let version = record::check(arrived, sender, &by_name).unwrap();
-        assert_eq!(version.data.len(), category.fields.len());
+        let kept: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&version.data).unwrap();
+        assert_eq!(kept.len(), category.fields.len());
     }
 }
 

@@ -16,9 +16,9 @@ use zhirong_proto::{
         Loan, LoanApproved, LoanDefaulted, LoanDisbursed, LoanRepaid, LoanSettled, LoanState, Order, OrderPlaced,
     },
     profile::v1::{
-        GetQualityStandingRequest, ListQualityChangesRequest, ListQualityEnterprisesRequest,
-        QualityCriterionKind as Kind, QualityDelisted, QualityListed, QualityStanding,
-        quality_pool_service_client::QualityPoolServiceClient,
+        EnterpriseErased, EraseEnterpriseRequest, GetQualityStandingRequest, ListQualityChangesRequest,
+        ListQualityEnterprisesRequest, QualityCriterionKind as Kind, QualityDelisted, QualityListed, QualityStanding,
+        erasure_service_client::ErasureServiceClient, quality_pool_service_client::QualityPoolServiceClient,
     },
 };
 use zhirong_testkit::eventually;
@@ -243,5 +243,100 @@ async fn facts_in_any_order_and_twice_give_the_same_standing() {
         Ok((!letters.is_empty()).then_some(letters))
     });
     assert_eq!(reasons.await.unwrap(), ["`loan.approved_at` is missing or out of range"]);
+    world.stop().await;
+}
+
+/// Waits until this many facts of loans, orders and ratings were dealt with.
+async fn heard(world: &World, facts: usize) {
+    let query = "SELECT count(*) FROM runtime.inbox WHERE consumer IN ('profile-loans', 'profile-ratings')";
+    let pool = world.pool().await;
+    eventually(PATIENCE, "the facts were heard", || async {
+        let seen: i64 = sqlx::query_scalar(query).fetch_one(&pool).await.unwrap();
+        Ok((usize::try_from(seen).unwrap() >= facts).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_stays_out_whichever_comes_first_and_a_bad_record_stays() {
+    let world = World::start(&["is_dishonest", "annual_revenue_fen"]).await;
+    let (pool, mut told_so_far) = (world.pool().await, 0);
+    for (round, before) in [(0, 0), (1, 4), (2, 7)] {
+        let (good, late) = (enterprise(10 + round), enterprise(20 + round));
+        for (uscc, is_late) in [(&good, false), (&late, true)] {
+            let mut facts = life(uscc, is_late);
+            if round == 1 {
+                facts.reverse();
+            }
+            let (first, second) = facts.split_at(before);
+            for (id, told) in first {
+                tell(&world, id, told).await;
+            }
+            heard(&world, told_so_far + first.len()).await;
+            if round == 2 && !is_late {
+                standing_when(&world, uscc, |of| of.listed).await;
+            }
+            for request_id in [new_id(), new_id()] {
+                let request = EraseEnterpriseRequest { request_id, enterprise_id: String::new() };
+                let mut client = ErasureServiceClient::new(world.channel.clone());
+                client.erase_enterprise(as_enterprise(uscc, request)).await.unwrap();
+            }
+            for (id, told) in second {
+                tell(&world, id, told).await;
+            }
+            told_so_far += facts.len();
+            heard(&world, told_so_far).await;
+        }
+        let left = |uscc: &Uscc| {
+            let (pool, uscc) = (pool.clone(), uscc.to_string());
+            async move {
+                let steps: Vec<(String, bool, String, i64)> = sqlx::query_as(
+                    "SELECT kind, overdue, state, outstanding_fen FROM loan_step WHERE enterprise_id = $1",
+                )
+                .bind(&uscc)
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+                let others: i64 = sqlx::query_scalar(
+                    "SELECT (SELECT count(*) FROM financing_demand WHERE enterprise_id = $1)
+                          + (SELECT count(*) FROM enterprise_rating WHERE enterprise_id = $1)",
+                )
+                .bind(&uscc)
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+                (steps, others)
+            }
+        };
+        assert_eq!(left(&good).await, (vec![], 0), "round {round}");
+        let bad = ("repaid".to_owned(), true, "settled".to_owned(), 0);
+        assert_eq!(left(&late).await, (vec![bad], 0), "round {round}");
+        if round == 2 {
+            // Who was in the pool leaves it, with nothing said of what it was judged by.
+            let out = standing_when(&world, &good, |of| !of.listed).await;
+            assert_eq!((out.version, out.criteria.len()), (2, 0));
+            world.profile_when(&good, "products are told nothing", |of| flag(of, FLAG).is_none()).await;
+            let request = as_enterprise(&good, ListQualityChangesRequest::default());
+            let changes = client(&world).list_quality_changes(request).await.unwrap().into_inner().changes;
+            // The second erasure may have come after the exit, which then is gone too; the entry is gone in any case.
+            assert!(changes.iter().all(|of| of.version == 2 && of.criteria.is_empty()), "{changes:?}");
+            let versions: Vec<(i64, i64)> = sqlx::query_as(
+                "SELECT v.version, p.version FROM profile_version v JOIN profile p USING (enterprise_id)
+                 WHERE enterprise_id = $1",
+            )
+            .bind(good.as_str())
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+            assert!(versions.iter().all(|(kept, present)| kept == present), "{versions:?}");
+        }
+    }
+    let told: Vec<Vec<u8>> = sqlx::query_scalar("SELECT payload FROM runtime.outbox WHERE event_type = $1")
+        .bind(EnterpriseErased::TYPE)
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    assert_eq!(told.len(), 12, "each erasure is told");
     world.stop().await;
 }

@@ -231,6 +231,27 @@ async fn shuffled_and_doubled_the_end_state_is_the_same_byte_for_byte() {
     }
 }
 
+/// Batches are at work at the same time: whoever writes a record last, no profile keeps one that has left it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_moves_while_others_write_it_leaves_no_trace() {
+    let world = World::start().await;
+    let moves = (0..4_000).map(|number| {
+        let to = enterprise(200 + number * 7 % 20);
+        let moved = with(record(&to, &format!("m{}", number % 9), 1, 1), &[("revision", json!(number))]);
+        event(RECORD, &moved)
+    });
+    Deliveries::new(moves).shuffled(5).publish(&world.events).await.unwrap();
+    settled(&world).await;
+    assert_eq!(world.rows::<i64>("SELECT count(*) FROM runtime.dead_letter").await, [0]);
+    assert_eq!(world.rows::<i32>("SELECT revision FROM record ORDER BY revision").await, Vec::from_iter(3_991..4_000));
+    let mut held = 0;
+    for number in 200..220 {
+        held += world.profile(&enterprise(number)).await.and_then(|profile| world::count(&profile)).unwrap_or(0);
+    }
+    assert_eq!(held, 9, "each of the nine counts in one profile");
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_is_reloaded_while_live_data_flow() {
     let world = World::start().await;

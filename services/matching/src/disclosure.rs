@@ -49,7 +49,7 @@ pub async fn made(conn: &mut PgConnection, row: &OrderRow, now: Timestamp) -> Re
 pub fn release(entries: Vec<Entry>, now: Timestamp) -> (Vec<InboxEntry>, Refused) {
     let mut refused = Refused::new();
     let released = entries.into_iter().map(|entry| {
-        let Entry { position, order, profile, consent } = entry;
+        let Entry { position, order, profile, erased_at, consent } = entry;
         let held = consent.or_else(|| order.consent.as_ref().and_then(Held::ordered));
         let profile: Option<Profile> = profile.zip(held).and_then(|(profile, held)| match held.check(now) {
             Ok(()) => Some(part(&profile, &held.scope)),
@@ -60,7 +60,7 @@ pub fn release(entries: Vec<Entry>, now: Timestamp) -> (Vec<InboxEntry>, Refused
                 None
             }
         });
-        InboxEntry { position, order: Some(order), profile }
+        InboxEntry { position, order: Some(order), profile, profile_erased_at: erased_at.map(proto_time) }
     });
     (released.collect(), refused)
 }

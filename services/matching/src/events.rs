@@ -2,6 +2,7 @@
 
 use std::{fmt::Display, sync::Arc};
 
+use jiff::Timestamp;
 use prost::Message as _;
 use sqlx::PgConnection;
 use tokio::sync::Notify;
@@ -14,7 +15,7 @@ use zhirong_proto::{
         ReferencePublished, reference_published::Reference,
     },
     feedback::v1::ProductScored,
-    profile::v1::{Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, ProfileUpdated},
+    profile::v1::{Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, EnterpriseErased, ProfileUpdated},
     subsidy::v1::{
         Budget, BudgetAppropriated, BudgetExhausted, BudgetLow, Coupon, CouponExpired, CouponIssued, CouponRedeemed,
         PolicyPublished, PolicyRetired,
@@ -29,7 +30,7 @@ use crate::{
     consent::Held,
     reference,
     snapshot::Snapshots,
-    store::{adjustment, catalog::Kind, coupon, disclosure, preapproval, read_model, subsidy},
+    store::{adjustment, catalog::Kind, coupon, disclosure, erasure, preapproval, read_model, subsidy},
 };
 
 /// Profiles.
@@ -41,6 +42,12 @@ pub const PROFILES: Subscription = Subscription {
 /// Consents.
 pub const CONSENTS: Subscription =
     Subscription { durable: "matching-consents", stream: streams::PROFILE, subjects: &["zr.profile.v1.consent.>"] };
+/// Erasures.
+pub const ERASURES: Subscription = Subscription {
+    durable: "matching-erasures",
+    stream: streams::PROFILE,
+    subjects: &["zr.profile.v1.enterprise.erased.>"],
+};
 /// Institutions, products, reference data.
 pub const CATALOG: Subscription =
     Subscription { durable: "matching-catalog", stream: streams::CATALOG, subjects: &["zr.catalog.v1.>"] };
@@ -93,6 +100,26 @@ impl Handler for ConsentHandler {
         let id = consent.consent_id.parse().map_err(|_| Rejection::poison("`consent_id` is not a UUID"))?;
         let held = Held::registered(&consent).ok_or_else(|| missing("consent.expires_at"))?;
         Ok(disclosure::put_consent(conn, id, consent.version, &held).await?)
+    }
+}
+
+/// Erases what orders and past versions hold of enterprises' profiles.
+pub struct ErasureHandler {
+    /// Wakes open inbox streams of this process.
+    pub inbox: Arc<Notify>,
+}
+
+impl Handler for ErasureHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        let fact: EnterpriseErased = delivery.decode()?;
+        fact.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
+        let at = fact.erased_at.as_ref().and_then(|at| Timestamp::new(at.seconds, at.nanos).ok());
+        let at = at.ok_or_else(|| missing("erased_at"))?;
+        erasure::erase(conn, &fact, at).await.map_err(Rejection::retry)
+    }
+
+    async fn committed(&self) {
+        self.inbox.notify_waiters();
     }
 }
 

@@ -4,6 +4,7 @@ pub mod adjustment;
 pub mod catalog;
 pub mod coupon;
 pub mod disclosure;
+pub mod erasure;
 pub mod institution_report;
 pub mod loan;
 pub mod offer_consent;

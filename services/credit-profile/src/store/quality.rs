@@ -1,12 +1,14 @@
 //! SQL of loans' history and of the quality-enterprise pool.
 
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx as _;
 use prost::Message as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
+use zhirong_kernel::clock::business_date;
 use zhirong_proto::profile::v1::QualityStanding;
 
+use super::erasure;
 use crate::{error::Error, quality::History};
 
 /// One fact of a loan's life.
@@ -32,11 +34,15 @@ pub struct Step {
     pub matures_on: Option<Date>,
 }
 
-/// Keeps a fact once.
+/// Keeps a fact once, unless it belongs to what was erased.
 pub async fn put_step(conn: &mut PgConnection, step: &Step) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO loan_step (loan_id, version, enterprise_id, kind, happened_on, overdue, state, outstanding_fen, matures_on)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+         SELECT $1, $2, $3, $4, $5, $6, CASE WHEN erased THEN 'settled' ELSE $7 END,
+                CASE WHEN erased THEN 0 ELSE $8::bigint END, CASE WHEN erased THEN NULL ELSE $9::date END
+         FROM (SELECT EXISTS (SELECT FROM erased_loan WHERE loan_id = $1) AS erased) AS loan
+         WHERE NOT erased OR $6 OR $4 = 'defaulted'
+         ON CONFLICT DO NOTHING",
         step.loan_id,
         step.version,
         step.enterprise_id,
@@ -47,44 +53,51 @@ pub async fn put_step(conn: &mut PgConnection, step: &Step) -> Result<(), sqlx::
         step.outstanding_fen,
         step.matures_on.map(|day| day.to_sqlx()) as _
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    erasure::loans(conn, &step.enterprise_id).await
 }
 
-/// Keeps once that an enterprise asked for money.
+/// Keeps once that an enterprise asked for money, unless its past until then was erased.
 pub async fn put_demand(
     conn: &mut PgConnection,
     order_id: Uuid,
     enterprise_id: &str,
-    placed_on: Date,
+    placed_at: Timestamp,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO financing_demand (order_id, enterprise_id, placed_on) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        "INSERT INTO financing_demand (order_id, enterprise_id, placed_on)
+         SELECT $1, $2, $3
+         WHERE NOT EXISTS (SELECT FROM erasure WHERE enterprise_id = $2 AND erased_at >= $4)
+         ON CONFLICT DO NOTHING",
         order_id,
         enterprise_id,
-        placed_on.to_sqlx() as _
+        business_date(placed_at).to_sqlx() as _,
+        placed_at.to_sqlx() as _
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Keeps a rating once.
+/// Keeps a rating once, unless the enterprise's past until then was erased.
 pub async fn put_rating(
     conn: &mut PgConnection,
     rating_id: Uuid,
     enterprise_id: &str,
     level: i32,
-    received_on: Date,
+    received_at: Timestamp,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO enterprise_rating (rating_id, enterprise_id, level, received_on) VALUES ($1, $2, $3, $4)
+        "INSERT INTO enterprise_rating (rating_id, enterprise_id, level, received_on)
+         SELECT $1, $2, $3, $4
+         WHERE NOT EXISTS (SELECT FROM erasure WHERE enterprise_id = $2 AND erased_at >= $5)
          ON CONFLICT DO NOTHING",
         rating_id,
         enterprise_id,
         level,
-        received_on.to_sqlx() as _
+        business_date(received_at).to_sqlx() as _,
+        received_at.to_sqlx() as _
     )
     .execute(conn)
     .await?;

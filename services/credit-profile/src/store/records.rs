@@ -1,35 +1,47 @@
 //! Keeps many versions of records with a few statements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::civil::Date;
 use jiff_sqlx::ToSqlx as _;
-use sqlx::{PgConnection, types::Json};
+use sqlx::PgConnection;
 
 use crate::record::{Key, Version};
 
-/// Lets nobody else write records of these sources and categories until the transaction ends, so that what is gone by a
-/// reload, and whose profile a moved record leaves, are decided on what is there.
-pub async fn lock(conn: &mut PgConnection, pairs: impl IntoIterator<Item = (&str, &str)>) -> Result<(), sqlx::Error> {
-    let mut names: Vec<String> = pairs.into_iter().map(|(source, category)| format!("{source} {category}")).collect();
+/// Whether one who writes must be the only one for a source's category.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone(pub bool);
+
+/// Keeps the full reloads of these sources and categories as they are until the transaction ends, so that whether a record is
+/// gone is decided on what is there. Who writes members or ends of a reload is alone with the pair.
+pub async fn lock<'a>(
+    conn: &mut PgConnection,
+    pairs: impl IntoIterator<Item = (&'a str, &'a str, Alone)>,
+) -> Result<(), sqlx::Error> {
     // everybody in the same order, so that nobody waits in a circle
-    names.sort_unstable();
-    names.dedup();
+    let mut names: BTreeMap<String, bool> = BTreeMap::new();
+    for (source, category, alone) in pairs {
+        *names.entry(format!("{source} {category}")).or_default() |= alone.0;
+    }
+    let (names, alone): (Vec<String>, Vec<bool>) = names.into_iter().unzip();
     sqlx::query!(
-        "SELECT count(pg_advisory_xact_lock(hashtextextended(name, 4))) FROM unnest($1::text[]) AS name",
-        &names
+        "SELECT count(CASE WHEN alone THEN pg_advisory_xact_lock(hashtextextended(name, 4))
+                           ELSE pg_advisory_xact_lock_shared(hashtextextended(name, 4)) END)
+         FROM unnest($1::text[], $2::boolean[]) AS n (name, alone)",
+        &names,
+        &alone
     )
     .fetch_one(conn)
     .await?;
     Ok(())
 }
 
-/// Keeps versions unless newer ones are there, and marks the profiles they concern as stale. The sources and categories are
-/// locked.
-pub async fn put(conn: &mut PgConnection, versions: &[Version], today: Date) -> Result<(), sqlx::Error> {
+/// Keeps versions unless newer ones are there; gives the enterprises they concern. The sources and categories are locked.
+pub async fn put(conn: &mut PgConnection, versions: &[Version]) -> Result<BTreeSet<String>, sqlx::Error> {
+    let mut concerned = BTreeSet::new();
     if versions.iter().any(|version| version.reload_id.is_some()) {
-        join_reloads(&mut *conn, versions, today).await?;
+        concerned.extend(join_reloads(&mut *conn, versions).await?);
     }
+    // in order of key, so that two who write the same records wait for each other instead of in a circle
     let mut newest: BTreeMap<&Key, &Version> = BTreeMap::new();
     for version in versions {
         let kept = newest.entry(&version.key).or_insert(version);
@@ -38,64 +50,146 @@ pub async fn put(conn: &mut PgConnection, versions: &[Version], today: Date) -> 
         }
     }
     let newest: Vec<&Version> = newest.into_values().collect();
-    let texts = |of: fn(&Version) -> &str| newest.iter().map(|version| of(version)).collect::<Vec<&str>>();
-    let observed: Vec<_> = newest.iter().map(|version| version.observed_at.to_sqlx()).collect();
-    let revisions: Vec<i32> = newest.iter().map(|version| version.revision).collect();
-    let withdrawn: Vec<bool> = newest.iter().map(|version| version.withdrawn).collect();
-    let data: Vec<_> = newest.iter().map(|version| Json(&version.data)).collect();
-    sqlx::query!(
-        "WITH input AS MATERIALIZED (
-             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::integer[],
-                                  $7::boolean[], $8::jsonb[], $9::text[])
-                 AS i (source, category, record_id, uscc, observed_at, revision, withdrawn, data, tie_break)),
-         before AS (
-             SELECT r.source, r.category, r.record_id, r.uscc FROM record r JOIN input USING (source, category, record_id)),
-         kept AS (
-             INSERT INTO record AS r
-                 (source, category, record_id, uscc, observed_at, revision, withdrawn, data, tie_break, gone)
-             SELECT i.source, i.category, i.record_id, i.uscc, i.observed_at, i.revision, i.withdrawn, i.data, i.tie_break,
-                 EXISTS (SELECT FROM reload f
+    if newest.is_empty() {
+        return Ok(concerned);
+    }
+    // most are new: only when one is not, what is there is looked at
+    let (added, of) = add(&mut *conn, &newest).await?;
+    concerned.extend(of);
+    if added < newest.len() {
+        concerned.extend(renew(conn, &newest).await?);
+    }
+    Ok(concerned)
+}
+
+/// Writes the records that are not there yet; gives how many, and whose. One that somebody else is writing is waited for.
+async fn add(conn: &mut PgConnection, newest: &[&Version]) -> Result<(usize, Vec<String>), sqlx::Error> {
+    let rows = Rows::of(newest);
+    let row = sqlx::query!(
+        r#"WITH added AS (
+             INSERT INTO record (source, category, record_id, uscc, observed_at, revision, withdrawn, data, tie_break, gone)
+             SELECT i.source, i.category, i.record_id, i.uscc, i.observed_at, i.revision, i.withdrawn, i.data::jsonb, i.tie_break,
+                 -- whether any reload is in force is looked at once, not for every row
+                 EXISTS (SELECT FROM reload WHERE applied_as_of IS NOT NULL AND source = ANY ($10))
+                 AND EXISTS (SELECT FROM reload f
                          WHERE (f.source, f.category) = (i.source, i.category) AND i.observed_at <= f.applied_as_of
                            AND NOT EXISTS (SELECT FROM reload_member m
                                            WHERE (m.source, m.category, m.reload_id, m.record_id)
                                                = (f.source, f.category, f.reload_id, i.record_id)))
-             FROM input i
-             ON CONFLICT (source, category, record_id) DO UPDATE
-                 SET uscc = excluded.uscc, observed_at = excluded.observed_at, revision = excluded.revision,
-                     withdrawn = excluded.withdrawn, data = excluded.data, tie_break = excluded.tie_break,
-                     gone = excluded.gone
-                 WHERE (excluded.observed_at, excluded.revision, excluded.tie_break)
-                     > (r.observed_at, r.revision, r.tie_break)
-             RETURNING r.source, r.category, r.record_id, r.uscc),
-         concerned AS (
-             SELECT uscc FROM kept
-             UNION SELECT b.uscc FROM before b JOIN kept USING (source, category, record_id))
-         INSERT INTO profile AS p (enterprise_id, version, content, computed_on, stale)
-         SELECT uscc, 0, ''::bytea, $10, true FROM concerned ORDER BY uscc
-         ON CONFLICT (enterprise_id) DO UPDATE SET stale = true WHERE NOT p.stale",
-        &texts(|version| &version.key.source) as _,
-        &texts(|version| &version.key.category) as _,
-        &texts(|version| &version.key.record_id) as _,
-        &texts(|version| version.uscc.as_str()) as _,
-        &observed as _,
-        &revisions,
-        &withdrawn,
-        &data as _,
-        &texts(|version| &version.tie_break) as _,
-        today.to_sqlx() as _
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::integer[], $7::boolean[],
+                         $8::text[], $9::text[])
+                 AS i (source, category, record_id, uscc, observed_at, revision, withdrawn, data, tie_break)
+             ON CONFLICT DO NOTHING
+             RETURNING uscc)
+         SELECT count(*) AS "added!", coalesce(array_agg(DISTINCT uscc), '{}') AS "usccs!" FROM added"#,
+        &rows.sources as _,
+        &rows.categories as _,
+        &rows.record_ids as _,
+        &rows.usccs as _,
+        &rows.observed as _,
+        &rows.revisions,
+        &rows.withdrawn,
+        &rows.data as _,
+        &rows.tie_breaks as _,
+        &rows.sources_once() as _
     )
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(())
+    Ok((usize::try_from(row.added).unwrap_or_default(), row.usccs))
+}
+
+/// Writes versions of records that are there, where they are newer; gives whose. A record that moves to another enterprise
+/// concerns the one before as well.
+async fn renew(conn: &mut PgConnection, newest: &[&Version]) -> Result<Vec<String>, sqlx::Error> {
+    let rows = Rows::of(newest);
+    // locked by a statement of its own, so that the next one sees what is there for good
+    sqlx::query!(
+        "SELECT FROM record r JOIN unnest($1::text[], $2::text[], $3::text[]) AS i (source, category, record_id)
+             USING (source, category, record_id)
+         ORDER BY source, category, record_id FOR NO KEY UPDATE OF r",
+        &rows.sources as _,
+        &rows.categories as _,
+        &rows.record_ids as _
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query_scalar!(
+        r#"WITH newer AS MATERIALIZED (
+             SELECT i.*, r.uscc AS uscc_before
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::integer[], $7::boolean[],
+                         $8::text[], $9::text[])
+                 AS i (source, category, record_id, uscc, observed_at, revision, withdrawn, data, tie_break)
+             JOIN record r USING (source, category, record_id)
+             WHERE (i.observed_at, i.revision, i.tie_break) > (r.observed_at, r.revision, r.tie_break)),
+         renewed AS (
+             UPDATE record r
+             SET uscc = n.uscc, observed_at = n.observed_at, revision = n.revision, withdrawn = n.withdrawn, data = n.data::jsonb,
+                 tie_break = n.tie_break,
+                 gone = EXISTS (SELECT FROM reload f
+                                WHERE (f.source, f.category) = (n.source, n.category) AND n.observed_at <= f.applied_as_of
+                                  AND NOT EXISTS (SELECT FROM reload_member m
+                                                  WHERE (m.source, m.category, m.reload_id, m.record_id)
+                                                      = (f.source, f.category, f.reload_id, n.record_id)))
+             FROM newer n
+             WHERE (r.source, r.category, r.record_id) = (n.source, n.category, n.record_id))
+         SELECT uscc AS "uscc!" FROM newer UNION SELECT uscc_before FROM newer"#,
+        &rows.sources as _,
+        &rows.categories as _,
+        &rows.record_ids as _,
+        &rows.usccs as _,
+        &rows.observed as _,
+        &rows.revisions,
+        &rows.withdrawn,
+        &rows.data as _,
+        &rows.tie_breaks as _
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Versions in columns.
+struct Rows<'a> {
+    sources: Vec<&'a str>,
+    categories: Vec<&'a str>,
+    record_ids: Vec<&'a str>,
+    usccs: Vec<&'a str>,
+    observed: Vec<jiff_sqlx::Timestamp>,
+    revisions: Vec<i32>,
+    withdrawn: Vec<bool>,
+    data: Vec<&'a str>,
+    tie_breaks: Vec<&'a str>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(versions: &[&'a Version]) -> Self {
+        fn each<'a, T>(versions: &[&'a Version], of: impl Fn(&'a Version) -> T) -> Vec<T> {
+            versions.iter().map(|version| of(version)).collect()
+        }
+        Self {
+            sources: each(versions, |version| version.key.source.as_str()),
+            categories: each(versions, |version| version.key.category.as_str()),
+            record_ids: each(versions, |version| version.key.record_id.as_str()),
+            usccs: each(versions, |version| version.uscc.as_str()),
+            observed: each(versions, |version| version.observed_at.to_sqlx()),
+            revisions: each(versions, |version| version.revision),
+            withdrawn: each(versions, |version| version.withdrawn),
+            data: each(versions, |version| version.data.as_str()),
+            tie_breaks: each(versions, |version| version.tie_break.as_str()),
+        }
+    }
+
+    fn sources_once(&self) -> Vec<&'a str> {
+        self.sources.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
+    }
 }
 
 /// Notes which records belong to which reload; one that the reload in force had missed is there again. A version that is
-/// older than what is kept proves as well that the source still has the record.
-async fn join_reloads(conn: &mut PgConnection, versions: &[Version], today: Date) -> Result<(), sqlx::Error> {
+/// older than what is kept proves as well that the source still has the record. Gives the enterprises concerned.
+async fn join_reloads(conn: &mut PgConnection, versions: &[Version]) -> Result<Vec<String>, sqlx::Error> {
     let members: Vec<(&Key, &str)> =
         versions.iter().filter_map(|version| Some((&version.key, version.reload_id.as_deref()?))).collect();
     let texts = |of: for<'a> fn(&(&'a Key, &'a str)) -> &'a str| members.iter().map(of).collect::<Vec<&str>>();
-    sqlx::query!(
+    sqlx::query_scalar!(
         "WITH input AS MATERIALIZED (
              SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
                  AS i (source, category, reload_id, record_id)),
@@ -118,16 +212,12 @@ async fn join_reloads(conn: &mut PgConnection, versions: &[Version], today: Date
              WHERE f.applied_as_of IS NOT NULL AND r.gone
                AND (r.source, r.category, r.record_id) = (a.source, a.category, a.record_id)
              RETURNING r.uscc)
-         INSERT INTO profile AS p (enterprise_id, version, content, computed_on, stale)
-         SELECT DISTINCT uscc, 0, ''::bytea, $5::date, true FROM back ORDER BY uscc
-         ON CONFLICT (enterprise_id) DO UPDATE SET stale = true WHERE NOT p.stale",
+         SELECT DISTINCT uscc FROM back",
         &texts(|(key, _)| &key.source) as _,
         &texts(|(key, _)| &key.category) as _,
         &texts(|(_, reload)| reload) as _,
-        &texts(|(key, _)| &key.record_id) as _,
-        today.to_sqlx() as _
+        &texts(|(key, _)| &key.record_id) as _
     )
-    .execute(conn)
-    .await?;
-    Ok(())
+    .fetch_all(conn)
+    .await
 }

@@ -1,6 +1,5 @@
 //! Full reloads of a source: which one is in force, and what it leaves out.
 
-use jiff::civil::Date;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 
@@ -24,8 +23,9 @@ pub async fn end(conn: &mut PgConnection, reload: &Reload) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// Puts the latest complete reload of a source's category into force. Records of the pair are locked.
-pub async fn settle(conn: &mut PgConnection, source: &str, category: &str, today: Date) -> Result<(), sqlx::Error> {
+/// Puts the latest complete reload of a source's category into force; gives the enterprises concerned. Nobody else is at the
+/// pair.
+pub async fn settle(conn: &mut PgConnection, source: &str, category: &str) -> Result<Vec<String>, sqlx::Error> {
     let latest = sqlx::query!(
         r#"SELECT reload_id, as_of AS "as_of!: jiff_sqlx::Timestamp",
                   applied_as_of IS NOT DISTINCT FROM as_of AS "applied!"
@@ -37,7 +37,7 @@ pub async fn settle(conn: &mut PgConnection, source: &str, category: &str, today
     .fetch_optional(&mut *conn)
     .await?;
     let Some(latest) = latest else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     sqlx::query!(
         "WITH outdone AS (
@@ -56,7 +56,7 @@ pub async fn settle(conn: &mut PgConnection, source: &str, category: &str, today
     .execute(&mut *conn)
     .await?;
     if latest.applied {
-        return Ok(());
+        return Ok(Vec::new());
     }
     sqlx::query!(
         "UPDATE reload SET applied_as_of = as_of WHERE source = $1 AND category = $2 AND reload_id = $3",
@@ -66,7 +66,7 @@ pub async fn settle(conn: &mut PgConnection, source: &str, category: &str, today
     )
     .execute(&mut *conn)
     .await?;
-    sqlx::query!(
+    sqlx::query_scalar!(
         "WITH judged AS (
              SELECT r.record_id, r.observed_at <= $3::timestamptz AND m.record_id IS NULL AS gone
              FROM record r
@@ -77,16 +77,12 @@ pub async fn settle(conn: &mut PgConnection, source: &str, category: &str, today
              UPDATE record r SET gone = judged.gone FROM judged
              WHERE r.source = $1 AND r.category = $2 AND r.record_id = judged.record_id AND r.gone <> judged.gone
              RETURNING r.uscc)
-         INSERT INTO profile AS p (enterprise_id, version, content, computed_on, stale)
-         SELECT DISTINCT uscc, 0, ''::bytea, $5::date, true FROM changed ORDER BY uscc
-         ON CONFLICT (enterprise_id) DO UPDATE SET stale = true WHERE NOT p.stale",
+         SELECT DISTINCT uscc FROM changed",
         source,
         category,
         latest.as_of as _,
-        latest.reload_id,
-        today.to_sqlx() as _
+        latest.reload_id
     )
-    .execute(conn)
-    .await?;
-    Ok(())
+    .fetch_all(conn)
+    .await
 }

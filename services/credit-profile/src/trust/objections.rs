@@ -10,11 +10,13 @@ use zhirong_proto::profile::v1::{
 use zhirong_runtime::{
     caller::{Caller, Role},
     idempotency::{self, Claim},
+    outbox::{self, Aggregate},
     page,
     problem::Problem,
 };
 
 use super::{Trust, audit, id, next, persons::whose, releases::Asked, store};
+use crate::store::erasure;
 
 /// Days to decide, as for credit records (征信业管理条例, article 25).
 const DAYS: i64 = 20;
@@ -158,8 +160,13 @@ impl Trust {
             Claim::Replay(response) => return Ok(response),
             Claim::Fresh(slot) => slot,
         };
-        let personal_data = store::erase_person(&mut tx, enterprise.as_str()).await?;
-        let versions = store::erase_released(&mut tx, enterprise.as_str()).await?;
+        let fact = erasure::note(&mut tx, enterprise.as_str(), now).await?;
+        let personal_data = erasure::person(&mut tx, enterprise.as_str()).await?;
+        let versions = erasure::released(&mut tx, enterprise.as_str()).await?;
+        erasure::versions(&mut tx, &[enterprise.as_str()]).await?;
+        erasure::history(&mut tx, enterprise.as_str()).await?;
+        let aggregate = Aggregate { kind: "erasure", id: enterprise.as_str(), version: fact.version };
+        outbox::append(&mut tx, aggregate, enterprise.as_str(), &fact, now).await?;
         let response = pb::EraseEnterpriseResponse {
             personal_data,
             released_versions: i64::try_from(versions).unwrap_or(i64::MAX),
@@ -169,6 +176,8 @@ impl Trust {
         let asked = Asked { caller, enterprise_id: enterprise.as_str(), purpose: pb::Purpose::Unspecified, scope };
         audit::append(&mut tx, &self.signing, asked.entry(pb::AuditKind::Erased), now).await?;
         tx.commit().await?;
+        self.outbox.notify();
+        self.stale.notify_one();
         Ok(response)
     }
 }

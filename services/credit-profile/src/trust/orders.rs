@@ -83,7 +83,16 @@ impl OrderHandler {
         let told = disclosure.ok_or_else(|| missing("disclosure"))?;
         let id = uuid("disclosure_id", &told.disclosure_id)?;
         told.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
-        if !store::note_disclosure(conn, id).await? {
+        let new = if kind == AuditKind::Released {
+            if told.profile_version < 1 {
+                return Err(missing("disclosure.profile_version"));
+            }
+            let at = told.at.as_ref().and_then(time).unwrap_or(now);
+            store::note_handed(conn, id, &told, at).await?
+        } else {
+            store::note_withheld(conn, id).await?
+        };
+        if !new {
             return Ok(());
         }
         let entry = AuditEntry {

@@ -5,7 +5,10 @@ use prost::Message as _;
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
-use zhirong_proto::profile::v1::{self as pb, release_service_server::ReleaseService};
+use zhirong_proto::{
+    matching::v1::Disclosure,
+    profile::v1::{self as pb, release_service_server::ReleaseService},
+};
 use zhirong_runtime::{
     caller::{Caller, Role},
     problem::Problem,
@@ -118,23 +121,55 @@ impl Trust {
     ) -> Result<pb::GetReleaseResponse, Problem> {
         let id = id(&request.release_id).ok_or(Error::ReleaseNotFound)?;
         let mut conn = self.pool.acquire().await?;
-        let past = store::release(&mut conn, id).await?.ok_or(Error::ReleaseNotFound)?;
-        let theirs = match caller.role {
-            Role::Staff => true,
-            Role::Bank => caller.institution()?.as_str() == past.release.institution_id,
-            _ => caller.enterprise()?.as_str() == past.enterprise_id,
+        let Some(past) = store::release(&mut conn, id).await? else {
+            let (told, whole) = store::handed(&mut conn, id).await?.ok_or(Error::ReleaseNotFound)?;
+            return handed(caller, told, whole);
         };
-        if !theirs {
-            return Err(Error::ReleaseNotFound.into());
-        }
+        theirs(caller, &past.enterprise_id, &past.release.institution_id)?;
         let whole = past.profile.ok_or(Error::ReleaseErased)?;
         let mut release = past.release;
         release.profile = Some(scope::part(&whole, release.scope.as_ref().unwrap_or(&pb::Scope::default())));
         if audit::content_hash(&release.encode_to_vec()) != past.content_sha256 {
             return Err(Problem::internal(format!("release {id} can't be rebuilt as it was")));
         }
-        Ok(pb::GetReleaseResponse { release: Some(release), content_sha256: past.content_sha256 })
+        Ok(pb::GetReleaseResponse {
+            release: Some(release),
+            content_sha256: past.content_sha256,
+            ..pb::GetReleaseResponse::default()
+        })
     }
+}
+
+/// Staff see each release, a bank its own, an enterprise those of its own profile; for others there is none.
+fn theirs(caller: &Caller, enterprise_id: &str, institution_id: &str) -> Result<(), Problem> {
+    let theirs = match caller.role {
+        Role::Staff => true,
+        Role::Bank => caller.institution()?.as_str() == institution_id,
+        _ => caller.enterprise()?.as_str() == enterprise_id,
+    };
+    if theirs { Ok(()) } else { Err(Error::ReleaseNotFound.into()) }
+}
+
+/// What an order handed over, rebuilt: the bank has the profile alone, so its hash is over that.
+fn handed(caller: &Caller, told: Disclosure, whole: Option<pb::Profile>) -> Result<pb::GetReleaseResponse, Problem> {
+    theirs(caller, &told.enterprise_id, &told.institution_id)?;
+    let whole = whole.ok_or(Error::ReleaseErased)?;
+    let scope = told.scope.unwrap_or_default();
+    let profile = scope::part(&whole, &scope);
+    if audit::content_hash(&profile.encode_to_vec()) != told.content_sha256 {
+        return Err(Problem::internal(format!("what the order {} handed over can't be rebuilt", told.order_id)));
+    }
+    let release = pb::Release {
+        release_id: told.disclosure_id,
+        consent_id: told.consent_id,
+        institution_id: told.institution_id,
+        purpose: pb::Purpose::LoanApplication.into(),
+        scope: Some(scope),
+        profile: Some(profile),
+        released_at: told.at,
+        disputed: Vec::new(),
+    };
+    Ok(pb::GetReleaseResponse { release: Some(release), content_sha256: told.content_sha256, order_id: told.order_id })
 }
 
 /// Makes a release by a consent that is live and locked, and puts it on the trail. The inner error is a refusal, to be put

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use zhirong_proto::profile::v1::{Profile, Scope};
+use zhirong_proto::profile::v1::{FeatureValue, Profile, Scope};
 
 /// What the scorecard adds to the features names this as its category.
 const SCORE: &str = "profile";
@@ -50,11 +50,11 @@ pub fn holds(scope: &Scope, category: &str) -> bool {
     scope.all_categories || scope.categories.iter().any(|name| name == category)
 }
 
-/// The part of a profile that is within the scope. A feature is when all the categories it comes from are.
+/// The part of a profile that is within the scope. A feature is when all the categories it comes from are; the same rule as
+/// of what orders hand over, which is rebuilt by this.
 #[must_use]
 pub fn part(profile: &Profile, scope: &Scope) -> Profile {
-    let within = |category: &String| if category == SCORE { scope.score } else { holds(scope, category) };
-    let features = profile.features.iter().filter(|(_, value)| value.categories.iter().all(within));
+    let features = profile.features.iter().filter(|(name, value)| within(name, value, scope));
     Profile {
         features: features.map(|(name, value)| (name.clone(), value.clone())).collect(),
         score: profile.score.clone().filter(|_| scope.score),
@@ -62,10 +62,18 @@ pub fn part(profile: &Profile, scope: &Scope) -> Profile {
     }
 }
 
+fn within(name: &str, value: &FeatureValue, scope: &Scope) -> bool {
+    let of_score = matches!(name, "credit_score" | "credit_grade");
+    if of_score || value.categories.iter().any(|category| category == SCORE) {
+        return scope.score;
+    }
+    scope.all_categories || (!value.categories.is_empty() && value.categories.iter().all(|name| holds(scope, name)))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use zhirong_proto::profile::v1::{FeatureValue, Score};
+    use zhirong_proto::profile::v1::Score;
 
     use super::*;
 
@@ -80,9 +88,14 @@ mod tests {
         };
         Profile {
             name: "示例".to_owned(),
-            features: [("a", from(&["aa"])), ("b", from(&["aa", "bb"])), ("credit_score", from(&[SCORE]))]
-                .map(|(name, value)| (name.to_owned(), value))
-                .into(),
+            features: [
+                ("a", from(&["aa"])),
+                ("b", from(&["aa", "bb"])),
+                ("c", from(&[])),
+                ("credit_score", from(&[SCORE])),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
             score: Some(Score::default()),
             ..Profile::default()
         }
@@ -94,7 +107,7 @@ mod tests {
         assert_eq!(names(&named(&["aa"])), ["a"]);
         assert_eq!(names(&named(&["bb"])), Vec::<String>::new());
         assert_eq!(names(&named(&["aa", "bb"])), ["a", "b"]);
-        assert_eq!(names(&Scope { all_categories: true, ..Scope::default() }), ["a", "b"]);
+        assert_eq!(names(&Scope { all_categories: true, ..Scope::default() }), ["a", "b", "c"]);
         assert_eq!(names(&Scope { score: true, ..Scope::default() }), ["credit_score"]);
         assert!(part(&profile(), &named(&["aa"])).score.is_none());
         assert!(part(&profile(), &Scope { score: true, ..Scope::default() }).score.is_some());

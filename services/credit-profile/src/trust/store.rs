@@ -1,5 +1,6 @@
 //! All SQL of consents, releases, codes and the audit trail.
 
+mod handed;
 mod objections;
 mod persons;
 mod trail;
@@ -13,7 +14,7 @@ use zhirong_proto::profile::v1 as pb;
 
 use crate::{error::Error, profile::proto_time};
 
-pub use self::{objections::*, persons::*, trail::*};
+pub use self::{handed::*, objections::*, persons::*, trail::*};
 
 /// A consent as it is kept.
 struct ConsentRow {

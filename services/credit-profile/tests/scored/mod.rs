@@ -158,6 +158,11 @@ impl World {
         .unwrap()
     }
 
+    /// The service's own database, as nobody but a test sees it.
+    pub async fn pool(&self) -> sqlx::PgPool {
+        self.database.pool().await.unwrap()
+    }
+
     /// Runs SQL on the service's own database, as nobody but a test does.
     pub async fn execute(&self, sql: &'static str) -> Result<u64, sqlx::Error> {
         let pool = self.database.pool().await.unwrap();

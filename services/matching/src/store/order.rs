@@ -12,6 +12,7 @@ use zhirong_proto::{
     profile::v1::{Profile, Scope},
 };
 
+use super::erasure;
 use crate::{
     consent::Held,
     error::Error,
@@ -37,18 +38,22 @@ pub async fn insert(
     now: Timestamp,
     due: Date,
 ) -> Result<(), Error> {
+    let erased_at = erasure::since(conn, &row.order.enterprise_id, now).await?;
+    let profile = if erased_at.is_some() { erasure::reduced(row.profile.clone()) } else { row.profile.clone() };
     sqlx::query!(
-        "INSERT INTO orders (order_id, enterprise_id, institution_id, state, version, content, product, profile, placed_at, answer_due_on)
-         VALUES ($1, $2, $3, 'routed', $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO orders (order_id, enterprise_id, institution_id, state, version, content, product, profile, placed_at,
+                             answer_due_on, profile_erased_at)
+         VALUES ($1, $2, $3, 'routed', $4, $5, $6, $7, $8, $9, $10)",
         order_id.uuid(),
         row.order.enterprise_id,
         row.order.institution_id,
         row.order.version,
         row.order.encode_to_vec(),
         row.product.encode_to_vec(),
-        row.profile.encode_to_vec(),
+        profile.encode_to_vec(),
         now.to_sqlx() as _,
-        due.to_sqlx() as _
+        due.to_sqlx() as _,
+        erased_at.map(|at| at.to_sqlx()) as _
     )
     .execute(&mut *conn)
     .await?;
@@ -72,7 +77,7 @@ pub async fn update(conn: &mut PgConnection, order_id: OrderId, order: &Order, n
 }
 
 /// One statement: the head's lock is held until the commit, so that positions become visible in order.
-async fn add_to_inbox(conn: &mut PgConnection, order_id: Uuid, order: &Order) -> Result<(), Error> {
+pub(super) async fn add_to_inbox(conn: &mut PgConnection, order_id: Uuid, order: &Order) -> Result<(), Error> {
     sqlx::query!(
         "WITH head AS (
              INSERT INTO inbox_head AS head (institution_id, position) VALUES ($1, 1)
@@ -194,6 +199,8 @@ pub struct Entry {
     /// The profile the order was computed on, whole; none once the order has ended without a loan, because the consent is
     /// given for the order.
     pub profile: Option<Profile>,
+    /// When the enterprise had its profile erased.
+    pub erased_at: Option<Timestamp>,
     /// The order's consent as the profile service keeps it; none while nothing was heard of it.
     pub consent: Option<Held>,
 }
@@ -202,7 +209,9 @@ pub struct Entry {
 pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most: i64) -> Result<Vec<Entry>, Error> {
     let rows = sqlx::query!(
         r#"SELECT entry.position, entry.content,
-                  CASE WHEN orders.state IN ('routed', 'accepted', 'approved') THEN orders.profile END AS profile,
+                  CASE WHEN orders.state IN ('routed', 'accepted', 'approved') AND orders.profile_erased_at IS NULL
+                      THEN orders.profile END AS profile,
+                  orders.profile_erased_at AS "erased_at: jiff_sqlx::Timestamp",
                   held.scope AS "scope?", held.expires_at AS "expires_at?: jiff_sqlx::Timestamp", held.revoked AS "revoked?"
            FROM inbox_entry entry JOIN orders USING (order_id)
                LEFT JOIN order_consent held ON held.consent_id = entry.order_id
@@ -223,6 +232,7 @@ pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most:
             };
             Ok(Entry {
                 consent,
+                erased_at: row.erased_at.map(|at| at.to_jiff()),
                 position: row.position,
                 order: Order::decode(row.content.as_slice())?,
                 profile: row.profile.as_deref().map(Profile::decode).transpose()?,

@@ -11,7 +11,7 @@ use zhirong_proto::{
     profile::v1::Profile,
 };
 
-use super::catalog::Kind;
+use super::{catalog::Kind, erasure};
 use crate::error::Error;
 
 /// Keeps a profile; it is the one in force unless a newer one is there.
@@ -27,9 +27,9 @@ pub async fn put_profile(conn: &mut PgConnection, profile: &Profile) -> Result<(
         profile.version,
         profile.encode_to_vec()
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    erasure::forget_versions(conn, &profile.enterprise_id).await
 }
 
 /// A version of an enterprise's profile.

@@ -5,6 +5,7 @@ mod adjustments;
 mod answers;
 mod audit;
 mod calculator;
+mod erasure;
 mod expiry;
 mod facts;
 mod inbox;

@@ -9,15 +9,17 @@ pub(crate) mod cloudevents;
 mod consumer;
 mod dead;
 mod delivery;
+mod headers;
 mod hopeless;
 
-use std::{collections::BTreeMap, error::Error as StdError, future::Future};
+use std::{error::Error as StdError, future::Future};
 
 use sqlx::PgConnection;
 use tracing::Instrument as _;
 
 pub(crate) use consumer::Consumer;
 pub use delivery::{ContentType, Delivery};
+pub use headers::Headers;
 
 use crate::telemetry;
 
@@ -35,6 +37,14 @@ pub struct Subscription {
 
 /// Applies events.
 pub trait Handler: Send + Sync + 'static {
+    /// Batches that one process has at work at the same time; more than one where they seldom wait for each other.
+    const LANES: usize = 1;
+
+    /// Whether the ids of applied events are kept, so that each counts once. A handler to which an event means nothing the
+    /// second time, because what it writes carries the version it was written from, saves a row an event without them. The ids
+    /// of refused events are kept all the same: each is answered once.
+    const REMEMBERS: bool = true;
+
     /// Applies one event in the batch's transaction. Nothing but the transaction may change here: the call is repeated when
     /// a neighbour fails.
     fn handle(&self, tx: &mut PgConnection, delivery: &Delivery) -> impl Future<Output = Result<(), Rejection>> + Send;
@@ -82,8 +92,8 @@ pub struct Refused<'a> {
     pub delivery: Option<&'a Delivery>,
     /// The NATS subject.
     pub subject: &'a str,
-    /// All headers, names in lower case.
-    pub headers: &'a BTreeMap<String, String>,
+    /// All headers.
+    pub headers: &'a Headers,
     /// Its sequence in the stream.
     pub stream_sequence: u64,
     /// Why.

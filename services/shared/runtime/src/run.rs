@@ -19,6 +19,10 @@ use crate::{
     fault, telemetry,
 };
 
+/// Every process that has the runtime has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The settings can't be used (`EX_USAGE`).
 const EXIT_CONFIG: u8 = 64;
 /// The process failed (`EX_SOFTWARE`).

@@ -132,20 +132,23 @@ impl Service {
 
     /// Registers what the service listens to; it begins with [`Service::serve`].
     pub fn consume<H: Handler>(&mut self, subscription: Subscription, handler: H) {
-        let consumer = Consumer {
-            subscription,
-            handler,
-            pool: self.pool(),
-            broker: self.broker(),
-            settings: self.settings.inbox.clone(),
-            wake: self.outbox(),
-            shutdown: self.stop_consumers.clone(),
-        };
-        self.consumers.push(Box::pin(async move {
-            consumer.attach().await?;
-            let task: Task = Box::pin(consumer.run());
-            Ok(task)
-        }));
+        let handler = Arc::new(handler);
+        for _ in 0..H::LANES.max(1) {
+            let consumer = Consumer {
+                subscription,
+                handler: Arc::clone(&handler),
+                pool: self.pool(),
+                broker: self.broker(),
+                settings: self.settings.inbox.clone(),
+                wake: self.outbox(),
+                shutdown: self.stop_consumers.clone(),
+            };
+            self.consumers.push(Box::pin(async move {
+                consumer.attach().await?;
+                let task: Task = Box::pin(consumer.run());
+                Ok(task)
+            }));
+        }
     }
 
     /// Registers what runs beside; it begins with [`Service::serve`] and must end when [`Service::shutdown`] is cancelled. A

@@ -184,39 +184,16 @@ pub async fn list_objections(
     Ok(rows.into_iter().map(|row| row.message(today)).collect())
 }
 
-/// Erases an enterprise's personal data; says whether there were any.
-pub async fn erase_person(conn: &mut PgConnection, enterprise_id: &str) -> Result<bool, sqlx::Error> {
-    let done =
-        sqlx::query!("DELETE FROM legal_representative WHERE enterprise_id = $1", enterprise_id).execute(conn).await?;
-    Ok(done.rows_affected() > 0)
-}
-
-/// Erases what an enterprise's releases were made from, and every version of its profile before the present one; says how many
-/// released versions.
-pub async fn erase_released(conn: &mut PgConnection, enterprise_id: &str) -> Result<u64, sqlx::Error> {
-    sqlx::query!(
-        "DELETE FROM profile_version v USING profile p
-         WHERE v.enterprise_id = $1 AND p.enterprise_id = v.enterprise_id AND v.version < p.version",
-        enterprise_id
-    )
-    .execute(&mut *conn)
-    .await?;
-    let done = sqlx::query!(
-        "UPDATE released_profile SET content = '' WHERE enterprise_id = $1 AND content <> ''",
-        enterprise_id
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
-}
-
 /// Erases what no release since an instant was made from; says how many versions.
 pub async fn erase_old_released(conn: &mut PgConnection, before: Timestamp) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "UPDATE released_profile AS p SET content = ''
          WHERE p.content <> '' AND NOT EXISTS (
              SELECT FROM release r
-             WHERE (r.enterprise_id, r.profile_version) = (p.enterprise_id, p.version) AND r.released_at >= $1)",
+             WHERE (r.enterprise_id, r.profile_version) = (p.enterprise_id, p.version) AND r.released_at >= $1)
+           AND NOT EXISTS (
+             SELECT FROM order_disclosure d
+             WHERE (d.enterprise_id, d.profile_version) = (p.enterprise_id, p.version) AND d.disclosed_at >= $1)",
         before.to_sqlx() as _
     )
     .execute(conn)

@@ -201,11 +201,3 @@ pub async fn disputed(conn: &mut PgConnection, enterprise_id: &str) -> Result<Ve
         })
         .collect())
 }
-
-/// Notes a disclosure of an order; says whether it is new.
-pub async fn note_disclosure(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!("INSERT INTO order_disclosure (disclosure_id) VALUES ($1) ON CONFLICT DO NOTHING", id)
-        .execute(conn)
-        .await?;
-    Ok(done.rows_affected() > 0)
-}

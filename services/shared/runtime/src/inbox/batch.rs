@@ -5,7 +5,7 @@
 
 use std::{
     any::Any,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     panic::AssertUnwindSafe,
 };
 
@@ -15,9 +15,9 @@ use tracing::Instrument as _;
 
 use super::{
     Handler, Refused, Rejection,
-    cloudevents::Headers,
-    dead::{self, Letter, storable},
-    delivery::Delivery,
+    dead::{self, Letter},
+    delivery::{Delivery, Origin, Unreadable},
+    headers::Headers,
     hopeless,
 };
 use crate::{fault, telemetry};
@@ -30,31 +30,35 @@ const CHECK_NOW: &str = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFE
 
 /// One message, read or not.
 pub(super) struct Item {
-    /// What the inbox knows it by: the event's id, or its place in the stream when it has none.
-    pub(super) key: String,
-    pub(super) subject: String,
-    pub(super) headers: Headers,
     pub(super) payload: bytes::Bytes,
-    pub(super) stream: String,
-    pub(super) stream_sequence: u64,
     pub(super) attempt: u64,
-    pub(super) delivery: Result<Delivery, String>,
+    pub(super) delivery: Result<Delivery, Box<Unreadable>>,
 }
 
 impl Item {
-    pub(super) fn new(
-        subject: String,
-        headers: Headers,
-        payload: bytes::Bytes,
-        (stream, sequence): (String, u64),
-        attempt: u64,
-    ) -> Self {
-        let delivery = Delivery::read(subject.clone(), headers.clone(), &payload, (stream.clone(), sequence), attempt);
-        let key = match &delivery {
-            Ok(delivery) => storable(&delivery.id),
-            Err(_) => format!("{stream}@{sequence}"),
-        };
-        Self { key, subject, headers, payload, stream, stream_sequence: sequence, attempt, delivery }
+    pub(super) fn new(origin: Origin, payload: bytes::Bytes, attempt: u64) -> Self {
+        let delivery = Delivery::read(origin, &payload, attempt);
+        Self { payload, attempt, delivery }
+    }
+
+    /// What the inbox knows it by: the event's id, or its place in the stream when it has none.
+    pub(super) fn key(&self) -> &str {
+        self.delivery.as_ref().map_or_else(|unreadable| &unreadable.key, |delivery| &delivery.id)
+    }
+
+    pub(super) fn subject(&self) -> &str {
+        self.delivery.as_ref().map_or_else(|unreadable| &unreadable.origin.subject, |delivery| &delivery.subject)
+    }
+
+    fn headers(&self) -> &Headers {
+        self.delivery.as_ref().map_or_else(|unreadable| &unreadable.origin.headers, |delivery| &delivery.headers)
+    }
+
+    fn stream(&self) -> (&str, u64) {
+        match &self.delivery {
+            Ok(delivery) => (&delivery.stream, delivery.stream_sequence),
+            Err(unreadable) => (&unreadable.origin.stream, unreadable.origin.stream_sequence),
+        }
     }
 }
 
@@ -93,11 +97,16 @@ async fn together<H: Handler>(
     items: &[Item],
 ) -> Result<Option<Vec<Verdict>>, sqlx::Error> {
     let mut tx = pool.begin().await?;
-    let fresh = claim(&mut tx, consumer, items).await?;
-    let mut seen = BTreeSet::new();
-    // of several copies the first
-    let chosen: Vec<&Item> =
-        items.iter().filter(|item| fresh.contains(&item.key) && seen.insert(item.key.as_str())).collect();
+    let fresh = fresh::<H>(&mut tx, consumer, items).await?;
+    // of several copies the first, and which of the chosen it is
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(items.len());
+    let mut chosen: Vec<&Item> = Vec::with_capacity(items.len());
+    for item in items.iter().filter(|item| fresh.has(item)) {
+        if let Entry::Vacant(entry) = places.entry(item.key()) {
+            entry.insert(chosen.len());
+            chosen.push(item);
+        }
+    }
     let deliveries: Vec<&Delivery> = chosen.iter().filter_map(|item| item.delivery.as_ref().ok()).collect();
     let outcomes = AssertUnwindSafe(async { handler.handle_all(&mut tx, &deliveries).await }).catch_unwind().await;
     let Ok(Ok(outcomes)) = outcomes else {
@@ -105,13 +114,13 @@ async fn together<H: Handler>(
         return Ok(None);
     };
     let mut outcomes = outcomes.into_iter();
-    let mut decided: HashMap<&str, Verdict> = HashMap::new();
-    for item in chosen {
+    let mut decided: Vec<Verdict> = Vec::with_capacity(chosen.len());
+    for item in &chosen {
         let outcome = match &item.delivery {
-            Err(reason) => Some(Err(Rejection::Poison(reason.clone()))),
+            Err(unreadable) => Some(Err(Rejection::Poison(unreadable.reason.clone()))),
             Ok(_) => outcomes.next(),
         };
-        let verdict = match outcome {
+        decided.push(match outcome {
             Some(Ok(())) => Verdict::Applied,
             Some(Err(Rejection::NotYet(reason))) => Verdict::Again(reason),
             Some(Err(Rejection::Poison(reason))) => bury(&mut tx, consumer, handler, item, reason).await?,
@@ -119,20 +128,23 @@ async fn together<H: Handler>(
                 tx.rollback().await?;
                 return Ok(None);
             }
-        };
-        decided.insert(&item.key, verdict);
+        });
     }
-    let mut first = BTreeSet::new();
-    let verdicts = items
-        .iter()
-        .map(|item| match decided.get(item.key.as_str()) {
-            Some(verdict) if first.insert(item.key.as_str()) => verdict.clone(),
-            Some(verdict) => copy(verdict),
+    finish(tx, consumer, chosen.iter().map(|item| item.key()).zip(&decided)).await?;
+    let mut told = 0_usize;
+    let verdicts = items.iter().map(|item| {
+        let place = places.get(item.key()).copied();
+        match place.and_then(|place| decided.get(place)) {
             None => Verdict::Duplicate,
-        })
-        .collect();
-    finish(tx, consumer, &decided).await?;
-    Ok(Some(verdicts))
+            // the chosen stand in the order of the items
+            Some(verdict) if place == Some(told) => {
+                told = told.saturating_add(1);
+                verdict.clone()
+            }
+            Some(verdict) => copy(verdict),
+        }
+    });
+    Ok(Some(verdicts.collect()))
 }
 
 /// With a savepoint around each, so that the failed ones leave no trace and their neighbours stay.
@@ -143,19 +155,19 @@ async fn one_by_one<H: Handler>(
     items: &[Item],
 ) -> Result<Vec<Verdict>, sqlx::Error> {
     let mut tx = pool.begin().await?;
-    let fresh = claim(&mut tx, consumer, items).await?;
+    let fresh = fresh::<H>(&mut tx, consumer, items).await?;
     let mut decided: HashMap<&str, Verdict> = HashMap::new();
     let mut verdicts = Vec::with_capacity(items.len());
     for item in items {
-        let verdict = match decided.get(item.key.as_str()) {
+        let verdict = match decided.get(item.key()) {
             Some(verdict) => copy(verdict),
-            None if !fresh.contains(&item.key) => Verdict::Duplicate,
+            None if !fresh.has(item) => Verdict::Duplicate,
             None => one(&mut tx, consumer, handler, item).await?,
         };
-        decided.insert(&item.key, verdict.clone());
+        decided.insert(item.key(), verdict.clone());
         verdicts.push(verdict);
     }
-    finish(tx, consumer, &decided).await?;
+    finish(tx, consumer, decided.iter().map(|(key, verdict)| (*key, verdict))).await?;
     Ok(verdicts)
 }
 
@@ -170,25 +182,48 @@ fn copy(first: &Verdict) -> Verdict {
 async fn finish(
     mut tx: Transaction<'_, Postgres>,
     consumer: &str,
-    decided: &HashMap<&str, Verdict>,
+    decided: impl Iterator<Item = (&'_ str, &'_ Verdict)>,
 ) -> Result<(), sqlx::Error> {
-    release(&mut tx, consumer, decided).await?;
+    let again: Vec<String> =
+        decided.filter(|(_, verdict)| matches!(verdict, Verdict::Again(_))).map(|(key, _)| key.to_owned()).collect();
+    release(&mut tx, consumer, &again).await?;
     fault::point("inbox_before_commit");
     tx.commit().await?;
     fault::point("inbox_after_commit");
     Ok(())
 }
 
+/// Which messages have not been seen.
+enum Fresh {
+    /// Nothing is remembered.
+    All,
+    /// Those with these keys.
+    Keys(BTreeSet<String>),
+}
+
+impl Fresh {
+    fn has(&self, item: &Item) -> bool {
+        match self {
+            Self::All => true,
+            Self::Keys(keys) => keys.contains(item.key()),
+        }
+    }
+}
+
+async fn fresh<H: Handler>(tx: &mut PgConnection, consumer: &str, items: &[Item]) -> Result<Fresh, sqlx::Error> {
+    Ok(if H::REMEMBERS { Fresh::Keys(claim(tx, consumer, items).await?) } else { Fresh::All })
+}
+
 /// Writes the ids down and returns those that are new. In order of id, so that two replicas with the same messages wait
 /// for each other instead of dead-locking.
 async fn claim(tx: &mut PgConnection, consumer: &str, items: &[Item]) -> Result<BTreeSet<String>, sqlx::Error> {
-    let keys: Vec<String> = items.iter().map(|item| item.key.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+    let keys: Vec<&str> = items.iter().map(Item::key).collect::<BTreeSet<_>>().into_iter().collect();
     let fresh = sqlx::query_scalar!(
         "INSERT INTO runtime.inbox (consumer, event_id)
          SELECT $1, key FROM unnest($2::text[]) WITH ORDINALITY AS k (key, place) ORDER BY place
          ON CONFLICT DO NOTHING RETURNING event_id",
         consumer,
-        &keys,
+        &keys as _,
     )
     .fetch_all(tx)
     .await?;
@@ -196,14 +231,9 @@ async fn claim(tx: &mut PgConnection, consumer: &str, items: &[Item]) -> Result<
 }
 
 /// Takes the ids out again of what is to come again.
-async fn release(tx: &mut PgConnection, consumer: &str, decided: &HashMap<&str, Verdict>) -> Result<(), sqlx::Error> {
-    let again: Vec<String> = decided
-        .iter()
-        .filter(|(_, verdict)| matches!(verdict, Verdict::Again(_)))
-        .map(|(key, _)| (*key).to_owned())
-        .collect();
+async fn release(tx: &mut PgConnection, consumer: &str, again: &[String]) -> Result<(), sqlx::Error> {
     if !again.is_empty() {
-        sqlx::query!("DELETE FROM runtime.inbox WHERE consumer = $1 AND event_id = ANY($2)", consumer, &again)
+        sqlx::query!("DELETE FROM runtime.inbox WHERE consumer = $1 AND event_id = ANY($2)", consumer, again)
             .execute(tx)
             .await?;
     }
@@ -217,7 +247,7 @@ async fn one<H: Handler>(
     item: &Item,
 ) -> Result<Verdict, sqlx::Error> {
     let reason = match &item.delivery {
-        Err(reason) => reason.clone(),
+        Err(unreadable) => unreadable.reason.clone(),
         Ok(delivery) => {
             let mut savepoint = tx.begin().await?;
             let mut outcome = guarded(handler, &mut savepoint, delivery).await;
@@ -254,24 +284,28 @@ async fn bury<H: Handler>(
     item: &Item,
     reason: String,
 ) -> Result<Verdict, sqlx::Error> {
+    if !H::REMEMBERS && claim(tx, consumer, std::slice::from_ref(item)).await?.is_empty() {
+        return Ok(Verdict::Duplicate);
+    }
     let (event_id, event_type) = item.delivery.as_ref().map_or(("", ""), |delivery| (&delivery.id, &delivery.ce_type));
+    let (stream, stream_sequence) = item.stream();
     let letter = Letter {
         consumer,
         event_id,
         event_type,
-        subject: &item.subject,
-        stream: &item.stream,
-        stream_sequence: item.stream_sequence,
-        headers: &item.headers,
+        subject: item.subject(),
+        stream,
+        stream_sequence,
+        headers: item.headers(),
         payload: &item.payload,
         reason: &reason,
     };
     dead::record(tx, letter).await?;
     let refused = Refused {
         delivery: item.delivery.as_ref().ok(),
-        subject: &item.subject,
-        headers: &item.headers,
-        stream_sequence: item.stream_sequence,
+        subject: item.subject(),
+        headers: item.headers(),
+        stream_sequence,
         reason: &reason,
     };
     match handler.refused(tx, &refused).await {

@@ -1,16 +1,14 @@
 //! CloudEvents 1.0 over NATS: binary mode (attributes in headers) and structured JSON mode.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::delivery::ContentType;
-
-/// Headers with their names in lower case.
-pub(crate) type Headers = BTreeMap<String, String>;
+use super::{delivery::ContentType, headers::Headers};
 
 /// The attributes and the payload.
 #[derive(Debug)]
@@ -19,7 +17,7 @@ pub(super) struct Envelope {
     pub(super) source: String,
     pub(super) ce_type: String,
     pub(super) about: Option<String>,
-    pub(super) time: Option<String>,
+    pub(super) time: Option<Timestamp>,
     pub(super) content_type: ContentType,
     pub(super) payload: Bytes,
 }
@@ -27,7 +25,7 @@ pub(super) struct Envelope {
 /// Reads a message, or says why it is no CloudEvent.
 pub(super) fn read(headers: &Headers, payload: &Bytes) -> Result<Envelope, String> {
     let content_type = headers.get("content-type").or_else(|| headers.get("ce-datacontenttype"));
-    match content_type.map(|content_type| media_type(content_type)) {
+    match content_type.map(media_type) {
         Some(mode) if mode == "application/cloudevents+json" => structured(payload),
         Some(mode) if mode.starts_with("application/cloudevents") => Err(format!("{mode} is not supported")),
         media => binary(headers, media.as_deref(), payload),
@@ -35,16 +33,14 @@ pub(super) fn read(headers: &Headers, payload: &Bytes) -> Result<Envelope, Strin
 }
 
 fn binary(headers: &Headers, media: Option<&str>, payload: &Bytes) -> Result<Envelope, String> {
-    let attribute = |name: &str| {
-        headers.get(name).map(|value| percent_decode(value).into_owned()).filter(|value| !value.is_empty())
-    };
+    let attribute = |name: &str| headers.get(name).map(percent_decode).filter(|value| !value.is_empty());
     check_version(attribute("ce-specversion").as_deref())?;
     Ok(Envelope {
-        id: attribute("ce-id").ok_or("the header ce-id is missing")?,
-        source: attribute("ce-source").unwrap_or_default(),
-        ce_type: attribute("ce-type").unwrap_or_default(),
-        about: attribute("ce-subject"),
-        time: attribute("ce-time"),
+        id: attribute("ce-id").ok_or("the header ce-id is missing")?.into_owned(),
+        source: attribute("ce-source").unwrap_or_default().into_owned(),
+        ce_type: attribute("ce-type").unwrap_or_default().into_owned(),
+        about: attribute("ce-subject").map(Cow::into_owned),
+        time: attribute("ce-time").and_then(|time| time.parse().ok()),
         content_type: ContentType::of(media, payload),
         payload: payload.clone(),
     })
@@ -85,7 +81,7 @@ fn structured(payload: &Bytes) -> Result<Envelope, String> {
         source: event.source.unwrap_or_default(),
         ce_type: event.ce_type.unwrap_or_default(),
         about: event.subject,
-        time: event.time,
+        time: event.time.and_then(|time| time.parse().ok()),
         content_type: ContentType::of(Some(&media), &data),
         payload: data,
     })

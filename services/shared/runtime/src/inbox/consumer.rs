@@ -1,6 +1,6 @@
 //! Takes messages from a durable pull consumer and gives them to the batch.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{
     self, AckKind,
@@ -8,13 +8,17 @@ use async_nats::jetstream::{
 };
 use futures::{FutureExt as _, StreamExt as _};
 use sqlx::PgPool;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::{
+    task::unconstrained,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Handler, Subscription,
     batch::{self, Item, Verdict},
     dead,
+    delivery::Origin,
 };
 use crate::{
     Error,
@@ -34,7 +38,7 @@ const WORRY_AT: u64 = 4;
 /// A handler with what it listens to.
 pub(crate) struct Consumer<H> {
     pub(crate) subscription: Subscription,
-    pub(crate) handler: H,
+    pub(crate) handler: Arc<H>,
     pub(crate) pool: PgPool,
     pub(crate) broker: Broker,
     pub(crate) settings: config::Inbox,
@@ -113,6 +117,7 @@ impl<H: Handler> Consumer<H> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let most = self.settings.batch.max(1);
         let mut limit = most;
+        let stream: Arc<str> = self.subscription.stream.into();
         loop {
             tokio::select! {
                 biased;
@@ -128,11 +133,12 @@ impl<H: Handler> Consumer<H> {
                     None => return Ok(()),
                     Some(Err(error)) => return Err(Error::broker(error)),
                     Some(Ok(first)) => {
-                        let mut received = vec![receive(first)?];
-                        // what is here already; nothing waits for a batch to fill
+                        let mut received = vec![receive(first, &stream)?];
+                        // what is here already; nothing waits for a batch to fill. Unconstrained, because the runtime's
+                        // budget of a task would end every batch at some hundred messages
                         while received.len() < limit {
-                            match messages.next().now_or_never() {
-                                Some(Some(Ok(message))) => received.push(receive(message)?),
+                            match unconstrained(messages.next()).now_or_never() {
+                                Some(Some(Ok(message))) => received.push(receive(message, &stream)?),
                                 _ => break,
                             }
                         }
@@ -144,7 +150,7 @@ impl<H: Handler> Consumer<H> {
     }
 
     async fn replay(&self) -> Result<(), Error> {
-        if dead::replay(&self.pool, self.subscription.durable, &self.handler).await? > 0 {
+        if dead::replay(&self.pool, self.subscription.durable, &*self.handler).await? > 0 {
             self.wake.notify();
             self.handler.committed().await;
         }
@@ -158,7 +164,7 @@ impl<H: Handler> Consumer<H> {
         let (messages, items): (Vec<_>, Vec<_>) = received.into_iter().unzip();
         let pending = messages.last().and_then(|message| message.info().ok()).map_or(0, |info| info.pending);
         let outcome = {
-            let work = timeout(PATIENCE, batch::apply(&self.pool, durable, &self.handler, &items));
+            let work = timeout(PATIENCE, batch::apply(&self.pool, durable, &*self.handler, &items));
             tokio::pin!(work);
             // tells the broker of long work before it delivers again
             let mut progress = interval(Duration::from_secs(self.settings.ack_wait_s.max(3)) / 3);
@@ -178,15 +184,19 @@ impl<H: Handler> Consumer<H> {
             Ok(verdicts) => {
                 self.wake.notify();
                 self.handler.committed().await;
+                let mut outcomes: BTreeMap<&'static str, u64> = BTreeMap::new();
                 for ((message, item), verdict) in messages.iter().zip(&items).zip(verdicts) {
-                    self.settle(message, item, verdict).await;
+                    *outcomes.entry(self.settle(message, item, verdict).await).or_default() += 1_u64;
+                }
+                for (outcome, count) in outcomes {
+                    metrics.inbox_messages(durable, outcome, count);
                 }
                 true
             }
             Err(error) => {
                 tracing::warn!(consumer = durable, %error, messages = items.len(), "the batch was rolled back and comes again");
+                metrics.inbox_messages(durable, "again", u64::try_from(items.len()).unwrap_or(u64::MAX));
                 for (message, item) in messages.iter().zip(&items) {
-                    metrics.inbox_message(durable, "again");
                     answer(message, AckKind::Nak(Some(self.pause(item.attempt)))).await;
                 }
                 sleep(RETRY).await;
@@ -195,7 +205,8 @@ impl<H: Handler> Consumer<H> {
         }
     }
 
-    async fn settle(&self, message: &jetstream::Message, item: &Item, verdict: Verdict) {
+    /// Answers the broker; gives the outcome's name.
+    async fn settle(&self, message: &jetstream::Message, item: &Item, verdict: Verdict) -> &'static str {
         let consumer = self.subscription.durable;
         let (outcome, kind) = match verdict {
             Verdict::Applied => ("applied", AckKind::Ack),
@@ -203,8 +214,8 @@ impl<H: Handler> Consumer<H> {
             Verdict::Dead(reason) => {
                 tracing::warn!(
                     consumer,
-                    subject = item.subject,
-                    event_id = item.key,
+                    subject = item.subject(),
+                    event_id = item.key(),
                     reason,
                     "an event was set aside as a dead letter"
                 );
@@ -216,8 +227,8 @@ impl<H: Handler> Consumer<H> {
                 if attempt >= WORRY_AT {
                     tracing::warn!(
                         consumer,
-                        subject = item.subject,
-                        event_id = item.key,
+                        subject = item.subject(),
+                        event_id = item.key(),
                         attempt,
                         pause_ms,
                         reason,
@@ -226,8 +237,8 @@ impl<H: Handler> Consumer<H> {
                 } else {
                     tracing::info!(
                         consumer,
-                        subject = item.subject,
-                        event_id = item.key,
+                        subject = item.subject(),
+                        event_id = item.key(),
                         attempt,
                         pause_ms,
                         reason,
@@ -237,8 +248,8 @@ impl<H: Handler> Consumer<H> {
                 ("again", AckKind::Nak(Some(pause)))
             }
         };
-        telemetry::metrics::get().inbox_message(consumer, outcome);
         answer(message, kind).await;
+        outcome
     }
 
     /// The pause after the n-th delivery; the last one repeats.
@@ -256,16 +267,12 @@ async fn answer(message: &jetstream::Message, kind: AckKind) {
     }
 }
 
-fn receive(message: jetstream::Message) -> Result<Received, Error> {
+fn receive(mut message: jetstream::Message, stream: &Arc<str>) -> Result<Received, Error> {
     let info = message.info().map_err(Error::broker)?;
-    let place = (info.stream.to_owned(), info.stream_sequence);
+    let stream_sequence = info.stream_sequence;
     let attempt = u64::try_from(info.delivered).unwrap_or(1);
-    let mut headers = BTreeMap::new();
-    for (name, values) in message.headers.iter().flat_map(|headers| headers.iter()) {
-        if let Some(value) = values.last() {
-            headers.insert(name.to_string().to_ascii_lowercase(), value.as_str().replace('\0', ""));
-        }
-    }
-    let item = Item::new(message.subject.to_string(), headers, message.payload.clone(), place, attempt);
+    let headers = message.message.headers.take().into();
+    let origin = Origin { subject: message.subject.to_string(), headers, stream: Arc::clone(stream), stream_sequence };
+    let item = Item::new(origin, message.payload.clone(), attempt);
     Ok((message, item))
 }

@@ -6,7 +6,12 @@ use bytes::Bytes;
 use sqlx::{Connection as _, PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
-use super::{Handler, batch::guarded, delivery::Delivery};
+use super::{
+    Handler,
+    batch::guarded,
+    delivery::{Delivery, Origin},
+    headers::Headers,
+};
 use crate::Error;
 
 /// What is kept of a message.
@@ -17,7 +22,7 @@ pub(super) struct Letter<'a> {
     pub(super) subject: &'a str,
     pub(super) stream: &'a str,
     pub(super) stream_sequence: u64,
-    pub(super) headers: &'a BTreeMap<String, String>,
+    pub(super) headers: &'a Headers,
     pub(super) payload: &'a [u8],
     pub(super) reason: &'a str,
 }
@@ -30,14 +35,14 @@ pub(super) async fn record(tx: &mut PgConnection, letter: Letter<'_>) -> Result<
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         Uuid::now_v7(),
         letter.consumer,
-        storable(letter.event_id),
-        storable(letter.event_type),
+        letter.event_id,
+        letter.event_type,
         letter.subject,
         letter.stream,
         i64::try_from(letter.stream_sequence).unwrap_or(i64::MAX),
-        Json(letter.headers) as _,
+        Json(letter.headers.kept()) as _,
         letter.payload,
-        storable(letter.reason),
+        storable(letter.reason.to_owned()),
     )
     .execute(tx)
     .await?;
@@ -45,8 +50,8 @@ pub(super) async fn record(tx: &mut PgConnection, letter: Letter<'_>) -> Result<
 }
 
 /// PostgreSQL's texts hold no NUL.
-pub(super) fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+pub(super) fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 /// Handles the dead letters whose replay was asked for, each in its own savepoint. Returns how many were looked at.
@@ -71,10 +76,12 @@ pub(super) async fn replay<H: Handler>(pool: &PgPool, consumer: &str, handler: &
     .await?;
     let looked_at = letters.len();
     for letter in letters {
-        let sequence = (letter.stream, u64::try_from(letter.stream_sequence).unwrap_or_default());
+        let stream_sequence = u64::try_from(letter.stream_sequence).unwrap_or_default();
+        let (subject, stream) = (letter.subject, letter.stream.into());
+        let headers = letter.headers.0.into_iter().collect();
         let payload = Bytes::from(letter.payload);
-        let reason = match Delivery::read(letter.subject, letter.headers.0, &payload, sequence, 0) {
-            Err(reason) => Some(reason),
+        let reason = match Delivery::read(Origin { subject, headers, stream, stream_sequence }, &payload, 0) {
+            Err(unreadable) => Some(unreadable.reason),
             Ok(delivery) => {
                 let mut savepoint = tx.begin().await?;
                 match guarded(handler, &mut savepoint, &delivery).await {
@@ -104,7 +111,7 @@ async fn settle(tx: &mut PgConnection, id: Uuid, reason: Option<String>) -> Resu
          WHERE dead_letter_id = $1",
         id,
         resolved,
-        reason.map(|reason| storable(&reason)),
+        reason.map(|reason| storable(reason)),
     )
     .execute(tx)
     .await?;

@@ -1,5 +1,7 @@
 //! One event as it arrived.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
@@ -7,7 +9,9 @@ use zhirong_proto::Fact;
 
 use super::{
     Rejection,
-    cloudevents::{self, Envelope, Headers},
+    cloudevents::{self, Envelope},
+    dead::storable,
+    headers::Headers,
 };
 use crate::json;
 
@@ -56,34 +60,53 @@ pub struct Delivery {
     pub content_type: ContentType,
     /// The payload.
     pub payload: Bytes,
-    /// All headers, names in lower case.
+    /// All headers.
     pub headers: Headers,
     /// The stream.
-    pub stream: String,
+    pub stream: Arc<str>,
     /// Its sequence in the stream.
     pub stream_sequence: u64,
     /// How many times it was delivered, from 1; 0 for the replay of a dead letter.
     pub attempt: u64,
 }
 
+/// Where a message was, and with which headers.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) subject: String,
+    pub(super) headers: Headers,
+    pub(super) stream: Arc<str>,
+    pub(super) stream_sequence: u64,
+}
+
+/// A message that is no event.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) origin: Origin,
+    /// What the inbox knows it by.
+    pub(super) key: String,
+    /// What is wrong with it.
+    pub(super) reason: String,
+}
+
 impl Delivery {
     /// Reads a message, or says why it is no event.
-    pub(super) fn read(
-        subject: String,
-        headers: Headers,
-        payload: &Bytes,
-        (stream, stream_sequence): (String, u64),
-        attempt: u64,
-    ) -> Result<Self, String> {
-        let Envelope { id, source, ce_type, about, time, content_type, payload } =
-            cloudevents::read(&headers, payload)?;
-        let time = time.and_then(|time| time.parse().ok());
+    pub(super) fn read(origin: Origin, payload: &Bytes, attempt: u64) -> Result<Self, Box<Unreadable>> {
+        let envelope = match cloudevents::read(&origin.headers, payload) {
+            Ok(envelope) => envelope,
+            Err(reason) => {
+                let key = format!("{}@{}", origin.stream, origin.stream_sequence);
+                return Err(Box::new(Unreadable { origin, key, reason }));
+            }
+        };
+        let Envelope { id, source, ce_type, about, time, content_type, payload } = envelope;
+        let Origin { subject, headers, stream, stream_sequence } = origin;
         Ok(Self {
-            id,
-            ce_type,
-            source,
+            id: storable(id),
+            ce_type: storable(ce_type),
+            source: storable(source),
             subject,
-            about,
+            about: about.map(storable),
             time,
             content_type,
             payload,

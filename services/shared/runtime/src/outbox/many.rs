@@ -69,41 +69,51 @@ pub async fn append_all(conn: &mut PgConnection, events: &[Prepared]) -> Result<
 }
 
 async fn write(conn: &mut PgConnection, events: &[&Prepared]) -> Result<(), Error> {
-    fn each<T>(events: &[&Prepared], of: impl Fn(&Prepared) -> T) -> Vec<T> {
+    fn each<'a, T>(events: &[&'a Prepared], of: impl Fn(&'a Prepared) -> T) -> Vec<T> {
         events.iter().map(|event| of(event)).collect()
     }
-    let written = sqlx::query!(
-        "WITH facts AS (
-             SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[],
-                 $8::timestamptz[], $9::bytea[])
-                 AS n (kind, id, version, event_id, stream, subject, event_type, occurred_at, payload)),
-         raised AS (
-             INSERT INTO runtime.aggregate AS a (kind, id, version) SELECT kind, id, version FROM facts
-             ON CONFLICT (kind, id) DO UPDATE SET version = EXCLUDED.version WHERE a.version < EXCLUDED.version
-             RETURNING kind, id)
-         INSERT INTO runtime.outbox
+    let (kinds, ids, versions) = (
+        each(events, |event| event.kind),
+        each(events, |event| event.id.as_str()),
+        each(events, |event| event.version),
+    );
+    let raised = sqlx::query!(
+        "INSERT INTO runtime.aggregate AS a (kind, id, version)
+         SELECT kind, id, version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (kind, id, version)
+         ON CONFLICT (kind, id) DO UPDATE SET version = EXCLUDED.version WHERE a.version < EXCLUDED.version
+         RETURNING kind, id",
+        &kinds as _,
+        &ids as _,
+        &versions
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    if raised.len() < events.len()
+        && let Some(taken) = events.iter().find(|event| {
+            raised.iter().all(|row| (row.kind.as_str(), row.id.as_str()) != (event.kind, event.id.as_str()))
+        })
+    {
+        return Err(Error::VersionTaken { kind: taken.kind, id: taken.id.clone(), version: taken.version });
+    }
+    sqlx::query!(
+        "INSERT INTO runtime.outbox
              (event_id, aggregate_kind, aggregate_id, aggregate_version, stream, subject, event_type, occurred_at, trace_parent, payload)
          SELECT event_id, kind, id, version, stream, subject, event_type, occurred_at, $10, payload
-         FROM facts JOIN raised USING (kind, id)
-         RETURNING event_id",
-        &each(events, |event| event.kind.to_owned()),
-        &each(events, |event| event.id.clone()),
-        &each(events, |event| event.version),
+         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
+             $9::bytea[])
+             AS n (kind, id, version, event_id, stream, subject, event_type, occurred_at, payload)",
+        &kinds as _,
+        &ids as _,
+        &versions,
         &each(events, |event| event.event_id),
-        &each(events, |event| event.stream.to_owned()),
-        &each(events, |event| event.subject.clone()),
-        &each(events, |event| event.event_type.to_owned()),
+        &each(events, |event| event.stream) as _,
+        &each(events, |event| event.subject.as_str()) as _,
+        &each(events, |event| event.event_type) as _,
         &each(events, |event| jiff_sqlx::Timestamp::from(event.occurred_at)) as _,
-        &each(events, |event| event.payload.clone()),
+        &each(events, |event| event.payload.as_slice()) as _,
         telemetry::trace::current_trace_parent(),
     )
-    .fetch_all(conn)
+    .execute(conn)
     .await?;
-    if written.len() == events.len() {
-        return Ok(());
-    }
-    let taken = events.iter().find(|event| written.iter().all(|row| row.event_id != event.event_id));
-    taken.map_or(Ok(()), |taken| {
-        Err(Error::VersionTaken { kind: taken.kind, id: taken.id.clone(), version: taken.version })
-    })
+    Ok(())
 }

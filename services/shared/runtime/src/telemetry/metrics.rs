@@ -92,8 +92,8 @@ impl Metrics {
         self.refused.add(1, &[]);
     }
 
-    pub(crate) fn inbox_message(&self, consumer: &'static str, outcome: &'static str) {
-        self.inbox_messages.add(1, &[KeyValue::new("consumer", consumer), KeyValue::new("outcome", outcome)]);
+    pub(crate) fn inbox_messages(&self, consumer: &'static str, outcome: &'static str, messages: u64) {
+        self.inbox_messages.add(messages, &[KeyValue::new("consumer", consumer), KeyValue::new("outcome", outcome)]);
     }
 
     pub(crate) fn inbox_batch(&self, consumer: &'static str, size: usize, took: Duration, pending: u64) {

@@ -1,7 +1,5 @@
 //! W3C trace context across gRPC metadata and NATS headers.
 
-use std::collections::BTreeMap;
-
 use opentelemetry::{
     Context, global,
     propagation::{Extractor, Injector},
@@ -9,7 +7,7 @@ use opentelemetry::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::inbox::Delivery;
+use crate::inbox::{Delivery, Headers};
 
 /// The header that carries the trace.
 pub const TRACE_PARENT: &str = "traceparent";
@@ -36,15 +34,15 @@ impl Injector for HttpHeadersMut<'_> {
     }
 }
 
-struct EventHeaders<'a>(&'a BTreeMap<String, String>);
+struct EventHeaders<'a>(&'a Headers);
 
 impl Extractor for EventHeaders<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.0.get(key)
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
+        self.0.iter().map(|(name, _)| name).collect()
     }
 }
 

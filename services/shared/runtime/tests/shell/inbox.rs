@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use prost::Message as _;
 use zhirong_proto::{Fact as _, matching::v1::OrderPlaced};
 
-use crate::support::{Orders, headers, order, publish, subject, until, world};
+use crate::support::{Orders, Versions, headers, order, publish, subject, until, world};
 
 const EFFECTS: &str = "SELECT count(*) FROM effect";
 const DISTINCT_EFFECTS: &str = "SELECT count(DISTINCT event_id) FROM effect";
@@ -64,6 +64,29 @@ async fn poison_is_set_aside_and_its_neighbours_are_applied() {
     assert!(reasons[1].1.starts_with("the payload does not parse"), "{reasons:?}");
     assert!(reasons[2].1.starts_with("the type is cn.zhirong.other.v1"), "{reasons:?}");
     assert_eq!(reasons[3], (String::new(), "the header ce-id is missing".to_owned()));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn where_nothing_is_remembered_a_refused_event_is_still_answered_once() {
+    let world = world().await;
+    let context = world.jetstream().await;
+    for round in 0..3 {
+        for n in 0..40 {
+            publish(&context, &format!("event-{n}"), &format!("order-{n}")).await;
+        }
+        publish(&context, "bad", "poison").await;
+        publish(&context, &format!("bad-{round}"), "poison").await;
+    }
+    let service = world.orders_service(Versions).await;
+    until("every delivery is acknowledged", || async {
+        let stream = context.get_stream("MATCHING").await.unwrap();
+        stream.consumer_info("test-orders").await.is_ok_and(|info| info.num_pending == 0 && info.num_ack_pending == 0)
+    })
+    .await;
+    assert_eq!(world.count("SELECT count(DISTINCT order_id) FROM effect").await, 40);
+    assert_eq!(world.count(LETTERS).await, 4);
+    assert_eq!(world.count("SELECT count(*) FROM runtime.inbox").await, 4, "ids of the refused ones only");
     service.stop().await;
 }
 

@@ -64,7 +64,7 @@ impl World {
     }
 
     /// A service that applies orders.
-    pub(crate) async fn orders_service(&self, handler: Orders) -> Running {
+    pub(crate) async fn orders_service<H: Handler>(&self, handler: H) -> Running {
         let mut service = self.start("orders").await;
         effects_table(&self.pool).await;
         service.consume(ORDERS, handler);
@@ -156,6 +156,27 @@ impl Handler for Orders {
 
     async fn committed(&self) {
         self.committed.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Writes each order once by itself, so that nothing needs to be remembered; in several batches at the same time.
+pub(crate) struct Versions;
+
+impl Handler for Versions {
+    const LANES: usize = 3;
+    const REMEMBERS: bool = false;
+
+    async fn handle(&self, tx: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        let order = delivery.decode::<OrderPlaced>()?.order.ok_or_else(|| Rejection::poison("`order` is missing"))?;
+        if order.order_id == "poison" {
+            return Err(Rejection::poison("never"));
+        }
+        sqlx::query("INSERT INTO effect SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM effect WHERE order_id = $2)")
+            .bind(&delivery.id)
+            .bind(&order.order_id)
+            .execute(tx)
+            .await?;
+        Ok(())
     }
 }
 

@@ -1,0 +1,98 @@
+//! What goes when an enterprise is erased: the profiles of its orders and the versions before the present one. Orders keep what
+//! they themselves say, which the bank has accepted and accounts for.
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx as _;
+use prost::Message as _;
+use sqlx::PgConnection;
+use zhirong_proto::{
+    matching::v1::Order,
+    profile::v1::{EnterpriseErased, Profile},
+};
+
+use super::order::add_to_inbox;
+use crate::error::Error;
+
+/// What an approval and its subsidy still go by.
+const KEPT: &str = "enterprise_class";
+
+/// What stays of the profile of an order.
+#[must_use]
+pub fn reduced(mut profile: Profile) -> Profile {
+    profile.features.retain(|name, _| name == KEPT);
+    Profile { version: profile.version, features: profile.features, ..Profile::default() }
+}
+
+/// When an order placed at this time had its profile erased. Called in the transaction that adds the order: an erasure comes
+/// wholly before or wholly after it.
+pub async fn since(
+    conn: &mut PgConnection,
+    enterprise_id: &str,
+    placed_at: Timestamp,
+) -> Result<Option<Timestamp>, sqlx::Error> {
+    sqlx::query!("SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 13))", enterprise_id)
+        .execute(&mut *conn)
+        .await?;
+    let at = sqlx::query_scalar!(
+        r#"SELECT erased_at AS "at: jiff_sqlx::Timestamp" FROM erasure WHERE enterprise_id = $1 AND erased_at >= $2"#,
+        enterprise_id,
+        placed_at.to_sqlx() as _
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(at.map(|at| at.to_jiff()))
+}
+
+/// Erases; banks find each order that they may work with once more in their inbox. A second time there is nothing to do.
+pub async fn erase(conn: &mut PgConnection, fact: &EnterpriseErased, at: Timestamp) -> Result<(), Error> {
+    let enterprise = fact.enterprise_id.as_str();
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 13))", enterprise).execute(&mut *conn).await?;
+    sqlx::query!(
+        "INSERT INTO erasure AS kept (enterprise_id, erased_at, profile_version) VALUES ($1, $2, $3)
+         ON CONFLICT (enterprise_id) DO UPDATE
+             SET erased_at = greatest(kept.erased_at, excluded.erased_at),
+                 profile_version = greatest(kept.profile_version, excluded.profile_version)",
+        enterprise,
+        at.to_sqlx() as _,
+        fact.profile_version
+    )
+    .execute(&mut *conn)
+    .await?;
+    let rows = sqlx::query!(
+        "SELECT order_id, state, content, profile FROM orders
+         WHERE enterprise_id = $1 AND placed_at <= $2 AND profile_erased_at IS NULL
+         ORDER BY institution_id, order_id FOR UPDATE",
+        enterprise,
+        at.to_sqlx() as _
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    for row in rows {
+        let profile = reduced(Profile::decode(row.profile.as_slice())?);
+        sqlx::query!(
+            "UPDATE orders SET profile = $2, profile_erased_at = $3 WHERE order_id = $1",
+            row.order_id,
+            profile.encode_to_vec(),
+            at.to_sqlx() as _
+        )
+        .execute(&mut *conn)
+        .await?;
+        if matches!(row.state.as_str(), "routed" | "accepted" | "approved") {
+            add_to_inbox(conn, row.order_id, &Order::decode(row.content.as_slice())?).await?;
+        }
+    }
+    Ok(forget_versions(conn, enterprise).await?)
+}
+
+/// Forgets the versions of a profile that were erased, but for the one that still stands.
+pub async fn forget_versions(conn: &mut PgConnection, enterprise_id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM profile_log log USING erasure, profile
+         WHERE log.enterprise_id = $1 AND erasure.enterprise_id = $1 AND profile.enterprise_id = $1
+           AND log.version <= erasure.profile_version AND log.version < profile.version",
+        enterprise_id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -6,7 +6,6 @@
 use zhirong_kernel::feature::{FeatureValue, Features};
 use zhirong_proto::profile::v1::{self as pb, Characteristic, ScoreBand};
 
-pub mod better;
 pub mod check;
 mod file;
 pub mod odds;

@@ -18,6 +18,7 @@ use credit_profile::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use zhirong_kernel::feature::{Better, Feature, FeatureDictionary};
 use zhirong_proto::profile::v1::{Category, FieldType};
 
 fn root() -> PathBuf {
@@ -38,6 +39,19 @@ fn the_folder_is_current() {
     for (name, text) in wanted {
         assert!(fs::read_to_string(folder.join(&name)).unwrap() == text, "{name} is not current: run make schemas");
     }
+}
+
+#[test]
+fn records_bring_the_texts_that_a_feature_puts_in_order_and_no_others() {
+    let mut ordered = 0;
+    for field in categories().into_iter().flat_map(|category| category.fields) {
+        let feature = FeatureDictionary::standard().get(&field.feature);
+        if let Some(Feature { better: Better::Order(order), .. }) = feature {
+            assert_eq!(BTreeSet::from_iter(field.allowed_values), BTreeSet::from_iter(order.clone()), "{}", field.name);
+            ordered += 1;
+        }
+    }
+    assert_eq!(ordered, 4);
 }
 
 #[test]

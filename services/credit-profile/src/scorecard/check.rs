@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use zhirong_kernel::feature::{FeatureDictionary, FeatureType};
+use zhirong_kernel::feature::{Better, FeatureDictionary, FeatureType};
 use zhirong_proto::profile::v1::{Characteristic, ScoreBand, Scorecard};
-
-use super::better::{self, Better};
 
 /// All grades, best first.
 pub const GRADES: [&str; 8] = ["AAA", "AA", "A", "BBB", "BB", "B", "C", "D"];
@@ -118,7 +116,7 @@ fn characteristic(place: &str, characteristic: &Characteristic, found: &mut Faul
     let faults = match feature.kind {
         FeatureType::Int => integers(&characteristic.bands),
         FeatureType::Bool => flags(&characteristic.bands),
-        FeatureType::Text => texts(&characteristic.bands),
+        FeatureType::Text => texts(&characteristic.bands, &feature.better),
     };
     let sound = faults.is_empty();
     for (field, why) in faults {
@@ -126,8 +124,7 @@ fn characteristic(place: &str, characteristic: &Characteristic, found: &mut Faul
     }
     if sound
         && characteristic.not_monotonic_zh.is_empty()
-        && let Some(better) = better::of(&characteristic.feature)
-        && let Some(why) = falls(&characteristic.bands, better)
+        && let Some(why) = falls(&characteristic.bands, &feature.better)
     {
         add("bands", format!("{why}; if that is meant, say why in `not_monotonic_zh`"));
     }
@@ -207,8 +204,8 @@ fn flags(bands: &[ScoreBand]) -> Faults {
     found
 }
 
-/// Texts: every value once, and one band for all others.
-fn texts(bands: &[ScoreBand]) -> Faults {
+/// Texts: every value once, and one band for all others. A feature whose values have an order has no other values.
+fn texts(bands: &[ScoreBand], better: &Better) -> Faults {
     let mut found = Faults::new();
     let mut seen = BTreeSet::new();
     for (index, band) in bands.iter().enumerate() {
@@ -219,6 +216,11 @@ fn texts(bands: &[ScoreBand]) -> Faults {
             found.push((place, "must have either `values` or `otherwise`".to_owned()));
         } else if let Some(twice) = band.values.iter().find(|value| !seen.insert(value.as_str())) {
             found.push((place, format!("overlaps another band: `{}` stands twice", twice.escape_default())));
+        } else if let Better::Order(order) = better
+            && let Some(other) = band.values.iter().find(|value| !order.contains(value))
+        {
+            let why = format!("`{}` is no value of this feature: {}", other.escape_default(), order.join(", "));
+            found.push((place, why));
         }
     }
     match bands.iter().filter(|band| band.otherwise).count() {
@@ -239,6 +241,7 @@ fn falls(bands: &[ScoreBand], better: &Better) -> Option<String> {
             };
             order.iter().rev().filter_map(|value| Some((format!("`{value}`"), points(value)?))).collect()
         }
+        Better::Neither => return None,
         Better::Higher | Better::Lower => {
             let mut ordered: Vec<&ScoreBand> = bands.iter().collect();
             ordered.sort_by_key(|band| (band.flag, band.from));

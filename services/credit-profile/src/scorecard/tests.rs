@@ -139,6 +139,42 @@ fn better_data_may_lower_the_score_only_where_it_is_meant() {
 }
 
 #[test]
+fn no_feature_whose_values_are_better_or_worse_can_be_turned_round() {
+    let text = |values: &[&str], points| ScoreBand {
+        values: values.iter().map(|value| (*value).to_owned()).collect(),
+        otherwise: values.is_empty(),
+        points,
+        ..ScoreBand::default()
+    };
+    let with = |feature: &str, bands: Vec<ScoreBand>| {
+        faults("age_days", |of| (of.feature, of.bands) = (feature.to_owned(), bands))
+    };
+    for feature in ["loan_balance_fen", "lender_count", "change_count_24m"] {
+        let (low, high) = (|points| band(None, Some(3), points), |points| band(Some(3), None, points));
+        assert_eq!(with(feature, vec![low(9), high(1)]), [], "{feature}");
+        assert!(with(feature, vec![low(1), high(9)])[0].1.contains("is better than"), "{feature}");
+    }
+    for feature in ["employee_count", "housing_fund_headcount"] {
+        assert!(with(feature, vec![band(None, Some(3), 9), band(Some(3), None, 1)])[0].1.contains("is better than"));
+    }
+    for (feature, best, worst) in [
+        ("environment_grade", "A", "E"),
+        ("customs_grade", "advanced", "dishonest"),
+        ("specialised_level", "national", "none"),
+    ] {
+        assert_eq!(with(feature, vec![text(&[best], 9), text(&[], 5), text(&[worst], 1)]), [], "{feature}");
+        let turned = with(feature, vec![text(&[best], 1), text(&[], 5), text(&[worst], 9)]);
+        assert!(turned[0].1.contains("is better than"), "{feature}: {turned:?}");
+    }
+    // A value that there is not would never be seen, and hide what is meant.
+    assert_eq!(
+        with("environment_grade", vec![text(&["A", "green"], 9), text(&[], 1)]),
+        fault("bands[0]", "`green` is no value of this feature: A, B, C, D, E")
+    );
+    assert_eq!(with("industry_code", vec![text(&["C"], 1), text(&[], 9)]), [], "no industry is better than another");
+}
+
+#[test]
 fn what_else_is_wrong_is_named() {
     type Change = fn(&mut pb::Scorecard);
     let cases: [(Change, &str); 12] = [

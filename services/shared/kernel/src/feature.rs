@@ -1,9 +1,13 @@
 //! The feature dictionary: what may be known of an enterprise, with type, unit, Chinese label, and the category of government
 //! data it comes from. Rules, scorecards and category schemas may use these names and no others.
 
+mod better;
+
 use std::{collections::BTreeMap, fmt, sync::LazyLock};
 
 use serde::{Deserialize, Serialize};
+
+pub use better::Better;
 
 /// Type of a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +67,8 @@ pub struct Feature {
     pub window_months: Option<u16>,
     /// Without an observation within this many days the value is too old to be used (时效); none never is.
     pub fresh_days: Option<u16>,
+    /// Which values are better for credit.
+    pub better: Better,
     /// What it means, for people.
     pub definition_zh: String,
 }
@@ -128,7 +134,7 @@ impl FeatureDictionary {
         Self { features: BTreeMap::new() }
     }
 
-    /// Reads `name,type,unit,label_zh,category,aggregate,window_months,fresh_days,definition_zh` rows with a head line.
+    /// Reads `name,type,unit,label_zh,category,aggregate,window_months,fresh_days,better,definition_zh` rows with a head line.
     ///
     /// # Errors
     /// When a row can't be read or a name stands twice.
@@ -137,19 +143,20 @@ impl FeatureDictionary {
         for (index, row) in text.lines().enumerate().skip(1).filter(|(_, row)| !row.trim().is_empty()) {
             let wrong = |why: String| Error { line: index.saturating_add(1), why };
             let cells: Vec<&str> = row.split(',').map(str::trim).collect();
-            let [name, kind, unit, label_zh, category, aggregate, window_months, fresh_days, definition_zh] =
+            let [name, kind, unit, label_zh, category, aggregate, window_months, fresh_days, better, definition_zh] =
                 cells.as_slice()
             else {
-                return Err(wrong("nine columns were expected".to_owned()));
+                return Err(wrong("ten columns were expected".to_owned()));
+            };
+            let of_type = match *kind {
+                "int" => FeatureType::Int,
+                "bool" => FeatureType::Bool,
+                "text" => FeatureType::Text,
+                other => return Err(wrong(format!("there is no type `{other}`"))),
             };
             let feature = Feature {
                 name: (*name).to_owned(),
-                kind: match *kind {
-                    "int" => FeatureType::Int,
-                    "bool" => FeatureType::Bool,
-                    "text" => FeatureType::Text,
-                    other => return Err(wrong(format!("there is no type `{other}`"))),
-                },
+                kind: of_type,
                 unit: (*unit).to_owned(),
                 label_zh: (*label_zh).to_owned(),
                 category: (*category).to_owned(),
@@ -163,6 +170,7 @@ impl FeatureDictionary {
                 },
                 window_months: limit(window_months).map_err(wrong)?,
                 fresh_days: limit(fresh_days).map_err(wrong)?,
+                better: Better::read(better, of_type).map_err(wrong)?,
                 definition_zh: (*definition_zh).to_owned(),
             };
             if feature.definition_zh.is_empty() {
@@ -247,24 +255,31 @@ mod tests {
 
     #[test]
     fn a_broken_row_is_named() {
-        let error =
-            FeatureDictionary::from_csv("head\na,int,fen,甲,profile,latest,,,义\na,int,fen,乙,profile,latest,,,义")
-                .unwrap_err();
+        let error = FeatureDictionary::from_csv(
+            "head\na,int,fen,甲,profile,latest,,,higher,义\na,int,fen,乙,profile,latest,,,higher,义",
+        )
+        .unwrap_err();
         assert_eq!(error.line, 3);
         for row in [
-            "a,float,,甲,profile,latest,,,义",
-            "a,int,yuan,甲,profile,latest,,,义",
-            "a,int,,甲,profile,latest,,,义",
-            "a,text,fen,甲,profile,latest,,,义",
-            "a,bool,,甲,profile,sum,,,义",
-            "a,int,fen,甲,profile,mean,,,义",
-            "a,int,fen,甲,profile,latest,,义",
-            "a,int,fen,甲,profile,latest,0,,义",
-            "a,int,fen,甲,profile,latest,,many,义",
-            "a,int,fen,甲,profile,latest,,,",
-            "A,int,fen,甲,profile,latest,,,义",
-            "lpr_1y_ppm,int,ppm,甲,profile,latest,,,义",
-            "in,int,ppm,甲,profile,latest,,,义",
+            "a,float,,甲,profile,latest,,,higher,义",
+            "a,int,yuan,甲,profile,latest,,,higher,义",
+            "a,int,,甲,profile,latest,,,higher,义",
+            "a,text,fen,甲,profile,latest,,,none,义",
+            "a,bool,,甲,profile,sum,,,higher,义",
+            "a,int,fen,甲,profile,mean,,,higher,义",
+            "a,int,fen,甲,profile,latest,,higher,义",
+            "a,int,fen,甲,profile,latest,0,,higher,义",
+            "a,int,fen,甲,profile,latest,,many,higher,义",
+            "a,int,fen,甲,profile,latest,,,higher,",
+            "A,int,fen,甲,profile,latest,,,higher,义",
+            "lpr_1y_ppm,int,ppm,甲,profile,latest,,,higher,义",
+            "in,int,ppm,甲,profile,latest,,,higher,义",
+            "a,int,fen,甲,profile,latest,,,,义",
+            "a,int,fen,甲,profile,latest,,,A>B,义",
+            "a,text,,甲,profile,latest,,,,义",
+            "a,text,,甲,profile,latest,,,higher,义",
+            "a,text,,甲,profile,latest,,,A>B>A,义",
+            "a,text,,甲,profile,latest,,,A>,义",
         ] {
             assert_eq!(
                 FeatureDictionary::from_csv(&format!("head\n{row}")).map_err(|error| error.line),

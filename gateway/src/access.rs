@@ -1,27 +1,18 @@
-//! Which methods exist, who may call them, and which service answers: read from the annotations of the proto files.
+//! Which methods exist, who may call them, and which service answers.
 
 use std::collections::HashMap;
 
-use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
-use zhirong_proto::access::v1::{Role, Rule};
+use zhirong_runtime::access;
 
 /// The metadata key that picks the service for a method that every service offers.
 pub const SERVICE_KEY: &str = "zr-service";
 
-/// Why the annotations can't be used; the program that was built with them can't start.
+/// Why the gateway can't relay what is declared; the program that was built with it can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The embedded descriptor set does not decode.
-    #[error("the embedded descriptor set does not decode: {0}")]
-    Descriptor(#[from] prost_reflect::DescriptorError),
-    /// An annotation does not decode.
-    #[error("the access rule of {method} does not decode: {source}")]
-    Annotation {
-        /// Full name of the method.
-        method: String,
-        /// What the decoder said.
-        source: prost::DecodeError,
-    },
+    /// The annotations can't be used.
+    #[error(transparent)]
+    Declared(#[from] access::Error),
     /// Requests are held whole while they are checked, so a method that streams requests can't be relayed.
     #[error("{0} streams requests, which the gateway does not relay")]
     StreamedRequests(String),
@@ -79,12 +70,8 @@ pub enum Destination {
 pub struct Method {
     /// Who answers.
     pub destination: Destination,
-    /// Roles that may call it.
-    pub roles: Vec<Role>,
-    /// Largest request in bytes, when the annotation sets one.
-    pub max_request_bytes: Option<usize>,
-    /// Whether answers are streamed; such a call has no time limit.
-    pub streams_answers: bool,
+    /// What is declared of it.
+    pub declared: access::Method,
 }
 
 /// All methods that can be called from outside, by path (`/package.Service/Method`).
@@ -99,38 +86,15 @@ impl AccessTable {
     /// # Errors
     /// When the set or an annotation does not decode, or a method streams requests.
     pub fn from_descriptor_set(encoded: &[u8]) -> Result<Self, Error> {
-        let pool = DescriptorPool::decode(encoded)?;
         let mut methods = HashMap::new();
-        let Some(extension) = pool.get_extension_by_name("zhirong.access.v1.rule") else {
-            return Ok(Self { methods });
-        };
-        for service in pool.services() {
-            let Some(destination) = destination(service.package_name()) else {
+        for (path, declared) in access::methods(encoded)? {
+            let Some(destination) = destination(&declared.package) else {
                 continue;
             };
-            for method in service.methods() {
-                let options = method.options();
-                if !options.has_extension(&extension) {
-                    continue;
-                }
-                if method.is_client_streaming() {
-                    return Err(Error::StreamedRequests(method.full_name().to_owned()));
-                }
-                let rule = match options.get_extension(&extension).as_message() {
-                    Some(message) => decode_rule(&method, message)?,
-                    None => continue,
-                };
-                let path = format!("/{}/{}", service.full_name(), method.name());
-                methods.insert(
-                    path,
-                    Method {
-                        destination,
-                        roles: rule.roles().collect(),
-                        max_request_bytes: usize::try_from(rule.max_request_bytes).ok().filter(|bytes| *bytes > 0),
-                        streams_answers: method.is_server_streaming(),
-                    },
-                );
+            if declared.streams_requests {
+                return Err(Error::StreamedRequests(path));
             }
+            methods.insert(path, Method { destination, declared });
         }
         Ok(Self { methods })
     }
@@ -140,10 +104,6 @@ impl AccessTable {
     pub fn get(&self, path: &str) -> Option<&Method> {
         self.methods.get(path)
     }
-}
-
-fn decode_rule(method: &MethodDescriptor, message: &DynamicMessage) -> Result<Rule, Error> {
-    message.transcode_to().map_err(|source| Error::Annotation { method: method.full_name().to_owned(), source })
 }
 
 /// `zhirong.matching.v1` is answered by matching, `zhirong.ops.v1` by the service that the caller names.
@@ -157,6 +117,8 @@ fn destination(package: &str) -> Option<Destination> {
 
 #[cfg(test)]
 mod tests {
+    use zhirong_proto::access::v1::Role;
+
     use super::*;
 
     fn table() -> AccessTable {
@@ -167,10 +129,10 @@ mod tests {
     fn a_bank_method_is_for_banks_alone_and_goes_to_matching() {
         let table = table();
         let method = table.get("/zhirong.matching.v1.BankOrderService/ApproveLoan").unwrap();
-        assert_eq!(method.roles, [Role::Bank]);
+        assert_eq!(method.declared.roles, [Role::Bank]);
         assert_eq!(method.destination, Destination::One(Upstream::Matching));
-        assert!(!method.streams_answers);
-        assert!(table.get("/zhirong.matching.v1.BankOrderService/StreamInbox").unwrap().streams_answers);
+        assert!(!method.declared.streams_answers);
+        assert!(table.get("/zhirong.matching.v1.BankOrderService/StreamInbox").unwrap().declared.streams_answers);
     }
 
     #[test]
@@ -179,12 +141,12 @@ mod tests {
         for name in ["RecordRepayment", "ChangeLoanTerms", "RecordDefault", "RecordRecovery"] {
             let method = table.get(&format!("/zhirong.matching.v1.LoanService/{name}")).unwrap();
             assert_eq!(
-                (&method.roles[..], method.destination),
+                (&method.declared.roles[..], method.destination),
                 (&[Role::Bank][..], Destination::One(Upstream::Matching))
             );
         }
         let list = table.get("/zhirong.matching.v1.LoanService/ListLoans").unwrap();
-        assert_eq!(list.roles, [Role::Enterprise, Role::Bank, Role::Staff]);
+        assert_eq!(list.declared.roles, [Role::Enterprise, Role::Bank, Role::Staff]);
         assert_eq!(list.destination, Destination::One(Upstream::Matching));
     }
 

@@ -114,7 +114,7 @@ impl Relay {
         trace::into_request(onward.headers_mut());
 
         let answer = async move { channel.oneshot(onward).await };
-        let answer = if method.streams_answers {
+        let answer = if method.declared.streams_answers {
             answer.await
         } else {
             tokio::time::timeout(self.limits.timeout, answer).await.map_err(|_| {
@@ -141,7 +141,7 @@ impl Relay {
 
     /// The whole request message, so that a slow or oversized caller never reaches a service.
     async fn message(&self, method: &Method, body: axum::body::Body) -> Result<Bytes, Problem> {
-        let largest = method.max_request_bytes.unwrap_or(self.limits.max_request_bytes);
+        let largest = method.declared.max_request_bytes.unwrap_or(self.limits.max_request_bytes);
         let limited = Limited::new(body, largest.saturating_add(FRAME_HEADER));
         let collected = tokio::time::timeout(self.limits.timeout, limited.collect()).await.map_err(|_| {
             Problem::deadline("REQUEST_TOO_SLOW", "the request did not arrive in time").zh("请求未在时限内送达")
@@ -201,10 +201,10 @@ impl http_body::Body for Answer {
 
 fn allow(method: &Method, identity: &Identity) -> Result<(), Problem> {
     let role = identity.tenant.role();
-    if method.roles.contains(&role) {
+    if method.declared.roles.contains(&role) {
         return Ok(());
     }
-    let wanted: Vec<&str> = method.roles.iter().map(|role| short(*role)).collect();
+    let wanted: Vec<&str> = method.declared.roles.iter().map(|role| short(*role)).collect();
     Err(Problem::permission_denied(
         "ROLE_NOT_ALLOWED",
         format!("the token's role is {}; this method is for {}", short(role), wanted.join(", ")),

@@ -76,7 +76,7 @@ async fn an_enterprise_asks_for_itself_and_staff_for_anybody() {
     assert_eq!(reason(calculator.calculate(anothers).await), missing);
     assert_eq!(reason(calculator.calculate(as_staff(named(uscc(2).as_str()))).await), missing);
     assert_eq!(reason(calculator.calculate(as_staff(named("1"))).await).1, "USCC_INVALID");
-    assert_eq!(refusal(calculator.calculate(as_bank(BANK, wish())).await).code, Code::InvalidArgument);
+    assert_eq!(reason(calculator.calculate(as_bank(BANK, wish())).await).1, "ROLE_NOT_ALLOWED");
     let senseless = CalculateRequest { requested_fen: -1, term_months: 361, limit: -1, ..wish() };
     let refused = refusal(calculator.calculate(as_enterprise(&enterprise, senseless)).await);
     assert_eq!(refused.fields, ["requested_fen", "term_months", "limit"]);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use tonic::metadata::MetadataMap;
 use zhirong_kernel::{InstitutionId, Uscc};
+use zhirong_proto::access::v1 as proto;
 
 use crate::problem::Problem;
 
@@ -33,6 +34,18 @@ impl Role {
             Self::Staff => "staff",
             Self::Operator => "operator",
             Self::DataPlatform => "data_platform",
+        }
+    }
+
+    /// As the annotations of methods name it; none for what is no role.
+    #[must_use]
+    pub fn declared(role: proto::Role) -> Option<Self> {
+        match role {
+            proto::Role::Enterprise => Some(Self::Enterprise),
+            proto::Role::Bank => Some(Self::Bank),
+            proto::Role::Staff => Some(Self::Staff),
+            proto::Role::Operator => Some(Self::Operator),
+            proto::Role::Unspecified => None,
         }
     }
 

@@ -23,6 +23,7 @@
     )
 )]
 
+pub mod access;
 pub mod broker;
 pub mod caller;
 pub mod config;

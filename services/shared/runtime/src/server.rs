@@ -1,5 +1,6 @@
 //! The servers of a process: gRPC for its callers, HTTP for its operators.
 
+mod access;
 mod call;
 mod grpc;
 mod ops;

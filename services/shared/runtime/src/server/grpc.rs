@@ -11,8 +11,8 @@ use tonic::{
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use super::{Readiness, call};
-use crate::{Error, config, config::ms};
+use super::{Readiness, access, call};
+use crate::{Error, access::methods, config, config::ms};
 
 /// Interval at which the health status follows the readiness.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub(crate) struct GrpcServer {
 }
 
 impl GrpcServer {
-    /// Listens; health and reflection are added to the routes.
+    /// Listens; health and reflection are added to the routes, and whoever's role a method does not name is refused.
     pub(crate) async fn bind(settings: &config::Grpc, routes: Routes) -> Result<Self, Error> {
         let (listener, _) = super::listen("grpc", settings.listen, &settings.address_file).await?;
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -42,11 +42,13 @@ impl GrpcServer {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .map_err(Error::server)?;
+        let methods = Arc::new(methods(zhirong_proto::DESCRIPTOR_SET).map_err(Error::server)?);
         let places = Arc::new(Semaphore::new(settings.max_concurrent_calls));
         let routes = routes
             .add_service(health_service)
             .add_service(reflection)
             .into_axum_router()
+            .layer(middleware::from_fn_with_state(methods, access::check))
             .layer(middleware::from_fn_with_state(places, call::around));
         Ok(Self { listener, routes: routes.into(), settings: settings.clone(), health })
     }

@@ -8,6 +8,7 @@
     clippy::disallowed_methods
 )]
 
+mod access;
 mod broker_loss;
 mod dead_letters;
 mod idempotency;

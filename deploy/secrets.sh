@@ -9,11 +9,13 @@ umask 077
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${ZHIRONG_SECRETS:-$here/secrets}
 database_host=${ZHIRONG_DATABASE_HOST:-postgres:5432}
-mkdir -p "$dir/tokens"
+mkdir -p "$dir/tokens" "$dir/remembered"
 # The folder keeps other users of the host out; the files in it are readable because each is mounted alone into containers
 # that run as different unprivileged users.
 chmod 0700 "$dir"
 chmod 0755 "$dir/tokens"
+# What `zhirong audit verify` remembers is written by such a user.
+chmod 0777 "$dir/remembered"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -84,8 +86,11 @@ done
     for user in $services gov; do cat "$dir/${user}_nats_nkey"; done
 } | keep nats_users.conf
 
-# What signs checkpoints of the audit trail and enterprise codes.
-[ -e "$dir/profile_signing_seed" ] || openssl rand -base64 32 | keep profile_signing_seed
+# What signs the audit trail and enterprise codes. Before there were several, the first one was alone in a file.
+[ -e "$dir/profile_signing_keys" ] || {
+    [ -e "$dir/profile_signing_seed" ] || openssl rand -base64 32 > "$work/seed"
+    printf '1=%s\n' "$(cat "$dir/profile_signing_seed" 2> /dev/null || cat "$work/seed")"
+} | keep profile_signing_keys
 
 # What seals personal data. Lost, they can't be read again: keep a copy where no copy of the database is.
 [ -e "$dir/profile_data_keys" ] ||

@@ -1,7 +1,12 @@
 //! Checks the audit trail of profiles by its rules alone, without the service's own code: the chain of hashes, the signature of
-//! each entry and checkpoint, and that nothing known before is missing.
+//! each entry and checkpoint, and that nothing known before is missing. For that it remembers where the chain ended and whose keys
+//! signed it.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
@@ -16,6 +21,9 @@ use zhirong_proto::profile::v1::{
 
 use crate::client::Authorised;
 
+#[cfg(test)]
+mod tests;
+
 const PAGE: i32 = 500;
 /// Faults shown at most; one change can make many.
 const SHOWN: usize = 20;
@@ -23,20 +31,43 @@ const SHOWN: usize = 20;
 /// What a run remembers for the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
-    /// Who signs, in hexadecimal.
-    public_key: String,
+    /// Who signs: public keys by number, in hexadecimal.
+    #[serde(default)]
+    public_keys: BTreeMap<i32, String>,
+    /// The first of them, as a run wrote it when there was one alone.
+    #[serde(default, skip_serializing)]
+    public_key: Option<String>,
     /// The last entry.
     sequence: i64,
     /// Its hash, in hexadecimal.
     hash: String,
 }
 
+/// Public keys by number.
+type Keys = BTreeMap<i32, Vec<u8>>;
+
+/// Where a run remembers what it saw of the trail behind this gateway, unless it is told.
+pub fn remembered_in(gateway: &str) -> Result<PathBuf> {
+    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    let home = home.context("there is no home folder to remember in: give --remember FILE, or --no-remember")?;
+    let host = gateway.split_once("://").map_or(gateway, |(_, host)| host);
+    let name: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    Ok(home.join(".local/state/zhirong").join(format!("audit-{name}.json")))
+}
+
 /// Checks everything; fails when there is a fault.
 pub async fn verify(channel: &Authorised, remember: Option<&Path>) -> Result<()> {
     let known = remember.filter(|file| file.exists()).map(read).transpose()?;
+    match remember {
+        Some(file) if known.is_none() => {
+            println!("nothing is remembered in {}: the end is not checked", file.display())
+        }
+        None => println!("nothing is remembered: the end is not checked"),
+        Some(_) => {}
+    }
     // The checkpoints first: whatever is added meanwhile, the chain that follows must hold all of them.
-    let (checkpoints, public_key) = checkpoints(channel).await?;
-    let mut check = Check::new(checkpoints, known, public_key);
+    let (checkpoints, keys) = checkpoints(channel).await?;
+    let mut check = Check::new(checkpoints, known, keys);
     let mut client = AuditServiceClient::new(channel.clone());
     let mut page_token = String::new();
     loop {
@@ -55,15 +86,26 @@ pub async fn verify(channel: &Authorised, remember: Option<&Path>) -> Result<()>
         println!("FAULT  {fault}");
     }
     if !faults.is_empty() {
+        if let Some(file) = remember {
+            println!("an earlier run remembered in {} what it saw", file.display());
+        }
         bail!("the audit trail is not what it was: {} faults", faults.len());
     }
     println!("{} entries in one unbroken chain, {signed} checkpoints; it ends with {}", end.sequence, end.hash);
-    println!("signed by {}", end.public_key);
-    if let Some(file) = remember {
-        let text = serde_json::to_string_pretty(&end)?;
-        fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
+    for (number, key) in &end.public_keys {
+        println!("signed by key {number}: {key}");
     }
-    Ok(())
+    remember.map_or(Ok(()), |file| write(file, &end))
+}
+
+/// In one step, so that a kill leaves the old or the new.
+fn write(file: &Path, end: &Remembered) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
+    }
+    let new = file.with_extension("new");
+    fs::write(&new, serde_json::to_string_pretty(end)?).with_context(|| format!("writing {}", new.display()))?;
+    fs::rename(&new, file).with_context(|| format!("writing {}", file.display()))
 }
 
 fn read(file: &Path) -> Result<Remembered> {
@@ -71,8 +113,8 @@ fn read(file: &Path) -> Result<Remembered> {
     serde_json::from_str(&text).with_context(|| format!("{} is not what an earlier run wrote", file.display()))
 }
 
-/// All checkpoints, and the key that the service says it signs with.
-async fn checkpoints(channel: &Authorised) -> Result<(Vec<AuditCheckpoint>, Vec<u8>)> {
+/// All checkpoints, and the keys that the service has in its settings.
+async fn checkpoints(channel: &Authorised) -> Result<(Vec<AuditCheckpoint>, Keys)> {
     let mut client = AuditServiceClient::new(channel.clone());
     let (mut all, mut page_token) = (Vec::new(), String::new());
     loop {
@@ -81,8 +123,17 @@ async fn checkpoints(channel: &Authorised) -> Result<(Vec<AuditCheckpoint>, Vec<
         all.extend(page.checkpoints);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return Ok((all, page.public_key));
+            return Ok((all, page.signing_keys.into_iter().map(|key| (key.number, key.public_key)).collect()));
         }
+    }
+}
+
+impl Remembered {
+    /// The keys it knows, those that can be read.
+    fn keys(&self) -> impl Iterator<Item = (i32, Vec<u8>)> {
+        let first = self.public_key.iter().map(|key| (1, key));
+        let all = first.chain(self.public_keys.iter().map(|(number, key)| (*number, key)));
+        all.filter_map(|(number, key)| Some((number, hex::decode(key).ok()?)))
     }
 }
 
@@ -91,19 +142,23 @@ struct Check {
     checkpoints: BTreeMap<i64, AuditCheckpoint>,
     signed: usize,
     known: Option<Remembered>,
-    public_key: Vec<u8>,
+    keys: Keys,
     sequence: i64,
     hash: Vec<u8>,
     faults: Vec<String>,
 }
 
 impl Check {
-    /// What an earlier run knows of the key goes before what the service says now.
-    fn new(checkpoints: Vec<AuditCheckpoint>, known: Option<Remembered>, public_key: Vec<u8>) -> Self {
-        let public_key = known.as_ref().and_then(|known| hex::decode(&known.public_key).ok()).unwrap_or(public_key);
+    /// What an earlier run knows of a key goes before what the service says now.
+    fn new(checkpoints: Vec<AuditCheckpoint>, known: Option<Remembered>, mut keys: Keys) -> Self {
         let mut faults = Vec::new();
+        for (number, key) in known.iter().flat_map(Remembered::keys) {
+            if keys.insert(number, key.clone()).is_some_and(|now| now != key) {
+                faults.push(format!("key {number} is not the one an earlier run has seen"));
+            }
+        }
         for checkpoint in &checkpoints {
-            if let Err(error) = signed(checkpoint, &public_key) {
+            if let Err(error) = signed(checkpoint, &keys) {
                 faults.push(format!("checkpoint {}: {error}", checkpoint.sequence));
             }
         }
@@ -111,7 +166,7 @@ impl Check {
             signed: checkpoints.len(),
             checkpoints: checkpoints.into_iter().map(|checkpoint| (checkpoint.sequence, checkpoint)).collect(),
             known,
-            public_key,
+            keys,
             sequence: 0,
             hash: vec![0; 32],
             faults,
@@ -137,8 +192,16 @@ impl Check {
             Ok(entry) => self.faults.push(format!("entry {} was entry {}", record.sequence, entry.sequence)),
             Err(_) => self.faults.push(format!("entry {} can't be read", record.sequence)),
         }
-        if !verifies(&self.public_key, b"zhirong.audit.entry.v1\0", &record.hash, &record.signature) {
-            self.faults.push(format!("entry {} was put in or changed by somebody without the key", record.sequence));
+        match self.keys.get(&record.signing_key) {
+            None => {
+                let (sequence, key) = (record.sequence, record.signing_key);
+                self.faults.push(format!("entry {sequence} was signed with key {key}, which nobody knows"));
+            }
+            Some(key) if !verifies(key, b"zhirong.audit.entry.v1\0", &record.hash, &record.signature) => {
+                self.faults
+                    .push(format!("entry {} was put in or changed by somebody without the key", record.sequence));
+            }
+            Some(_) => {}
         }
         if self.checkpoints.remove(&record.sequence).is_some_and(|checkpoint| checkpoint.hash != record.hash) {
             self.faults.push(format!("entry {} is not the one its checkpoint was signed for", record.sequence));
@@ -166,7 +229,8 @@ impl Check {
             self.faults.push(format!("checkpoint {sequence} has no entry"));
         }
         let end = Remembered {
-            public_key: hex::encode(&self.public_key),
+            public_keys: self.keys.iter().map(|(number, key)| (*number, hex::encode(key))).collect(),
+            public_key: None,
             sequence: self.sequence,
             hash: hex::encode(&self.hash),
         };
@@ -178,8 +242,11 @@ fn verifies(public_key: &[u8], words: &[u8], content: &[u8], signature: &[u8]) -
     UnparsedPublicKey::new(&ED25519, public_key).verify(&[words, content].concat(), signature).is_ok()
 }
 
-fn signed(checkpoint: &AuditCheckpoint, public_key: &[u8]) -> Result<()> {
-    ensure!(checkpoint.public_key == public_key, "it is signed with another key");
+fn signed(checkpoint: &AuditCheckpoint, keys: &Keys) -> Result<()> {
+    let number = checkpoint.signing_key;
+    let public_key =
+        keys.get(&number).with_context(|| format!("it was signed with key {number}, which nobody knows"))?;
+    ensure!(checkpoint.public_key == *public_key, "it is signed with another key");
     let at = checkpoint.at.context("it has no time")?;
     let at = Timestamp::new(at.seconds, at.nanos)?.as_microsecond();
     let content = [&checkpoint.sequence.to_be_bytes()[..], &checkpoint.hash, &at.to_be_bytes()[..]].concat();

@@ -179,10 +179,13 @@ enum AuditCommand {
     Verify {
         #[command(flatten)]
         at: At,
-        /// File that remembers the end of the chain, checked by the next run and written by one that finds no fault. Keep it
-        /// away from the database: it tells when entries were taken off the end
-        #[arg(long)]
+        /// File that remembers the end of the chain, checked by the next run and written by one that finds no fault; in the home
+        /// folder unless given. Keep it away from the database: it tells when entries were taken off the end
+        #[arg(long, env = "ZHIRONG_AUDIT_FILE")]
         remember: Option<PathBuf>,
+        /// Remember nothing, and do not look whether entries were taken off the end
+        #[arg(long, conflicts_with = "remember")]
+        no_remember: bool,
     },
 }
 
@@ -251,7 +254,12 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Token(command) => token_command(command),
         Command::DeadLetters(command) => dead_letter_command(command).await,
-        Command::Audit(AuditCommand::Verify { at, remember }) => {
+        Command::Audit(AuditCommand::Verify { at, remember, no_remember }) => {
+            let remember = match remember {
+                _ if no_remember => None,
+                Some(file) => Some(file),
+                None => Some(audit::remembered_in(&at.gateway)?),
+            };
             audit::verify(&at.connect().await?, remember.as_deref()).await
         }
         Command::Products(command) => products::run(command).await,

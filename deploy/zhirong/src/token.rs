@@ -86,9 +86,12 @@ pub fn ensure_keys(dir: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Makes a file with 32 random bytes in base64 in a key folder, readable by its owner alone, unless it is there.
-pub fn ensure_seed(dir: &Path, name: &str) -> Result<PathBuf> {
-    ensure_secret(dir, name, || STANDARD.encode(rand::random::<[u8; 32]>()))
+/// Makes a file with the keys of the audit trail and of enterprise codes in a key folder, readable by its owner alone, unless it
+/// is there. A sandbox of before there were several goes on with its seed as the first.
+pub fn ensure_signing_keys(dir: &Path, name: &str) -> Result<PathBuf> {
+    let before = fs::read_to_string(dir.join("profile-signing-seed")).ok();
+    let seed = || before.unwrap_or_else(|| STANDARD.encode(rand::random::<[u8; 32]>()));
+    ensure_secret(dir, name, || format!("1={}", seed().trim()))
 }
 
 /// Makes a file with the keys that personal data are sealed with, unless it is there.

@@ -11,6 +11,11 @@ pub enum Error {
     /// There is no such category.
     #[error("there is no category of this name")]
     CategoryNotFound,
+    /// The catalog has no such institution.
+    #[error(
+        "the catalog has no such institution; take its id from ListInstitutions. One just registered is known in a moment"
+    )]
+    InstitutionNotFound,
     /// The enterprise gave no such consent.
     #[error("the enterprise gave no such consent")]
     ConsentNotFound,
@@ -70,6 +75,8 @@ impl From<Error> for Problem {
                 Self::not_found("PROFILE_NOT_FOUND", error.to_string()).zh("尚无该企业的信用画像，待数据归集后再试")
             }
             Error::CategoryNotFound => Self::not_found("CATEGORY_NOT_FOUND", error.to_string()).zh("没有该数据类别"),
+            Error::InstitutionNotFound => Self::not_found("INSTITUTION_NOT_FOUND", error.to_string())
+                .zh("机构不存在，请从机构列表中选择；新登记的机构请稍后再试"),
             Error::ConsentNotFound => Self::not_found("CONSENT_NOT_FOUND", error.to_string()).zh("没有该授权"),
             Error::ConsentNotLive => {
                 Self::failed_precondition("CONSENT_NOT_LIVE", error.to_string()).zh("授权已撤回或已到期")

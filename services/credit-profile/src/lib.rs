@@ -1,6 +1,6 @@
 //! The credit profile (企业信用画像): records of government data become features, a score and a grade.
 //!
-//! In: `gov.data.v1.<category>`, loans, orders and ratings. Out: `profile.updated`, `consent.*`, `quality.*`, `tier.changed`, `enterprise.erased`, and
+//! In: `gov.data.v1.<category>`, loans, orders, candidates named, ratings and institutions. Out: `profile.updated`, `consent.*`, `quality.*`, `tier.changed`, `enterprise.erased`, and
 //! `gov.data.rejected.<source>` for what is refused.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 

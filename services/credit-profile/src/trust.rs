@@ -5,7 +5,9 @@ mod checkpoint;
 pub mod code;
 mod codes;
 mod consents;
+mod institutions;
 pub mod keys;
+mod named;
 mod objections;
 mod orders;
 pub mod person;
@@ -37,16 +39,16 @@ use zhirong_proto::profile::v1::{
 };
 use zhirong_runtime::{Error, Service, outbox::OutboxWake, page, problem::Problem};
 
-use self::{keys::SigningKey, seal::MasterKeys};
+use self::{keys::SigningKeys, seal::MasterKeys};
 
 /// Settings; `defaults.toml` explains every key.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The Ed25519 seed in base64.
-    pub signing_seed: SecretString,
-    /// File with it; wins.
-    pub signing_seed_file: String,
+    /// The keys of the audit trail and of enterprise codes.
+    pub signing_keys: SecretString,
+    /// File with them; wins.
+    pub signing_keys_file: String,
     /// The master keys of personal data and the key of their index.
     pub data_keys: SecretString,
     /// File with them; wins.
@@ -62,8 +64,8 @@ impl Settings {
     #[must_use]
     pub fn for_tests() -> Self {
         Self {
-            signing_seed: STANDARD.encode([7; 32]).into(),
-            signing_seed_file: String::new(),
+            signing_keys: format!("1={}", STANDARD.encode([7; 32])).into(),
+            signing_keys_file: String::new(),
             data_keys: format!("index={0},1={0}", STANDARD.encode([8; 32])).into(),
             data_keys_file: String::new(),
             checkpoint_interval_ms: 20,
@@ -79,7 +81,7 @@ pub(crate) struct Trust {
     clock: Arc<dyn Clock>,
     outbox: OutboxWake,
     stale: Arc<Notify>,
-    signing: Arc<SigningKey>,
+    signing: Arc<SigningKeys>,
     masters: Arc<MasterKeys>,
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn attach(
     stale: Arc<Notify>,
     routes: Routes,
 ) -> Result<Routes, Error> {
-    let signing = Arc::new(SigningKey::read(&settings.signing_seed, &settings.signing_seed_file)?);
+    let signing = Arc::new(SigningKeys::read(&settings.signing_keys, &settings.signing_keys_file)?);
     let masters = Arc::new(MasterKeys::read(&settings.data_keys, &settings.data_keys_file)?);
     let trust = Trust {
         pool: service.pool(),
@@ -104,6 +106,9 @@ pub(crate) fn attach(
     };
     let orders = orders::OrderHandler { clock: service.clock(), signing: Arc::clone(&signing) };
     service.consume(orders::ORDERS, orders);
+    service.consume(institutions::INSTITUTIONS, institutions::InstitutionHandler);
+    let named = named::NamedHandler { clock: service.clock(), signing: Arc::clone(&signing) };
+    service.consume(named::NAMED, named);
     let checkpoints = checkpoint::Checkpoints {
         pool: service.pool(),
         clock: service.clock(),

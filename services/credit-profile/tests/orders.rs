@@ -3,18 +3,22 @@
 
 mod trusted;
 
-use credit_profile::trust::audit::content_hash;
+use credit_profile::trust::audit::{chained, content_hash};
 use prost::Message as _;
 use trusted::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, reason};
-use zhirong_kernel::clock::{Clock as _, SystemClock, business_date};
+use zhirong_kernel::{
+    Uscc,
+    clock::{Clock as _, SystemClock, business_date},
+};
 use zhirong_proto::{
     matching::v1::{
-        Consent, DataScope, Disclosure, DisclosureRefused, Order, OrderPlaced, OrderWithdrawn, ProfileDisclosed,
+        CandidatesNamed, Consent, DataScope, Disclosure, DisclosureRefused, NamedCandidate, Order, OrderPlaced,
+        OrderWithdrawn, ProfileDisclosed,
     },
     profile::v1::{
-        AuditKind, ConsentState, GetProfileRequest, GetReleaseRequest, ListConsentsRequest, Purpose, Scope,
-        consent_service_client::ConsentServiceClient, profile_service_client::ProfileServiceClient,
-        release_service_client::ReleaseServiceClient,
+        AuditKind, ConsentState, GetProfileRequest, GetReleaseRequest, ListConsentsRequest, ListDisclosuresRequest,
+        Purpose, Scope, audit_service_client::AuditServiceClient, consent_service_client::ConsentServiceClient,
+        profile_service_client::ProfileServiceClient, release_service_client::ReleaseServiceClient,
     },
 };
 use zhirong_runtime::streams;
@@ -155,5 +159,60 @@ async fn what_an_order_handed_over_is_rebuilt_to_the_last_bit() {
     // What does not match the trail is not given out as if it did.
     let request = GetReleaseRequest { release_id: forged.disclosure_id.clone() };
     assert_eq!(client().get_release(as_staff(request)).await.unwrap_err().code(), tonic::Code::Internal);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_named_as_a_candidate_finds_it_on_the_trail_once() {
+    let world = World::start().await;
+    let enterprises: Vec<Uscc> = (1..=500).map(enterprise).collect();
+    let named = |numbers: std::ops::Range<usize>| CandidatesNamed {
+        naming_id: id(),
+        institution_id: BANK.to_owned(),
+        product_id: "019a0000-0000-7000-8000-000000000001".to_owned(),
+        at: None,
+        candidates: enterprises[numbers]
+            .iter()
+            .map(|uscc| NamedCandidate { enterprise_id: uscc.to_string(), profile_version: 4, consent_id: id() })
+            .collect(),
+    };
+    let (many, few) = (named(0..500), named(1..3));
+    // Twice under other ids of events, and one that names nobody.
+    let nobody = CandidatesNamed { candidates: Vec::new(), ..few.clone() };
+    let events = [&many, &few, &many, &nobody].map(|fact| Event::of(&fact.product_id, fact));
+    let jetstream = world.broker.jetstream().await.unwrap();
+    streams::ensure(&jetstream, streams::MATCHING, 1).await.unwrap();
+    Deliveries::new(events).twice().shuffled(2).publish(&jetstream).await.unwrap();
+    eventually(PATIENCE, "each fact was dealt with", || async {
+        let seen = world.rows::<i64>("SELECT count(*) FROM runtime.inbox WHERE consumer = 'profile-candidates'").await;
+        Ok((seen == [4]).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(world.rows::<i64>("SELECT count(*) FROM runtime.dead_letter").await, [1]);
+
+    let seen = async |uscc: &Uscc| {
+        let request = ListDisclosuresRequest::default();
+        let mut client = AuditServiceClient::new(world.channel.clone());
+        client.list_disclosures(as_enterprise(uscc, request)).await.unwrap().into_inner().entries
+    };
+    let mine = seen(&enterprises[0]).await;
+    let [entry] = mine.as_slice() else { panic!("{mine:?}") };
+    assert_eq!((entry.kind(), entry.purpose()), (AuditKind::Named, Purpose::Preapproval));
+    assert_eq!((entry.institution_id.as_str(), &entry.product_id), (BANK, &many.product_id));
+    assert_eq!((&entry.consent_id, entry.profile_version), (&many.candidates[0].consent_id, 4));
+    assert_eq!(seen(&enterprises[2]).await.len(), 2);
+
+    let links: Vec<(i64, Vec<u8>, Vec<u8>)> =
+        sqlx::query_as("SELECT sequence, content, hash FROM audit_entry ORDER BY sequence")
+            .fetch_all(&world.database.pool().await.unwrap())
+            .await
+            .unwrap();
+    assert_eq!(links.len(), 502);
+    let mut before = vec![0; 32];
+    for (expected, (sequence, content, hash)) in (1..).zip(links) {
+        assert_eq!((sequence, chained(&before, &content)), (expected, hash.clone()));
+        before = hash;
+    }
     world.stop().await;
 }

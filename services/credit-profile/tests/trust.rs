@@ -230,3 +230,20 @@ async fn a_consent_that_says_nothing_or_too_much_is_refused_by_field() {
     assert!(world.rows::<i64>("SELECT version FROM consent").await.is_empty());
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_can_be_given_to_an_institution_of_the_catalog_alone_from_when_it_is_heard_of() {
+    let world = World::start().await;
+    let uscc = enterprise(9);
+    let grant = async || {
+        let request = trusted::grant_request("bank-of-nowhere", Purpose::LoanApplication, whole(), 3600);
+        ConsentServiceClient::new(world.channel.clone()).grant_consent(as_enterprise(&uscc, request)).await
+    };
+    let refused = grant().await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused)), (Code::NotFound, "INSTITUTION_NOT_FOUND".to_owned()));
+    assert!(refused.message().contains("ListInstitutions"), "{}", refused.message());
+    assert!(world.rows::<i64>("SELECT version FROM consent").await.is_empty());
+    world.registered(&["bank-of-nowhere"]).await;
+    assert_eq!(grant().await.unwrap().into_inner().consent.unwrap().institution_id, "bank-of-nowhere");
+    world.stop().await;
+}

@@ -86,8 +86,8 @@ impl Stack {
             environment.insert("ZHIRONG__DATABASE__URL".to_owned(), postgres.url(context));
             environment.insert("ZHIRONG__NATS__URL".to_owned(), nats.url());
             if context == "profile" {
-                let seed = token::ensure_seed(keys, "profile-signing-seed")?;
-                environment.insert("ZHIRONG__TRUST__SIGNING_SEED_FILE".to_owned(), seed.display().to_string());
+                let signing = token::ensure_signing_keys(keys, "profile-signing-keys")?;
+                environment.insert("ZHIRONG__TRUST__SIGNING_KEYS_FILE".to_owned(), signing.display().to_string());
                 let data = token::ensure_data_keys(keys, "profile-data-keys")?;
                 environment.insert("ZHIRONG__TRUST__DATA_KEYS_FILE".to_owned(), data.display().to_string());
             }

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use zhirong_proto::profile::v1::AuditEntry;
 
 use super::{
-    keys::{Kind, SigningKey},
+    keys::{Kind, SigningKeys},
     store,
 };
 use crate::{error::Error, profile::proto_time};
@@ -39,7 +39,7 @@ pub fn checkpoint_content(sequence: i64, hash: &[u8], at: Timestamp) -> Vec<u8> 
 /// When the database fails.
 pub async fn append(
     conn: &mut PgConnection,
-    key: &SigningKey,
+    keys: &SigningKeys,
     mut entry: AuditEntry,
     now: Timestamp,
 ) -> Result<(), Error> {
@@ -48,7 +48,7 @@ pub async fn append(
     entry.at = Some(proto_time(now));
     let content = entry.encode_to_vec();
     let hash = chained(&before, &content);
-    let signature = key.sign(Kind::Entry, &hash);
+    let signature = keys.sign(Kind::Entry, &hash);
     store::extend_chain(conn, entry.sequence, &entry.enterprise_id, &content, &hash, &signature).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use zhirong_kernel::clock::Clock;
 
 use super::{
     audit,
-    keys::{Kind, SigningKey},
+    keys::{Kind, SigningKeys},
     store,
 };
 use crate::error::Error;
@@ -20,8 +20,8 @@ pub struct Checkpoints {
     pub pool: PgPool,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The key.
-    pub signing: Arc<SigningKey>,
+    /// The keys.
+    pub signing: Arc<SigningKeys>,
     /// The pause between two looks.
     pub interval: Duration,
 }

@@ -80,6 +80,9 @@ impl Trust {
             Claim::Replay(response) => return Ok(response),
             Claim::Fresh(slot) => slot,
         };
+        if !store::has_institution(&mut tx, institution.as_str()).await? {
+            return Err(Error::InstitutionNotFound.into());
+        }
         let new = store::NewConsent {
             id: Uuid::now_v7(),
             enterprise_id: enterprise.as_str(),

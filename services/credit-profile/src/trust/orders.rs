@@ -22,7 +22,7 @@ use zhirong_runtime::{
     streams,
 };
 
-use super::{audit, consents::tell, keys::SigningKey, store, time};
+use super::{audit, consents::tell, keys::SigningKeys, store, time};
 use crate::error::Error;
 
 /// Orders, and what they hand over.
@@ -43,7 +43,7 @@ pub struct OrderHandler {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Signs the trail.
-    pub signing: Arc<SigningKey>,
+    pub signing: Arc<SigningKeys>,
 }
 
 impl Handler for OrderHandler {

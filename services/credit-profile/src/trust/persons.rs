@@ -159,7 +159,7 @@ impl Trust {
     }
 
     async fn key_rotation(&self) -> Result<pb::GetKeyRotationResponse, Problem> {
-        let newest_version = self.masters.newest();
+        let newest_version = self.masters.seals();
         let mut conn = self.pool.acquire().await?;
         let (done, remaining) = store::rotation(&mut conn, newest_version).await?;
         Ok(pb::GetKeyRotationResponse { newest_version, done, remaining })

@@ -14,7 +14,7 @@ use zhirong_runtime::{
     problem::Problem,
 };
 
-use super::{Trust, audit, consents, id, keys::SigningKey, scope, store};
+use super::{Trust, audit, consents, id, keys::SigningKeys, scope, store};
 use crate::{error::Error, profile::proto_time};
 
 #[tonic::async_trait]
@@ -176,7 +176,7 @@ fn handed(caller: &Caller, told: Disclosure, whole: Option<pb::Profile>) -> Resu
 /// on the trail by [`Trust::conclude`].
 pub(super) async fn released(
     conn: &mut PgConnection,
-    key: &SigningKey,
+    keys: &SigningKeys,
     asked: &Asked<'_>,
     consent: &pb::Consent,
     now: Timestamp,
@@ -212,7 +212,7 @@ pub(super) async fn released(
         content_sha256,
         ..asked.entry(pb::AuditKind::Released)
     };
-    audit::append(conn, key, entry, now).await?;
+    audit::append(conn, keys, entry, now).await?;
     Ok(Ok(release))
 }
 

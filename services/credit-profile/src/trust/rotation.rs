@@ -1,4 +1,4 @@
-//! Seals data keys with the newest master key, a few at a time while everything else goes on.
+//! Seals data keys with the master key that seals now, a few at a time while everything else goes on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,9 +44,9 @@ impl Rotation {
 
     /// Changes some; says whether there may be more.
     async fn batch(&self) -> Result<bool, Error> {
-        let newest = self.masters.newest();
+        let seals = self.masters.seals();
         let mut tx = self.pool.begin().await?;
-        let rows = store::to_rotate(&mut tx, newest, &self.masters.versions(), BATCH).await?;
+        let rows = store::to_rotate(&mut tx, seals, &self.masters.versions(), BATCH).await?;
         if rows.is_empty() {
             return Ok(false);
         }
@@ -63,8 +63,8 @@ impl Rotation {
         }
         tx.commit().await?;
         let mut conn = self.pool.acquire().await?;
-        let (done, remaining) = store::rotation(&mut conn, newest).await?;
-        tracing::info!(version = newest, done, remaining, "data keys are being sealed with the newest key");
+        let (done, remaining) = store::rotation(&mut conn, seals).await?;
+        tracing::info!(version = seals, done, remaining, "data keys are being sealed anew");
         // Those that can't be opened must not be tried again and again.
         Ok(changed > 0)
     }

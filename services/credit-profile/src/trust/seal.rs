@@ -23,7 +23,7 @@ pub struct Broken;
 pub struct MasterKeys {
     masters: BTreeMap<i32, LessSafeKey>,
     index: hmac::Key,
-    newest: i32,
+    seals: i32,
 }
 
 /// The key of one row.
@@ -38,7 +38,8 @@ pub struct WrappedKey {
 }
 
 impl MasterKeys {
-    /// The keys of the settings: `index=<base64>,1=<base64>,2=<base64>`, each of 32 bytes; the highest number is the newest.
+    /// The keys of the settings: `index=<base64>,1=<base64>,2=<base64>`, each of 32 bytes. The highest number seals, unless
+    /// `seal=1` names another: so every replica can know a key before one of them uses it.
     ///
     /// # Errors
     /// [`Error::Config`] when they can't be read.
@@ -46,13 +47,17 @@ impl MasterKeys {
         let keys = read_secret(keys, file)?;
         let wrong = || {
             Error::Config(
-                "trust.data_keys must be like `index=KEY,1=KEY`, each KEY 32 random bytes in base64; none is built in"
+                "trust.data_keys must be like `index=KEY,1=KEY`, or with `seal=1` to name what seals, each KEY 32 random bytes in base64; none is built in"
                     .to_owned(),
             )
         };
-        let (mut masters, mut index) = (BTreeMap::new(), None);
+        let (mut masters, mut index, mut seals) = (BTreeMap::new(), None, None);
         for part in keys.expose_secret().split(',') {
             let (name, key) = part.trim().split_once('=').ok_or_else(wrong)?;
+            if name == "seal" {
+                seals = Some(key.parse().map_err(|_| wrong())?);
+                continue;
+            }
             let key = STANDARD.decode(key).ok().filter(|key| key.len() == KEY).ok_or_else(wrong)?;
             if name == "index" {
                 index = Some(hmac::Key::new(hmac::HMAC_SHA256, &key));
@@ -63,14 +68,15 @@ impl MasterKeys {
                 }
             }
         }
-        let newest = *masters.keys().max().ok_or_else(wrong)?;
-        Ok(Self { masters, index: index.ok_or_else(wrong)?, newest })
+        let seals = seals.or_else(|| masters.keys().max().copied());
+        let seals = seals.filter(|version| masters.contains_key(version)).ok_or_else(wrong)?;
+        Ok(Self { masters, index: index.ok_or_else(wrong)?, seals })
     }
 
     /// The version that seals now.
     #[must_use]
-    pub fn newest(&self) -> i32 {
-        self.newest
+    pub fn seals(&self) -> i32 {
+        self.seals
     }
 
     /// The versions that can be opened.
@@ -98,7 +104,7 @@ impl MasterKeys {
         cipher(&self.bare(wrapped, place)?).map(DataKey)
     }
 
-    /// The same data key, kept by the newest master key.
+    /// The same data key, kept by the master key that seals now.
     ///
     /// # Errors
     /// [`Broken`].
@@ -113,8 +119,8 @@ impl MasterKeys {
     }
 
     fn wrap(&self, key: &[u8], place: &str) -> Result<WrappedKey, Broken> {
-        let master = self.masters.get(&self.newest).ok_or(Broken)?;
-        Ok(WrappedKey { version: self.newest, sealed: seal(master, key, &about("key", place))? })
+        let master = self.masters.get(&self.seals).ok_or(Broken)?;
+        Ok(WrappedKey { version: self.seals, sealed: seal(master, key, &about("key", place))? })
     }
 
     fn bare(&self, wrapped: &WrappedKey, place: &str) -> Result<Vec<u8>, Broken> {
@@ -203,6 +209,11 @@ mod tests {
         assert_eq!((old.version, new.version), (1, 2));
         assert_eq!(keys(&[2]).unwrap(&new, "a").unwrap().open(&sealed, "name", "a").unwrap(), "x");
         assert!(keys(&[2]).unwrap(&old, "a").is_err());
+        let key = |version: u8| STANDARD.encode([version; KEY]);
+        let known = format!("index={},seal=1,1={},2={}", key(9), key(1), key(2));
+        let known = MasterKeys::read(&known.into(), "").unwrap();
+        assert_eq!((known.seals(), known.fresh("b").unwrap().1.version), (1, 1), "a key is known before it seals");
+        assert!(known.unwrap(&new, "a").is_ok());
         assert_eq!(keys(&[1]).blind("x"), keys(&[2]).blind("x"), "and what was indexed is still found");
     }
 
@@ -216,6 +227,8 @@ mod tests {
             format!("index={key},1=AAAA"),
             format!("index={key},0={key}"),
             format!("index={key},1={key},1={key}"),
+            format!("index={key},1={key},seal=2"),
+            format!("index={key},1={key},seal=x"),
         ] {
             assert!(MasterKeys::read(&text.clone().into(), "").is_err(), "{text}");
         }

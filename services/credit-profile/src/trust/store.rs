@@ -1,6 +1,8 @@
 //! All SQL of consents, releases, codes and the audit trail.
 
 mod handed;
+mod institutions;
+mod named;
 mod objections;
 mod persons;
 mod trail;
@@ -12,9 +14,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::profile::v1 as pb;
 
+use super::keys::Signature;
 use crate::{error::Error, profile::proto_time};
 
-pub use self::{handed::*, objections::*, persons::*, trail::*};
+pub use self::{handed::*, institutions::*, named::*, objections::*, persons::*, trail::*};
 
 /// A consent as it is kept.
 struct ConsentRow {
@@ -282,18 +285,20 @@ pub async fn extend_chain(
     enterprise_id: &str,
     content: &[u8],
     hash: &[u8],
-    signature: &[u8],
+    signature: &Signature,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "WITH added AS (
-             INSERT INTO audit_entry (sequence, enterprise_id, content, hash, signature) VALUES ($1, $2, $3, $4, $5)
+             INSERT INTO audit_entry (sequence, enterprise_id, content, hash, signature, signing_key)
+             VALUES ($1, $2, $3, $4, $5, $6)
              RETURNING sequence, hash)
          UPDATE audit_head SET sequence = added.sequence, hash = added.hash FROM added",
         sequence,
         enterprise_id,
         content,
         hash,
-        signature
+        signature.bytes,
+        signature.key
     )
     .execute(conn)
     .await?;

@@ -48,10 +48,15 @@ impl Trust {
         let mut conn = self.pool.acquire().await?;
         let checkpoints = store::checkpoints(&mut conn, page.after.unwrap_or(i64::MIN), page.size).await?;
         let next_page_token = next(&checkpoints, page.size, |last| last.sequence)?;
+        let signing_keys = self.signing.public().iter();
+        let signing_keys = signing_keys
+            .map(|(number, key)| pb::AuditSigningKey { number: *number, public_key: key.clone() })
+            .collect();
         Ok(pb::ListAuditCheckpointsResponse {
             checkpoints,
             next_page_token,
             public_key: self.signing.public_key().to_vec(),
+            signing_keys,
         })
     }
 

@@ -15,13 +15,17 @@ use zhirong_kernel::{
     Uscc,
     clock::{Clock as _, SystemClock, business_date},
 };
+use zhirong_proto::catalog::v1::{Institution, InstitutionRegistered};
 use zhirong_proto::profile::v1::{
     AuditEntry, AuditRecord, Consent, FeatureValue, GrantConsentRequest, ListAuditRecordsRequest, Profile, Purpose,
     Release, ReleaseProfileRequest, Scope, Score, audit_service_client::AuditServiceClient,
     consent_service_client::ConsentServiceClient, feature_value::Kind, release_service_client::ReleaseServiceClient,
 };
-use zhirong_runtime::config::{self, Settings};
-use zhirong_testkit::{TestBroker, TestDatabase, eventually};
+use zhirong_runtime::{
+    config::{self, Settings},
+    streams,
+};
+use zhirong_testkit::{Deliveries, Event, TestBroker, TestDatabase, eventually};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,41 +33,60 @@ pub struct World {
     pub database: TestDatabase,
     pub channel: Channel,
     pub broker: TestBroker,
+    replicas: Vec<Replica>,
+}
+
+struct Replica {
+    channel: Channel,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), zhirong_runtime::Error>>,
 }
 
+/// Institutions that the catalog has.
+pub const BANKS: [&str; 3] = ["bank-a", "bank-b", "sample-one-bank"];
+
 impl World {
     pub async fn start() -> Self {
         let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
-        Self::on(database, broker, credit_profile::Own::for_tests()).await
+        let world = Self::on(database, broker, credit_profile::Own::for_tests()).await;
+        world.registered(&BANKS).await;
+        world
     }
 
-    /// Stops the service and starts it again, with other settings.
+    /// Stops the service, all its replicas, and starts one again, with other settings.
     pub async fn again(self, own: credit_profile::Own) -> Self {
-        self.stop.cancel();
-        self.served.await.unwrap().unwrap();
+        stop_all(self.replicas).await;
         Self::on(self.database, self.broker, own).await
     }
 
+    /// Starts another replica beside, and gives the way to it.
+    pub async fn beside(&mut self, own: credit_profile::Own) -> Channel {
+        let replica = Replica::start(&self.database, &self.broker, own).await;
+        let channel = replica.channel.clone();
+        self.replicas.push(replica);
+        channel
+    }
+
     async fn on(database: TestDatabase, broker: TestBroker, own: credit_profile::Own) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let address_file = folder.path().join("grpc");
-        let mut common = config::defaults().unwrap();
-        common.database.url = database.url().to_owned().into();
-        common.nats.url = broker.url();
-        common.grpc.address_file = address_file.display().to_string();
-        common.shutdown.notice_ms = 0;
-        let stop = CancellationToken::new();
-        let settings = Settings { common, own };
-        let served = tokio::spawn(credit_profile::serve(settings, stop.clone()));
-        let address = eventually(PATIENCE, "the service listens", || async {
-            Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
+        let replica = Replica::start(&database, &broker, own).await;
+        Self { database, channel: replica.channel.clone(), broker, replicas: vec![replica] }
+    }
+
+    /// The catalog registers institutions, and the service has heard of them.
+    pub async fn registered(&self, institutions: &[&str]) {
+        let jetstream = self.broker.jetstream().await.unwrap();
+        streams::ensure(&jetstream, streams::CATALOG, 1).await.unwrap();
+        let events = institutions.iter().map(|id| {
+            let institution = Institution { institution_id: (*id).to_owned(), version: 1, ..Institution::default() };
+            Event::of(id, &InstitutionRegistered { institution: Some(institution) })
+        });
+        Deliveries::new(events).publish(&jetstream).await.unwrap();
+        eventually(PATIENCE, "the institutions are known", || async {
+            let known = self.rows::<String>("SELECT institution_id FROM institution").await;
+            Ok(institutions.iter().all(|id| known.iter().any(|known| known == id)).then_some(()))
         })
         .await
         .unwrap();
-        let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
-        Self { database, channel, broker, stop, served }
     }
 
     /// Makes an enterprise known with this many patents, some tax and a score; each time with the next version.
@@ -163,9 +186,39 @@ impl World {
     }
 
     pub async fn stop(self) {
-        self.stop.cancel();
-        self.served.await.unwrap().unwrap();
+        stop_all(self.replicas).await;
         drop(self.broker);
+    }
+}
+
+impl Replica {
+    async fn start(database: &TestDatabase, broker: &TestBroker, own: credit_profile::Own) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address_file = folder.path().join("grpc");
+        let mut common = config::defaults().unwrap();
+        common.database.url = database.url().to_owned().into();
+        common.nats.url = broker.url();
+        common.grpc.address_file = address_file.display().to_string();
+        common.shutdown.notice_ms = 0;
+        let stop = CancellationToken::new();
+        let settings = Settings { common, own };
+        let served = tokio::spawn(credit_profile::serve(settings, stop.clone()));
+        let address = eventually(PATIENCE, "the service listens", || async {
+            Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
+        })
+        .await
+        .unwrap();
+        let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
+        Self { channel, stop, served }
+    }
+}
+
+async fn stop_all(replicas: Vec<Replica>) {
+    for replica in &replicas {
+        replica.stop.cancel();
+    }
+    for replica in replicas {
+        replica.served.await.unwrap().unwrap();
     }
 }
 

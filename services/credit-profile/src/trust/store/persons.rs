@@ -75,10 +75,10 @@ pub async fn persons_by_phone(
     .await
 }
 
-/// Some whose data key is sealed with an older master key that can be opened, locked.
+/// Some whose data key is sealed with an older master key than the one that seals, and can be opened; locked.
 pub async fn to_rotate(
     conn: &mut PgConnection,
-    newest: i32,
+    seals: i32,
     known: &[i32],
     most: i64,
 ) -> Result<Vec<SealedPerson>, sqlx::Error> {
@@ -87,7 +87,7 @@ pub async fn to_rotate(
         "SELECT enterprise_id, key_version, data_key, name, id_number, phone, phone_index
          FROM legal_representative WHERE key_version < $1 AND key_version = ANY($2)
          ORDER BY key_version LIMIT $3 FOR UPDATE SKIP LOCKED",
-        newest,
+        seals,
         known,
         most
     )
@@ -113,12 +113,12 @@ pub async fn rotated(
     Ok(())
 }
 
-/// How many data keys are sealed with the newest master key, and how many are not.
-pub async fn rotation(conn: &mut PgConnection, newest: i32) -> Result<(i64, i64), sqlx::Error> {
+/// How many data keys are sealed with the master key that seals now, and how many are not.
+pub async fn rotation(conn: &mut PgConnection, seals: i32) -> Result<(i64, i64), sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT count(*) FILTER (WHERE key_version = $1) AS "done!", count(*) FILTER (WHERE key_version <> $1) AS "left!"
            FROM legal_representative"#,
-        newest
+        seals
     )
     .fetch_one(conn)
     .await?;

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::profile::v1 as pb;
 
+use super::super::keys::Signature;
 use crate::{error::Error, profile::proto_time};
 
 /// The end of the chain unless a checkpoint covers it.
@@ -27,16 +28,17 @@ pub async fn add_checkpoint(
     hash: &[u8],
     at: Timestamp,
     public_key: &[u8],
-    signature: &[u8],
+    signature: &Signature,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO audit_checkpoint (sequence, hash, at, public_key, signature) VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO audit_checkpoint (sequence, hash, at, public_key, signature, signing_key) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT DO NOTHING",
         sequence,
         hash,
         at.to_sqlx() as _,
         public_key,
-        signature
+        signature.bytes,
+        signature.key
     )
     .execute(conn)
     .await?;
@@ -47,7 +49,7 @@ pub async fn add_checkpoint(
 pub async fn records(conn: &mut PgConnection, after: i64, most: i64) -> Result<Vec<pb::AuditRecord>, sqlx::Error> {
     sqlx::query_as!(
         pb::AuditRecord,
-        "SELECT sequence, content, hash, signature FROM audit_entry WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+        "SELECT sequence, content, hash, signature, signing_key FROM audit_entry WHERE sequence > $1 ORDER BY sequence LIMIT $2",
         after,
         most
     )
@@ -62,7 +64,7 @@ pub async fn checkpoints(
     most: i64,
 ) -> Result<Vec<pb::AuditCheckpoint>, sqlx::Error> {
     let rows = sqlx::query!(
-        "SELECT sequence, hash, at, public_key, signature FROM audit_checkpoint WHERE sequence > $1
+        "SELECT sequence, hash, at, public_key, signature, signing_key FROM audit_checkpoint WHERE sequence > $1
          ORDER BY sequence LIMIT $2",
         after,
         most
@@ -77,6 +79,7 @@ pub async fn checkpoints(
             at: Some(proto_time(row.at.to_jiff())),
             public_key: row.public_key,
             signature: row.signature,
+            signing_key: row.signing_key,
         })
         .collect())
 }

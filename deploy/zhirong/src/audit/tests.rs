@@ -1,0 +1,111 @@
+//! The check over a chain made here, by two keys one after the other.
+
+use prost::Message as _;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+use super::*;
+
+fn pair(number: i32) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[u8::try_from(number).unwrap(); 32]).unwrap()
+}
+
+fn public(number: i32) -> Vec<u8> {
+    pair(number).public_key().as_ref().to_vec()
+}
+
+/// The next entry of a chain, signed with a key.
+fn next(chain: &[AuditRecord], key: i32) -> AuditRecord {
+    let sequence = i64::try_from(chain.len()).unwrap() + 1;
+    let content = AuditEntry { sequence, ..AuditEntry::default() }.encode_to_vec();
+    let before = chain.last().map_or(vec![0; 32], |last| last.hash.clone());
+    let hash = Sha256::digest([before, content.clone()].concat()).to_vec();
+    let signature = pair(key).sign(&[&b"zhirong.audit.entry.v1\0"[..], &hash].concat()).as_ref().to_vec();
+    AuditRecord { sequence, content, hash, signature, signing_key: key }
+}
+
+fn chain(keys: &[i32]) -> Vec<AuditRecord> {
+    let mut chain = Vec::new();
+    for key in keys {
+        chain.push(next(&chain, *key));
+    }
+    chain
+}
+
+fn checkpoint(record: &AuditRecord, key: i32) -> AuditCheckpoint {
+    let at = prost_types::Timestamp { seconds: 1, nanos: 0 };
+    let content = [&record.sequence.to_be_bytes()[..], &record.hash, &1_000_000_i64.to_be_bytes()[..]].concat();
+    let signed = [&b"zhirong.audit.checkpoint.v1\0"[..], &content].concat();
+    AuditCheckpoint {
+        sequence: record.sequence,
+        hash: record.hash.clone(),
+        at: Some(at),
+        public_key: public(key),
+        signature: pair(key).sign(&signed).as_ref().to_vec(),
+        signing_key: key,
+    }
+}
+
+fn found(
+    chain: &[AuditRecord],
+    checkpoints: Vec<AuditCheckpoint>,
+    known: Option<Remembered>,
+    keys: &[i32],
+) -> (Vec<String>, Remembered) {
+    let keys = keys.iter().map(|number| (*number, public(*number))).collect();
+    let mut check = Check::new(checkpoints, known, keys);
+    for record in chain {
+        check.record(record);
+    }
+    let (faults, end, _) = check.end();
+    (faults, end)
+}
+
+#[test]
+fn a_chain_over_two_keys_is_unbroken_and_an_entry_by_an_unknown_one_is_named() {
+    let whole = chain(&[1, 1, 2, 2]);
+    let checkpoints = vec![checkpoint(&whole[1], 1), checkpoint(&whole[3], 2)];
+    assert_eq!(found(&whole, checkpoints.clone(), None, &[1, 2]).0, Vec::<String>::new());
+    let (faults, _) = found(&whole, checkpoints, None, &[2]);
+    assert!(faults.iter().any(|fault| fault == "checkpoint 2: it was signed with key 1, which nobody knows"));
+    let forged = chain(&[1, 2, 3]);
+    assert_eq!(found(&forged, vec![], None, &[1, 2]).0, ["entry 3 was signed with key 3, which nobody knows"]);
+    // Nor does it help to name a key that is known.
+    let mut claimed = forged;
+    claimed[2].signing_key = 2;
+    assert_eq!(found(&claimed, vec![], None, &[1, 2]).0, ["entry 3 was put in or changed by somebody without the key"]);
+}
+
+#[test]
+fn a_truncated_tail_is_missed_by_who_remembers_also_over_a_change_of_keys() {
+    let whole = chain(&[1, 1, 2]);
+    let (faults, end) = found(&whole, vec![], None, &[1, 2]);
+    assert!(faults.is_empty());
+    let text = serde_json::to_string(&end).unwrap();
+    let end: Remembered = serde_json::from_str(&text).unwrap();
+    assert!(found(&whole[..2], vec![], None, &[1, 2]).0.is_empty(), "without a memory nobody sees it");
+    assert_eq!(found(&whole[..2], vec![], Some(end.clone()), &[1, 2]).0, ["entries 3 to 3 were removed from the end"]);
+    // The settings may forget a key; an earlier run does not, nor does it take another one for it.
+    assert!(found(&whole, vec![], Some(end.clone()), &[2]).0.is_empty());
+    let mut other = end.clone();
+    other.public_keys.insert(2, hex::encode(public(3)));
+    assert!(
+        found(&whole, vec![], Some(other), &[1, 2]).0.contains(&"key 2 is not the one an earlier run has seen".into())
+    );
+    // What an earlier version remembered: one key alone.
+    let before = format!(
+        r#"{{"public_key":"{}","sequence":2,"hash":"{}"}}"#,
+        hex::encode(public(1)),
+        hex::encode(&whole[1].hash)
+    );
+    let before: Remembered = serde_json::from_str(&before).unwrap();
+    assert!(found(&whole, vec![], Some(before.clone()), &[1, 2]).0.is_empty());
+    assert_eq!(found(&whole[..1], vec![], Some(before), &[1, 2]).0, ["entries 2 to 2 were removed from the end"]);
+}
+
+#[test]
+fn each_gateway_is_remembered_in_a_file_of_its_own() {
+    let (one, other) =
+        (remembered_in("http://127.0.0.1:7000").unwrap(), remembered_in("https://district.example").unwrap());
+    assert!(one.ends_with(".local/state/zhirong/audit-127.0.0.1-7000.json"), "{}", one.display());
+    assert!(other.ends_with("audit-district.example.json"));
+}

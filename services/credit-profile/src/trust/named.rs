@@ -1,0 +1,103 @@
+//! What matching tells of candidates: which enterprises it named to an institution, each of them an entry on the trail.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use prost::Message as _;
+use sqlx::PgConnection;
+use uuid::Uuid;
+use zhirong_kernel::{InstitutionId, Uscc, clock::Clock};
+use zhirong_proto::{
+    matching::v1::{CandidatesNamed, NamedCandidate},
+    profile::v1::{AuditEntry, AuditKind, Purpose, Scope},
+};
+use zhirong_runtime::{
+    inbox::{Delivery, Handler, Rejection, Subscription},
+    streams,
+};
+
+use super::{
+    audit,
+    keys::{Kind, SigningKeys},
+    store,
+};
+use crate::{error::Error, profile::proto_time};
+
+/// Candidates named.
+pub const NAMED: Subscription = Subscription {
+    durable: "profile-candidates",
+    stream: streams::MATCHING,
+    subjects: &["zr.matching.v1.candidates.named.>"],
+};
+/// As many as one fact may name.
+const MOST: usize = 500;
+
+/// Puts candidates on the trail.
+pub struct NamedHandler {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Signs the trail.
+    pub signing: Arc<SigningKeys>,
+}
+
+impl Handler for NamedHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        let fact: CandidatesNamed = delivery.decode()?;
+        let id = Uuid::try_parse(&fact.naming_id).map_err(|_| Rejection::poison("`naming_id` is not a UUID"))?;
+        let entries = entries(fact)?;
+        // Once, however often it is told.
+        if !store::note_named(conn, id).await? {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        append_all(conn, &self.signing, entries, now).await.map_err(Rejection::retry)
+    }
+}
+
+/// Adds entries as [`audit::append`] does, all by one lock of the chain and one statement.
+async fn append_all(
+    conn: &mut PgConnection,
+    keys: &SigningKeys,
+    entries: Vec<AuditEntry>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let (mut sequence, mut before) = store::lock_chain(conn).await?;
+    let mut links = Vec::with_capacity(entries.len());
+    for mut entry in entries {
+        sequence = sequence.saturating_add(1);
+        entry.sequence = sequence;
+        entry.at = Some(proto_time(now));
+        let content = entry.encode_to_vec();
+        let hash = audit::chained(&before, &content);
+        let signature = keys.sign(Kind::Entry, &hash);
+        before.clone_from(&hash);
+        links.push(store::Link { sequence, enterprise_id: entry.enterprise_id, content, hash, signature });
+    }
+    Ok(store::extend_chain_by(conn, &links).await?)
+}
+
+/// One entry an enterprise.
+fn entries(fact: CandidatesNamed) -> Result<Vec<AuditEntry>, Rejection> {
+    fact.institution_id.parse::<InstitutionId>().map_err(Rejection::poison)?;
+    if !(1..=MOST).contains(&fact.candidates.len()) {
+        return Err(Rejection::poison(format!("`candidates` must be 1 to {MOST}")));
+    }
+    let entry = |named: NamedCandidate| {
+        named.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
+        Ok(AuditEntry {
+            kind: AuditKind::Named.into(),
+            enterprise_id: named.enterprise_id,
+            institution_id: fact.institution_id.clone(),
+            caller: "service:matching".to_owned(),
+            purpose: Purpose::Preapproval.into(),
+            // Limit and rate are derived from it.
+            scope: Some(Scope { score: true, ..Scope::default() }),
+            consent_id: named.consent_id,
+            profile_version: named.profile_version,
+            product_id: fact.product_id.clone(),
+            ..AuditEntry::default()
+        })
+    };
+    fact.candidates.into_iter().map(entry).collect()
+}

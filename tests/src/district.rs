@@ -196,9 +196,9 @@ impl District {
         Ok(self.with_token(&self.token(&["operator"], "story-operator").await?))
     }
 
-    /// Runs `zhirong` and gives what it printed.
+    /// Runs `zhirong`, at home in the district's folder, and gives what it printed.
     pub async fn zhirong(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new(program("zhirong")).args(arguments).output().await?;
+        let output = Command::new(program("zhirong")).args(arguments).env("HOME", &self.path).output().await?;
         if !output.status.success() {
             bail!("zhirong {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
         }

@@ -14,11 +14,10 @@ pub async fn disclosures(district: &District, uscc: &Uscc) -> Result<Vec<AuditEn
     Ok(client.list_disclosures(ListDisclosuresRequest::default()).await?.into_inner().entries)
 }
 
-/// What `zhirong audit verify` finds; it fails when there is a fault. The name is that of the file in which it remembers.
-pub async fn verify(district: &District, remember: &str) -> Result<String> {
+/// What `zhirong audit verify` finds; it fails when there is a fault. It remembers in the district's folder.
+pub async fn verify(district: &District) -> Result<String> {
     let token = district.folder().join("tokens/story-operator");
     fs::write(&token, district.token(&["operator"], "story-operator").await?)?;
-    let remember = district.folder().join(remember).display().to_string();
     let (gateway, token) = (district.gateway(), token.display().to_string());
-    district.zhirong(&["audit", "verify", "--gateway", gateway, "--token-file", &token, "--remember", &remember]).await
+    district.zhirong(&["audit", "verify", "--gateway", gateway, "--token-file", &token]).await
 }

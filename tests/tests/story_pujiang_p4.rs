@@ -2,25 +2,35 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use anyhow::{Context as _, Result};
+use prost_types::Timestamp;
 use serde_json::{Value, json};
 use tonic::Code;
 use uuid::Uuid;
-use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
+use zhirong_kernel::{
+    clock::{Clock as _, SystemClock},
+    id::InstitutionId,
+    uscc::Uscc,
+};
 use zhirong_proto::{
     catalog::v1::{
         Condition, CreditTerms, DraftProductRequest, GuaranteeForm, ListProductsRequest, ProductSpec,
         PublishProductRequest, RepaymentMethod, product_service_client::ProductServiceClient, product_spec::Terms,
     },
     matching::v1::{
-        Candidate, CandidateSummary, PlaceOrderRequest, SetOfferConsentRequest, StreamCandidatesRequest,
+        Candidate, CandidateSummary, PlaceOrderRequest, StreamCandidatesRequest,
         order_service_client::OrderServiceClient, stream_candidates_response::Element,
         targeting_service_client::TargetingServiceClient,
+    },
+    profile::v1::{
+        AuditKind, GrantConsentRequest, Purpose, RevokeConsentRequest, Scope,
+        consent_service_client::ConsentServiceClient,
     },
 };
 use zhirong_tests::{
     district::{Authorised, District, eventually},
     liandu,
     records::{publish, record},
+    trail,
 };
 
 const BANK: &str = "sample-puhui-bank";
@@ -86,19 +96,27 @@ async fn candidates(caller: Authorised, product: &str) -> Result<(CandidateSumma
     Ok((summary.context("a summary")?, named))
 }
 
-async fn consent(district: &District, enterprise: &Uscc, institution: &str, days: i64) -> Result<()> {
-    let expires_on = match days {
-        0 => String::new(),
-        days => liandu::today().checked_add(jiff::Span::new().days(days))?.to_string(),
-    };
-    let request = SetOfferConsentRequest {
+/// Lets an institution offer the enterprise credit; gives the consent's id.
+async fn consent(district: &District, enterprise: &Uscc, institution: &str) -> Result<String> {
+    let request = GrantConsentRequest {
         request_id: new_id(),
         institution_id: institution.to_owned(),
-        expires_on,
-        text_version: "2026-01".to_owned(),
+        purpose: Purpose::Preapproval.into(),
+        scope: Some(Scope { score: true, ..Scope::default() }),
+        expires_at: Some(Timestamp { seconds: SystemClock.now().as_second() + 30 * 86_400, nanos: 0 }),
     };
-    TargetingServiceClient::new(district.as_enterprise(enterprise).await?).set_offer_consent(request).await?;
-    Ok(())
+    let mut consents = ConsentServiceClient::new(district.as_enterprise(enterprise).await?);
+    Ok(consents.grant_consent(request).await?.into_inner().consent.context("a consent")?.consent_id)
+}
+
+/// Whom the bank is named when so many may be.
+async fn named(district: &District, bank: &InstitutionId, product: &str, many: usize) -> Result<Vec<Candidate>> {
+    eventually(&format!("{many} are named"), || async {
+        let (summary, names) = candidates(district.as_bank(bank).await?, product).await?;
+        assert_eq!(usize::try_from(summary.named_enterprises)?, names.len());
+        Ok((names.len() == many).then_some(names))
+    })
+    .await
 }
 
 /// So many patents has the enterprise of a number: every third has none.
@@ -178,19 +196,31 @@ async fn story_pujiang_p4_ip_products_and_targeted_offers() -> Result<()> {
     assert_eq!(usize::try_from(of(1).await?)?, expected.len() - 1);
     assert_eq!(usize::try_from(of(2).await?)?, expected.iter().filter(|number| **number >= 10).count());
 
-    // Three agree to be approached: by this bank, by all; a fourth by another bank only.
-    consent(&district, &enterprises[4], BANK, 30).await?;
-    consent(&district, &enterprises[7], BANK, 30).await?;
-    consent(&district, &enterprises[11], "", 30).await?;
-    consent(&district, &enterprises[13], "sample-yunhe-bank", 30).await?;
-    let (summary, names) = candidates(district.as_bank(&bank).await?, &portfolio[0]).await?;
-    assert_eq!(summary.named_enterprises, 3);
-    let named: Vec<_> = names.iter().map(|named| (named.enterprise_id.clone(), named.limit_fen)).collect();
+    // Three agree to be approached by this bank; a fourth by another bank only.
+    let mut consents = Vec::new();
+    for number in [4, 7, 11] {
+        consents.push(consent(&district, &enterprises[number], BANK).await?);
+    }
+    consent(&district, &enterprises[13], "sample-yunhe-bank").await?;
+    let names = named(&district, &bank, &portfolio[0], 3).await?;
+    let limits: Vec<_> = names.iter().map(|named| (named.enterprise_id.clone(), named.limit_fen)).collect();
     let entry = |number: usize| (enterprises[number].to_string(), patents(number) * 20_000_000);
-    assert_eq!(named, [entry(11), entry(7), entry(4)]);
-    consent(&district, &enterprises[7], BANK, 0).await?;
-    let (_, names) = candidates(district.as_bank(&bank).await?, &portfolio[0]).await?;
-    assert_eq!(names.len(), 2, "a consent taken back is effective at once");
+    assert_eq!(limits, [entry(11), entry(7), entry(4)]);
+    let request = RevokeConsentRequest { request_id: new_id(), consent_id: consents[1].clone() };
+    ConsentServiceClient::new(district.as_enterprise(&enterprises[7]).await?).revoke_consent(request).await?;
+    let names = named(&district, &bank, &portfolio[0], 2).await?;
+    // Each of them sees who was told, of which product, by which consent; who agreed to another bank sees nothing.
+    for (number, consent) in [4, 7, 11].into_iter().zip(&consents) {
+        let entry = eventually("the naming is on the trail", || async {
+            let entries = trail::disclosures(&district, &enterprises[number]).await?;
+            Ok(entries.into_iter().find(|entry| entry.kind() == AuditKind::Named))
+        })
+        .await?;
+        assert_eq!((entry.institution_id.as_str(), &entry.product_id), (BANK, &portfolio[0]));
+        assert_eq!(&entry.consent_id, consent);
+    }
+    assert!(trail::disclosures(&district, &enterprises[13]).await?.is_empty());
+    assert!(trail::verify(&district).await?.contains("unbroken"));
     let other: InstitutionId = "sample-yunhe-bank".parse()?;
     let refused = candidates(district.as_bank(&other).await?, &portfolio[0]).await.unwrap_err();
     assert_eq!(refused.downcast::<tonic::Status>()?.code(), Code::NotFound, "another bank's product");

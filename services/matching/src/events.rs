@@ -15,7 +15,9 @@ use zhirong_proto::{
         ReferencePublished, reference_published::Reference,
     },
     feedback::v1::ProductScored,
-    profile::v1::{Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, EnterpriseErased, ProfileUpdated},
+    profile::v1::{
+        Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, EnterpriseErased, ProfileUpdated, Purpose,
+    },
     subsidy::v1::{
         Budget, BudgetAppropriated, BudgetExhausted, BudgetLow, Coupon, CouponExpired, CouponIssued, CouponRedeemed,
         PolicyPublished, PolicyRetired,
@@ -30,7 +32,7 @@ use crate::{
     consent::Held,
     reference,
     snapshot::Snapshots,
-    store::{adjustment, catalog::Kind, coupon, disclosure, erasure, preapproval, read_model, subsidy},
+    store::{adjustment, candidate, catalog::Kind, coupon, disclosure, erasure, preapproval, read_model, subsidy},
 };
 
 /// Profiles.
@@ -42,6 +44,12 @@ pub const PROFILES: Subscription = Subscription {
 /// Consents.
 pub const CONSENTS: Subscription =
     Subscription { durable: "matching-consents", stream: streams::PROFILE, subjects: &["zr.profile.v1.consent.>"] };
+/// Consents again, for those to offer credit: under a name of its own, because the past of the other one was dropped.
+pub const PREAPPROVAL_CONSENTS: Subscription = Subscription {
+    durable: "matching-preapproval-consents",
+    stream: streams::PROFILE,
+    subjects: &["zr.profile.v1.consent.>"],
+};
 /// Erasures.
 pub const ERASURES: Subscription = Subscription {
     durable: "matching-erasures",
@@ -90,17 +98,38 @@ pub struct ConsentHandler;
 
 impl Handler for ConsentHandler {
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
-        let consent: Option<Consent> = match delivery.ce_type.as_str() {
-            ConsentGranted::TYPE => delivery.decode::<ConsentGranted>()?.consent,
-            ConsentNarrowed::TYPE => delivery.decode::<ConsentNarrowed>()?.consent,
-            ConsentRevoked::TYPE => delivery.decode::<ConsentRevoked>()?.consent,
-            other => return Err(Rejection::poison(format!("`{other}` is not a fact matching knows"))),
-        };
-        let consent = consent.ok_or_else(|| missing("consent"))?;
-        let id = consent.consent_id.parse().map_err(|_| Rejection::poison("`consent_id` is not a UUID"))?;
-        let held = Held::registered(&consent).ok_or_else(|| missing("consent.expires_at"))?;
+        let (id, consent, held) = consent(delivery)?;
         Ok(disclosure::put_consent(conn, id, consent.version, &held).await?)
     }
+}
+
+/// Keeps how the consents to offer credit stand.
+pub struct PreapprovalConsentHandler;
+
+impl Handler for PreapprovalConsentHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        let (id, consent, held) = consent(delivery)?;
+        if consent.purpose() != Purpose::Preapproval {
+            return Ok(());
+        }
+        consent.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
+        consent.institution_id.parse::<InstitutionId>().map_err(Rejection::poison)?;
+        Ok(candidate::put_consent(conn, id, &consent, &held).await?)
+    }
+}
+
+/// The consent of a fact as it stands.
+fn consent(delivery: &Delivery) -> Result<(Uuid, Consent, Held), Rejection> {
+    let consent: Option<Consent> = match delivery.ce_type.as_str() {
+        ConsentGranted::TYPE => delivery.decode::<ConsentGranted>()?.consent,
+        ConsentNarrowed::TYPE => delivery.decode::<ConsentNarrowed>()?.consent,
+        ConsentRevoked::TYPE => delivery.decode::<ConsentRevoked>()?.consent,
+        other => return Err(Rejection::poison(format!("`{other}` is not a fact matching knows"))),
+    };
+    let consent = consent.ok_or_else(|| missing("consent"))?;
+    let id = consent.consent_id.parse().map_err(|_| Rejection::poison("`consent_id` is not a UUID"))?;
+    let held = Held::registered(&consent).ok_or_else(|| missing("consent.expires_at"))?;
+    Ok((id, consent, held))
 }
 
 /// Erases what orders and past versions hold of enterprises' profiles.

@@ -3,7 +3,8 @@
 //! In: `profile.updated`, `consent.granted` / `narrowed` / `revoked`, `enterprise.erased`, `institution.registered`, `product.published` / `suspended` / `resumed` / `retired` /
 //! `adjusted`, `reference.published`, `product.scored`, `policy.published`, `budget.appropriated` / `exhausted`.
 //! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed` / `repaid` /
-//! `terms_changed` / `settled` / `renewed` / `defaulted` / `recovered`, `preapproval.computed`, `disclosure.made` / `refused`.
+//! `terms_changed` / `settled` / `renewed` / `defaulted` / `recovered`, `preapproval.computed`, `disclosure.made` / `refused`,
+//! `candidates.named`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ mod expire;
 pub mod explain;
 mod grpc;
 pub mod loan;
+mod naming;
 pub mod order;
 mod population;
 pub mod preapproval;
@@ -90,6 +92,7 @@ pub async fn serve_by(
     let due = Arc::new(Notify::new());
     service.consume(events::PROFILES, events::ProfileHandler { due: Arc::clone(&due) });
     service.consume(events::CONSENTS, events::ConsentHandler);
+    service.consume(events::PREAPPROVAL_CONSENTS, events::PreapprovalConsentHandler);
     service.consume(events::ERASURES, events::ErasureHandler { inbox: Arc::clone(&inbox) });
     service.consume(events::CATALOG, events::CatalogHandler { snapshots: snapshots.clone() });
     service.consume(events::SCORES, events::CatalogHandler { snapshots: snapshots.clone() });

@@ -1,13 +1,13 @@
 //! All SQL of matching.
 
 pub mod adjustment;
+pub mod candidate;
 pub mod catalog;
 pub mod coupon;
 pub mod disclosure;
 pub mod erasure;
 pub mod institution_report;
 pub mod loan;
-pub mod offer_consent;
 pub mod order;
 pub mod population;
 pub mod preapproval;

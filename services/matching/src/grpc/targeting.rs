@@ -1,33 +1,26 @@
-//! One product against every enterprise, and who agrees to be named.
+//! One product against every enterprise.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    pin::Pin,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _};
-use jiff::{ToSpan as _, civil::Date};
 use tonic::{Request, Response, Status};
-use zhirong_kernel::{clock::business_date, id::InstitutionId, rule::Inputs};
+use uuid::Uuid;
+use zhirong_kernel::{clock::business_date, rule::Inputs};
 use zhirong_proto::matching::v1::{
-    self as pb, CandidateSummary, ListOfferConsentsRequest, ListOfferConsentsResponse, SetOfferConsentRequest,
-    SetOfferConsentResponse, StreamCandidatesRequest, StreamCandidatesResponse, stream_candidates_response::Element,
-    targeting_service_server::TargetingService,
+    self as pb, CandidateSummary, StreamCandidatesRequest, StreamCandidatesResponse,
+    stream_candidates_response::Element, targeting_service_server::TargetingService,
 };
 use zhirong_runtime::{
     caller::{Caller, Role},
-    idempotency::{self, Claim},
-    page,
     problem::Problem,
 };
 
-use super::{Matching, cut};
+use super::Matching;
 use crate::{
     adjust::{in_time, offered_to},
     error::Error,
+    naming,
     product::CompiledProduct,
-    store::offer_consent,
     wish::USUAL_TERM_MONTHS,
 };
 
@@ -46,22 +39,6 @@ impl TargetingService for Matching {
         let stream =
             futures::stream::iter(elements).map(|element| Ok(StreamCandidatesResponse { element: Some(element) }));
         Ok(Response::new(Box::pin(stream)))
-    }
-
-    async fn set_offer_consent(
-        &self,
-        request: Request<SetOfferConsentRequest>,
-    ) -> Result<Response<SetOfferConsentResponse>, Status> {
-        let caller = Caller::from_request(&request)?;
-        Ok(Response::new(self.set_offer_consent(&caller, request.into_inner()).await?))
-    }
-
-    async fn list_offer_consents(
-        &self,
-        request: Request<ListOfferConsentsRequest>,
-    ) -> Result<Response<ListOfferConsentsResponse>, Status> {
-        let caller = Caller::from_request(&request)?;
-        Ok(Response::new(self.list_offer_consents(&caller, &request.into_inner()).await?))
     }
 }
 
@@ -85,7 +62,6 @@ impl Matching {
             term_months: USUAL_TERM_MONTHS.into(),
             lpr_1y_ppm: catalog.one_year_lpr(today)?.get(),
         };
-        let named = self.who_may_be_named(caller, today).await?;
         let sets: BTreeSet<String> =
             in_time(&catalog, &request.product_id, today).map(|adjustment| adjustment.enterprise_tag.clone()).collect();
         let sets: Vec<String> = sets.into_iter().collect();
@@ -110,7 +86,7 @@ impl Matching {
         let count = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
         let total_limit_fen = found.iter().fold(0_i64, |sum, candidate| sum.saturating_add(candidate.limit_fen));
         let eligible_enterprises = count(found.len());
-        let candidates: Vec<Element> = found
+        let candidates = found
             .into_iter()
             .map(|candidate| pb::Candidate {
                 enterprise_id: String::from_utf8_lossy(&candidate.id).into_owned(),
@@ -118,9 +94,8 @@ impl Matching {
                 rate_ppm: candidate.rate_ppm,
                 profile_version: candidate.version,
             })
-            .filter(|candidate| named.as_ref().is_none_or(|named| named.contains(&candidate.enterprise_id)))
-            .map(Element::Candidate)
             .collect();
+        let candidates = self.named(caller, &request.product_id, candidates).await?;
         let summary = CandidateSummary {
             computed_enterprises: count(computed),
             eligible_enterprises,
@@ -128,55 +103,26 @@ impl Matching {
             total_limit_fen,
             catalog_version: catalog.version,
         };
-        Ok(std::iter::once(Element::Summary(summary)).chain(candidates).collect())
+        Ok(std::iter::once(Element::Summary(summary)).chain(candidates.into_iter().map(Element::Candidate)).collect())
     }
 
-    /// For a bank, those who let it; for staff, everybody, which is nothing to filter by.
-    async fn who_may_be_named(&self, caller: &Caller, today: Date) -> Result<Option<HashSet<String>>, Problem> {
+    /// For a bank, those who let it offer them credit; for staff, everybody.
+    async fn named(
+        &self,
+        caller: &Caller,
+        product_id: &str,
+        candidates: Vec<pb::Candidate>,
+    ) -> Result<Vec<pb::Candidate>, Problem> {
         if caller.role != Role::Bank {
-            return Ok(None);
+            return Ok(candidates);
         }
-        let mut conn = self.pool.acquire().await?;
-        Ok(Some(offer_consent::consenting(&mut conn, caller.institution()?.as_str(), today).await?))
-    }
-
-    async fn set_offer_consent(
-        &self,
-        caller: &Caller,
-        request: SetOfferConsentRequest,
-    ) -> Result<SetOfferConsentResponse, Problem> {
-        let enterprise = caller.enterprise()?.clone();
-        let now = self.clock.now();
-        let expires_on = check(&request, business_date(now))?;
+        let product = Uuid::parse_str(product_id).map_err(Problem::internal)?;
         let mut tx = self.pool.begin().await?;
-        let method = "/zhirong.matching.v1.TargetingService/SetOfferConsent";
-        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, &request, now).await? {
-            Claim::Replay(response) => return Ok(response),
-            Claim::Fresh(slot) => slot,
-        };
-        let (institution, text) = (&request.institution_id, &request.text_version);
-        let consent = offer_consent::set(&mut tx, enterprise.as_str(), institution, expires_on, text, now).await?;
-        let response = SetOfferConsentResponse { consent: Some(consent) };
-        slot.complete(&mut tx, &response).await?;
+        let institution = caller.institution()?.as_str();
+        let named = naming::name(&mut tx, institution, product, candidates, self.clock.now()).await?;
         tx.commit().await?;
-        Ok(response)
-    }
-
-    async fn list_offer_consents(
-        &self,
-        caller: &Caller,
-        request: &ListOfferConsentsRequest,
-    ) -> Result<ListOfferConsentsResponse, Problem> {
-        let page = page::parse::<String>(request.page_size, &request.page_token)?;
-        let mut conn = self.pool.acquire().await?;
-        let most = page.size.saturating_add(1);
-        let found = offer_consent::list(&mut conn, caller.enterprise()?.as_str(), page.after.as_deref(), most).await?;
-        let (consents, more) = cut(found, page.size);
-        let next_page_token = match consents.last() {
-            Some(last) if more => page::encode(&last.institution_id)?,
-            _ => String::new(),
-        };
-        Ok(ListOfferConsentsResponse { consents, next_page_token })
+        self.outbox.notify();
+        Ok(named)
     }
 }
 
@@ -184,26 +130,4 @@ impl Matching {
 fn owns(caller: &Caller, product: &CompiledProduct) -> bool {
     caller.role != Role::Bank
         || caller.institution().is_ok_and(|institution| institution.as_str() == product.institution_id)
-}
-
-/// Checks a consent; gives its last day.
-fn check(request: &SetOfferConsentRequest, today: Date) -> Result<Option<Date>, Problem> {
-    let mut violations: Vec<(&'static str, String)> = Vec::new();
-    if !request.institution_id.is_empty() && request.institution_id.parse::<InstitutionId>().is_err() {
-        violations.push(("institution_id", "must be an institution, or empty for all".to_owned()));
-    }
-    if !(1..=32).contains(&request.text_version.chars().count()) {
-        violations.push(("text_version", "must have 1 to 32 characters".to_owned()));
-    }
-    let latest = today.checked_add(1.year()).unwrap_or(today);
-    let expires_on: Option<Date> = request.expires_on.parse().ok();
-    if !request.expires_on.is_empty() && !expires_on.is_some_and(|day| (today..=latest).contains(&day)) {
-        violations.push(("expires_on", format!("must be a date from {today} to {latest}, or empty")));
-    }
-    if violations.is_empty() {
-        return Ok(expires_on);
-    }
-    let problem = Problem::invalid("CONSENT_INVALID", "the consent can't be taken; see the fields")
-        .zh("授权内容有误，请逐项核对");
-    Err(violations.into_iter().fold(problem, |problem, (field, why)| problem.field(field, why)))
 }

@@ -1,16 +1,18 @@
 //! One product against every enterprise: counts for everybody who may ask, names only of who agrees.
 
+use jiff::civil::Date;
 use tonic::Code;
 use zhirong_kernel::Uscc;
-use zhirong_proto::matching::v1::{
-    Candidate, CandidateSummary, ListOfferConsentsRequest, SetOfferConsentRequest, StreamCandidatesRequest,
-    stream_candidates_response::Element,
+use zhirong_proto::{
+    matching::v1::{
+        Candidate, CandidateSummary, CandidatesNamed, StreamCandidatesRequest, stream_candidates_response::Element,
+    },
+    profile::v1::{Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, ConsentState, Purpose, Scope},
 };
-use zhirong_testkit::{Deliveries, eventually};
+use zhirong_testkit::{Deliveries, Event, eventually};
 
 use crate::support::{
-    BANK, OTHER_BANK, PATIENCE, World, as_bank, as_enterprise, as_staff, new_id, profile, published, reason, refusal,
-    uscc,
+    BANK, OTHER_BANK, PATIENCE, World, as_bank, as_staff, at, new_id, profile, published, reason, refusal, uscc,
 };
 
 fn asking(product: &str) -> StreamCandidatesRequest {
@@ -31,14 +33,45 @@ async fn candidates(
     (summary, named)
 }
 
-async fn consent(world: &World, enterprise: &Uscc, institution: &str, expires_on: &str) {
-    let request = SetOfferConsentRequest {
-        request_id: new_id(),
+/// Who was told of as named to the bank, in order: enterprise, version of its profile, consent.
+async fn named_by(world: &World, product: &str) -> Vec<(String, i64, String)> {
+    let facts: Vec<CandidatesNamed> = world.announced().await;
+    assert!(facts.iter().all(|fact| fact.institution_id == BANK && fact.product_id == product));
+    let told = facts.into_iter().flat_map(|fact| fact.candidates);
+    told.map(|named| (named.enterprise_id, named.profile_version, named.consent_id)).collect()
+}
+
+/// A consent to offer credit, with the score in its scope, until the end of the year; as it was granted.
+fn given(enterprise: &Uscc, institution: &str) -> Consent {
+    Consent {
+        consent_id: new_id(),
+        enterprise_id: enterprise.to_string(),
         institution_id: institution.to_owned(),
-        expires_on: expires_on.to_owned(),
-        text_version: "2031-01".to_owned(),
-    };
-    world.targeting().set_offer_consent(as_enterprise(enterprise, request)).await.unwrap();
+        purpose: Purpose::Preapproval.into(),
+        scope: Some(Scope { score: true, ..Scope::default() }),
+        expires_at: Some(time(jiff::civil::date(2031, 12, 31))),
+        state: ConsentState::Granted.into(),
+        version: 1,
+        ..Consent::default()
+    }
+}
+
+fn time(day: Date) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at(day, 0).as_second(), nanos: 0 }
+}
+
+fn granted(consent: &Consent) -> Event {
+    Event::of(&consent.consent_id, &ConsentGranted { consent: Some(consent.clone()) })
+}
+
+fn narrowed(consent: &Consent, scope: Scope) -> Event {
+    let narrowed = Consent { scope: Some(scope), version: 2, ..consent.clone() };
+    Event::of(&consent.consent_id, &ConsentNarrowed { consent: Some(narrowed) })
+}
+
+fn revoked(consent: &Consent) -> Event {
+    let revoked = Consent { state: ConsentState::Revoked.into(), version: 2, ..consent.clone() };
+    Event::of(&consent.consent_id, &ConsentRevoked { consent: Some(revoked) })
 }
 
 #[tokio::test]
@@ -66,21 +99,49 @@ async fn a_bank_sees_counts_until_an_enterprise_lets_it_see_more() {
     assert_eq!((counts.eligible_enterprises, counts.named_enterprises, names.len()), (8, 0, 0));
     assert_eq!(counts.total_limit_fen, summary.total_limit_fen);
 
-    // To all; to this bank; to all but not to this bank; to another bank; and what was over yesterday.
-    consent(&world, &uscc(1), "", "2031-03-05").await;
-    consent(&world, &uscc(2), BANK, "2031-12-31").await;
-    consent(&world, &uscc(3), "", "2031-12-31").await;
-    consent(&world, &uscc(3), BANK, "").await;
-    consent(&world, &uscc(4), OTHER_BANK, "2031-12-31").await;
-    let named = async |request| -> Vec<String> {
+    // To this bank, until tonight and for longer; and what names nobody: another bank, another purpose, no score in the scope
+    // or no longer, one taken back.
+    let short = Consent { expires_at: Some(time(jiff::civil::date(2031, 3, 6))), ..given(&uscc(1), BANK) };
+    let long = given(&uscc(2), BANK);
+    let to_other = given(&uscc(3), OTHER_BANK);
+    let to_apply = Consent { purpose: Purpose::LoanApplication.into(), ..given(&uscc(4), BANK) };
+    let features = Scope { all_categories: true, ..Scope::default() };
+    let without = Consent { scope: Some(features.clone()), ..given(&uscc(5), BANK) };
+    let (less, back) = (given(&uscc(6), BANK), given(&uscc(7), BANK));
+    let mut facts: Vec<Event> = [&short, &long, &to_other, &to_apply, &without, &less, &back].map(granted).into();
+    facts.extend([narrowed(&less, features), revoked(&back)]);
+    world.deliver(Deliveries::new(facts).twice().shuffled(3)).await;
+    let names = async |request| -> Vec<String> {
         candidates(&world, request).await.1.into_iter().map(|candidate| candidate.enterprise_id).collect()
     };
-    assert_eq!(named(as_bank(BANK, asking(&product))).await, [uscc(2).to_string(), uscc(1).to_string()]);
-    world.clock.set(crate::support::at(jiff::civil::date(2031, 3, 6), 9));
-    assert_eq!(named(as_bank(BANK, asking(&product))).await, [uscc(2).to_string()]);
-    // Taken back: effective at once.
-    consent(&world, &uscc(2), BANK, "").await;
-    assert!(named(as_bank(BANK, asking(&product))).await.is_empty());
+    let become_named = async |expected: &[usize]| {
+        let expected: Vec<String> = expected.iter().map(|number| uscc(*number).to_string()).collect();
+        eventually(PATIENCE, &format!("{expected:?} are named"), || async {
+            Ok((names(as_bank(BANK, asking(&product))).await == expected).then_some(()))
+        })
+        .await
+        .unwrap();
+    };
+    become_named(&[2, 1]).await;
+    let mut told: Vec<_> = named_by(&world, &product).await;
+    told.sort();
+    let mut expected =
+        vec![(uscc(1).to_string(), 1, short.consent_id.clone()), (uscc(2).to_string(), 1, long.consent_id.clone())];
+    expected.sort();
+    assert_eq!(told, expected, "each once, however often the list was asked for");
+    names(as_staff(asking(&product))).await;
+    names(as_bank(BANK, asking(&product))).await;
+    assert_eq!(named_by(&world, &product).await.len(), 2, "nor are the same told again on the same day, or of staff");
+    // The next day the one has expired by the clock, and the other is told again.
+    world.clock.set(at(jiff::civil::date(2031, 3, 6), 9));
+    assert_eq!(names(as_bank(BANK, asking(&product))).await, [uscc(2).to_string()]);
+    let again = (uscc(2).to_string(), 1, long.consent_id.clone());
+    assert_eq!(named_by(&world, &product).await.last(), Some(&again));
+    assert_eq!(world.count("SELECT count(*) FROM candidate_named").await, 1, "the day before is forgotten");
+    // Taken back.
+    world.deliver(Deliveries::new([revoked(&long)])).await;
+    become_named(&[]).await;
+    assert_eq!(named_by(&world, &product).await.len(), 3);
 
     let large = StreamCandidatesRequest { min_limit_fen: 60_000_000, ..asking(&product) };
     assert_eq!(candidates(&world, as_staff(large)).await.0.eligible_enterprises, 3);
@@ -92,6 +153,9 @@ async fn a_bank_sees_counts_until_an_enterprise_lets_it_see_more() {
     assert_eq!(refused.fields, ["min_limit_fen"]);
 
     // A newer profile counts, an older one does not.
+    let late = given(&uscc(8), BANK);
+    world.deliver(Deliveries::new([granted(&late)])).await;
+    become_named(&[8]).await;
     world.deliver(Deliveries::new([profile(&uscc(8), 3, 30), profile(&uscc(8), 2, 0)])).await;
     eventually(PATIENCE, "the new profile is in memory", || async {
         let (_, all) = candidates(&world, as_staff(asking(&product))).await;
@@ -99,42 +163,9 @@ async fn a_bank_sees_counts_until_an_enterprise_lets_it_see_more() {
     })
     .await
     .unwrap();
-    world.stop().await;
-}
-
-#[tokio::test]
-async fn consents_are_listed_and_senseless_ones_refused() {
-    let world = World::empty(1).await;
-    let enterprise = uscc(1);
-    for institution in ["", BANK, OTHER_BANK] {
-        consent(&world, &enterprise, institution, "2031-06-30").await;
-    }
-    consent(&world, &enterprise, BANK, "").await;
-    let mut seen = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = ListOfferConsentsRequest { page_size: 2, page_token };
-        let page = world.targeting().list_offer_consents(as_enterprise(&enterprise, request)).await.unwrap();
-        let page = page.into_inner();
-        seen.extend(page.consents.into_iter().map(|found| (found.institution_id, found.expires_on, found.version)));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    let entry = |institution: &str, day: &str, version| (institution.to_owned(), day.to_owned(), version);
-    assert_eq!(seen, [entry("", "2031-06-30", 1), entry(BANK, "", 2), entry(OTHER_BANK, "2031-06-30", 1)]);
-    let none = ListOfferConsentsRequest::default();
-    let others = world.targeting().list_offer_consents(as_enterprise(&uscc(2), none)).await.unwrap().into_inner();
-    assert!(others.consents.is_empty());
-
-    let wrong = SetOfferConsentRequest {
-        request_id: new_id(),
-        institution_id: "No Bank".to_owned(),
-        expires_on: "2033-01-01".to_owned(),
-        text_version: String::new(),
-    };
-    let refused = refusal(world.targeting().set_offer_consent(as_enterprise(&enterprise, wrong)).await);
-    assert_eq!(refused.fields, ["institution_id", "text_version", "expires_on"]);
+    names(as_bank(BANK, asking(&product))).await;
+    let told = named_by(&world, &product).await;
+    let of_late = |version| (uscc(8).to_string(), version, late.consent_id.clone());
+    assert_eq!(told[3..], [of_late(1), of_late(3)], "another version of the profile is told anew");
     world.stop().await;
 }

@@ -2,3 +2,6 @@
 CREATE TABLE institution (
     institution_id TEXT PRIMARY KEY
 );
+-- The broker may have forgotten when they were registered; whoever had an order is in the catalog.
+INSERT INTO institution
+SELECT DISTINCT consent.institution_id FROM consent JOIN financing_demand ON financing_demand.order_id = consent.consent_id;

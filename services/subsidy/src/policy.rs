@@ -438,5 +438,12 @@ pub(crate) mod tests {
         assert_eq!(refused(|wish| wish.cap_per_loan = Fen::ZERO), ["cap_per_loan_fen"]);
         assert_eq!(refused(|wish| wish.principal_cap = Fen::new(-1)), ["principal_cap_fen"]);
         assert_eq!(refused(|wish| wish.day_count = None), ["day_count"]);
+        let yearly = |wish: &mut Wish| wish.cap_per_enterprise_year = Some(Fen::new(1));
+        assert!(refused(yearly).is_empty());
+        let of_losses = |wish: &mut Wish| {
+            yearly(wish);
+            wish.benefit = Some(Benefit::RiskCompensation { waiting_days: 0, interest_counts: false });
+        };
+        assert_eq!(refused(of_losses), ["cap_per_enterprise_year_fen"]);
     }
 }

@@ -9,10 +9,11 @@ use zhirong_kernel::{
     feature::Features,
     id::{InstitutionId, LoanId, PolicyId, ProductId},
     lpr::{self, LprHistory, Tenor},
-    rule::{Inputs, RuleContext},
+    rule::Inputs,
 };
 
 use crate::{
+    audience::Audience,
     plan::{self, Basis, ExactRate, Plan},
     policy::{Benefit, COPYRIGHT_PLEDGE, IpKind, Published, REGISTERED_PLEDGES, Spec},
 };
@@ -124,11 +125,11 @@ pub fn candidates<'a>(
     features: &Features,
     coupon: Option<Holding>,
 ) -> Result<Vec<Candidate<'a>>, Error> {
-    let mut audience = Audience::of(history, loan, features);
+    let mut audience = audience(history, loan, features);
     let mut found = Vec::new();
     for policy in entitling(published, loan.approved_at, coupon) {
         let spec = &policy.spec;
-        if spec.benefit.is_compensation() || !fits(spec, loan) || !audience.admits(spec) {
+        if spec.benefit.is_compensation() || !fits(spec, loan) || !audience.admits(spec.who.as_ref()) {
             continue;
         }
         let lpr = match spec.benefit {
@@ -158,10 +159,12 @@ pub fn pool<'a>(
     loan: &Loan,
     features: &Features,
 ) -> Option<&'a Published> {
-    let mut audience = Audience::of(history, loan, features);
+    let mut audience = audience(history, loan, features);
     in_force(published, loan.approved_at)
         .filter(|policy| {
-            policy.spec.benefit.is_compensation() && fits(&policy.spec, loan) && audience.admits(&policy.spec)
+            policy.spec.benefit.is_compensation()
+                && fits(&policy.spec, loan)
+                && audience.admits(policy.spec.who.as_ref())
         })
         .min_by_key(|policy| (policy.spec.priority, policy.policy_id))
 }
@@ -171,25 +174,13 @@ fn year_end(history: Option<&LprHistory>, loan: &Loan, tenor: Tenor) -> Result<P
     history.at_end_of(lpr_year(loan), tenor).map_err(|error| Error::Lpr(tenor, error))
 }
 
-/// What the conditions of policies look at, made when the first one asks.
-struct Audience<'a> {
-    features: &'a Features,
-    inputs: Inputs,
-    context: Option<RuleContext>,
-}
-
-impl<'a> Audience<'a> {
-    fn of(history: Option<&LprHistory>, loan: &Loan, features: &'a Features) -> Self {
-        let lpr_1y_ppm = year_end(history, loan, Tenor::OneYear).map_or(0, Ppm::get);
-        let inputs = Inputs { requested_fen: loan.amount.get(), term_months: loan.term_months.into(), lpr_1y_ppm };
-        Self { features, inputs, context: None }
-    }
-
-    fn admits(&mut self, spec: &Spec) -> bool {
-        let Some(who) = &spec.who else { return true };
-        let (features, inputs) = (self.features, self.inputs);
-        who.is_true(self.context.get_or_insert_with(|| RuleContext::new(features, inputs)))
-    }
+/// What the conditions of policies look at.
+fn audience<'a>(history: Option<&LprHistory>, loan: &Loan, features: &'a Features) -> Audience<'a> {
+    let lpr_1y_ppm = year_end(history, loan, Tenor::OneYear).map_or(0, Ppm::get);
+    Audience::new(
+        features,
+        Inputs { requested_fen: loan.amount.get(), term_months: loan.term_months.into(), lpr_1y_ppm },
+    )
 }
 
 /// What is in force, without what only a coupon gives, and what the coupon gives.

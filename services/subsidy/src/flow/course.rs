@@ -216,6 +216,9 @@ async fn follow(
     let unchanged = Grant { accrued_until: grant.accrued_until, ..before.clone() } == *grant;
     grant.changed();
     store::grant::update(conn, grant, loaded).await?;
+    if grant.short && !before.short {
+        till.exhausted(grant.budget_id)?;
+    }
     if voice == Voice::Quiet || unchanged {
         return Ok(());
     }
@@ -232,9 +235,6 @@ async fn follow(
             payable_change_fen: grant.due()?.checked_sub(before.due()?)?.get(),
         };
         till.tell(grant, &fact)?;
-    }
-    if grant.short && !before.short {
-        till.exhausted(grant.budget_id)?;
     }
     Ok(())
 }

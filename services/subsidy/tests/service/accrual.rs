@@ -1,9 +1,35 @@
 //! Every day posts what the day before has earned, once, whoever asks how often.
 
+use std::sync::Arc;
+
 use jiff::{Timestamp, ToSpan as _, civil::date};
+use subsidy::{
+    flow::{Desk, accrual::accrue_some},
+    store::policy::Book,
+};
+use zhirong_kernel::id::UuidV7;
 use zhirong_proto::{matching::v1::Loan, subsidy::v1::Grant};
 
-use crate::support::{World, accrue, ip_policy, loan};
+use crate::support::{World, ip_policy, loan};
+
+impl World {
+    /// Accrues up to an instant, as a replica with that clock would; says how many loans.
+    pub async fn accrue(&self, now: jiff::Timestamp) -> usize {
+        accrue(&self.pool, now).await
+    }
+}
+
+/// Accrues over a pool of connections up to an instant; says how many loans.
+async fn accrue(pool: &sqlx::PgPool, now: jiff::Timestamp) -> usize {
+    let desk = Desk { ids: Arc::new(UuidV7), book: Book::default() };
+    let mut loans = 0;
+    loop {
+        match accrue_some(pool, &desk, now).await.unwrap() {
+            0 => return loans,
+            some => loans += some,
+        }
+    }
+}
 
 /// 333 333.33 CNY × 1.8 % × days / 360, rounded half up.
 fn earned(days: i64) -> i64 {

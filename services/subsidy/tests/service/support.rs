@@ -1,12 +1,8 @@
 //! Running replicas of subsidy, callers of each role, and the facts of other services.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use async_nats::{HeaderMap, jetstream};
-use subsidy::{
-    flow::{Desk, accrual::accrue_some},
-    store::policy::Book,
-};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -15,7 +11,7 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
-use zhirong_kernel::{Uscc, id::UuidV7};
+use zhirong_kernel::Uscc;
 use zhirong_proto::{
     Fact,
     catalog::v1::{LprChange, LprTable, ReferencePublished, reference_published::Reference},
@@ -261,11 +257,6 @@ impl World {
         loan
     }
 
-    /// Accrues up to an instant, as a replica with that clock would; says how many loans.
-    pub async fn accrue(&self, now: jiff::Timestamp) -> usize {
-        accrue(&self.pool, now).await
-    }
-
     /// Waits until every fact about loans was handled.
     pub async fn handled(&self) {
         self.drained(streams::MATCHING, "subsidy-loan-life").await;
@@ -285,18 +276,6 @@ impl World {
             .fetch_all(&self.pool)
             .await
             .unwrap()
-    }
-}
-
-/// Accrues over a pool of connections up to an instant; says how many loans.
-pub async fn accrue(pool: &sqlx::PgPool, now: jiff::Timestamp) -> usize {
-    let desk = Desk { ids: Arc::new(UuidV7), book: Book::default() };
-    let mut loans = 0;
-    loop {
-        match accrue_some(pool, &desk, now).await.unwrap() {
-            0 => return loans,
-            some => loans += some,
-        }
     }
 }
 

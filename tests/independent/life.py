@@ -48,14 +48,15 @@ def rate_of(case, loan_rate):
     return min(offered, max(loan_rate - Fraction(*case["taken"]), Fraction(0)))
 
 
-def answer(case):
-    events = [(date.fromisoformat(event[0]), *event[1:]) for event in case["events"]]
+def course(case, events, up_to=date.max):
+    """What the events known so far make of a grant: whether the loan was repaid too early, its end, and what is earned
+    before a day, looked at up to a day."""
+    events = [(date.fromisoformat(event[0]), *event[1:]) for event in events]
     first = events[0][0]
     ends = [day for day, kind, *_ in events if kind in ("settled", "renewed", "defaulted")]
     end = ends[0] if ends else None
     closing = [kind for _, kind, *_ in events if kind in ("settled", "renewed")]
-    if closing and closing[-1] == "settled" and (end - first).days < case["least_days"]:
-        return [0, 0, 0]
+    too_early = bool(closing) and closing[-1] == "settled" and (end - first).days < case["least_days"]
     matures = [date.fromisoformat(event[-1]) for event in events if event[1] in ("disbursed", "terms")][-1]
     until = min(months_after(first, case["max_months"]), matures)
     if end:
@@ -67,7 +68,7 @@ def answer(case):
     day = first
     while True:
         earned_before[day] = min(half_up(exact), case["cap_fen"])
-        if day >= until:
+        if day >= min(until, up_to):
             break
         while place < len(events) and events[place][0] <= day:
             _, kind, *figures = events[place]
@@ -82,10 +83,23 @@ def answer(case):
         day += timedelta(days=1)
 
     def before(day):
-        return earned_before[min(max(day, first), until)]
+        return earned_before[min(max(day, first), until, max(up_to, first))]
 
+    return too_early, end, until, before
+
+
+def payments_of(events):
+    """Day and amount of every payment of interest."""
+    found = [(date.fromisoformat(event[0]), event[3]) for event in events if event[1] == "repaid"]
+    return [(day, amount) for day, amount in found if amount > 0]
+
+
+def answer(case):
+    too_early, end, until, before = course(case, case["events"])
+    if too_early:
+        return [0, 0, 0]
     now = date.fromisoformat(case["day"])
-    payments = [(day, figures[1]) for day, kind, *figures in events if kind == "repaid" and figures[1] > 0]
+    payments = payments_of(case["events"])
     interest = int(sum(Decimal(amount) / 100 for _, amount in payments) * 100)
     due = min(before(min(payments[-1][0], now)), interest) if payments else 0
     if end:

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use zhirong_kernel::{
-    feature::{FeatureDictionary, FeatureValue},
-    rule::{Expected, Outcome, Rule, RuleContext},
+    feature::{FeatureDictionary, FeatureValue, Features},
+    rule::{Expected, Inputs, Outcome, Rule, RuleContext},
 };
 
 const LONGEST_CONDITION: usize = 2000;
@@ -77,5 +77,28 @@ impl Who {
     #[must_use]
     pub fn is_true(&self, context: &RuleContext) -> bool {
         self.rule.evaluate(context) == Outcome::Value(FeatureValue::Bool(true))
+    }
+}
+
+/// An enterprise with its loan, as conditions look at it.
+pub struct Audience<'a> {
+    features: &'a Features,
+    inputs: Inputs,
+    // Made when the first condition asks.
+    context: Option<RuleContext>,
+}
+
+impl<'a> Audience<'a> {
+    /// What is known of the enterprise, and what the loan brings.
+    #[must_use]
+    pub const fn new(features: &'a Features, inputs: Inputs) -> Self {
+        Self { features, inputs, context: None }
+    }
+
+    /// Whether it is one of those whom a policy is for; none means anybody.
+    pub fn admits(&mut self, who: Option<&Who>) -> bool {
+        let Some(who) = who else { return true };
+        let (features, inputs) = (self.features, self.inputs);
+        who.is_true(self.context.get_or_insert_with(|| RuleContext::new(features, inputs)))
     }
 }

@@ -1,13 +1,14 @@
 //! Which of the policies that fit are paid: the legal combination that gives most.
 //!
 //! A policy is paid alone unless it adds up; of those that add up, two that share an exclusive group are not paid together. In
-//! order of priority each takes what it offers of the loan's rate, until that rate is used up.
+//! order of priority each takes what it offers of the loan's rate, or of the fee for its guarantee, until that is used up.
 
 use zhirong_kernel::{Fen, Ppm};
 
 use crate::{
     entitlement::{Candidate, Loan},
-    plan::{self, ExactRate, Plan},
+    plan::{self, Basis, ExactRate, Plan},
+    policy::Benefit,
 };
 
 /// Policies that add up are tried in all combinations up to this many; the smallest beyond are left out.
@@ -20,7 +21,7 @@ pub struct Share {
     pub place: usize,
     /// What it gives.
     pub plan: Plan,
-    /// What those before it take of the loan's rate.
+    /// What those before it take of the loan's rate; for a share of the fee, of the fee.
     pub taken: ExactRate,
     /// The most that it may get.
     pub cap: Fen,
@@ -116,7 +117,12 @@ fn arrange(
     paid: &[Share],
     cap: &impl Fn(usize) -> Option<Fen>,
 ) -> Result<Combination, plan::Error> {
-    let mut taken = ExactRate::new(paid.iter().map(|share| share.plan.rate.get()).sum());
+    let mut taken = Taken::default();
+    for share in paid {
+        if let Some(candidate) = candidates.get(share.place) {
+            taken.add(candidate.policy.spec.benefit, share)?;
+        }
+    }
     let mut found = Vec::with_capacity(places.len());
     for place in in_order(candidates, places.to_vec()) {
         let Some(candidate) = candidates.get(place) else { continue };
@@ -125,14 +131,43 @@ fn arrange(
         if !most.is_positive() {
             continue;
         }
-        let rate = plan::bounded_rate(candidate.offered, loan.rate, taken)?;
-        let plan = plan::plan(spec, rate, most, loan.basis())?;
+        let rate = plan::bounded_rate(candidate.offered, loan.rate, taken.rate)?;
+        let plan = plan::plan(spec, rate, most, Basis { fee_taken: taken.fee, ..loan.basis() })?;
         if plan.amount.is_positive() {
-            found.push(Share { place, plan, taken, cap: most });
-            taken = ExactRate::new(taken.get().saturating_add(rate.get()));
+            let share = Share { place, plan, taken: taken.before(spec.benefit), cap: most };
+            taken.add(spec.benefit, &share)?;
+            found.push(share);
         }
     }
     Ok(found)
+}
+
+/// What is taken of a loan's rate, and of the fee for its guarantee.
+struct Taken {
+    rate: ExactRate,
+    fee: ExactRate,
+}
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self { rate: ExactRate::new(0), fee: ExactRate::new(0) }
+    }
+}
+
+impl Taken {
+    const fn before(&self, benefit: Benefit) -> ExactRate {
+        if let Benefit::GuaranteeFeeShare(_) = benefit { self.fee } else { self.rate }
+    }
+
+    fn add(&mut self, benefit: Benefit, share: &Share) -> Result<(), plan::Error> {
+        if let Benefit::GuaranteeFeeShare(part) = benefit {
+            let part = plan::bounded_share(part, share.taken)?;
+            self.fee = ExactRate::new(self.fee.get().saturating_add(part.get()));
+        } else {
+            self.rate = ExactRate::new(self.rate.get().saturating_add(share.plan.rate.get()));
+        }
+        Ok(())
+    }
 }
 
 /// The sum of what a combination takes of the rate, for display.
@@ -218,6 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn shares_of_a_fee_that_add_up_end_at_the_whole_fee() {
+        let fee = |id, priority| {
+            let mut policy = policy(id, 1, priority, true, &[]);
+            let benefit = Benefit::GuaranteeFeeShare(Ppm::new(600_000));
+            policy.spec = Arc::new(Spec { benefit, ..Spec::clone(&policy.spec) });
+            policy
+        };
+        let (policies, loan) = ([fee(1, 2), fee(2, 1)], Loan { guarantee_fee: Fen::new(1_001), ..loan(40_000) });
+        let found = candidates(&policies, None, &loan, &Features::new(), None).unwrap();
+        let best = best(&found, &loan, |_| true, |_| None).unwrap();
+        let paid: Vec<i64> = best.iter().map(|share| share.plan.amount.get()).collect();
+        assert_eq!(paid, [601, 400]);
+        let later = beside(&found, &loan, &best[..1], |place| place != best[0].place, |_| None).unwrap();
+        assert_eq!(later, best[1..], "also when it waits");
+    }
+
+    #[test]
     fn of_an_exclusive_group_only_one_is_paid() {
         let all = [
             policy(1, 10_000, 1, true, &["county"]),
@@ -242,18 +294,23 @@ mod tests {
     proptest! {
         /// Against every subset, tried plainly.
         #[test]
-        fn nothing_legal_gives_more(
-            rates in prop::collection::vec((1_i64..30_000, 0_i32..4, any::<bool>(), 0_u8..4), 1..6), loan_rate in 1_i64..60_000,
+        fn nothing_legal_gives_more_and_nothing_is_paid_above_the_rate_or_the_fee(
+            rates in prop::collection::vec((1_i64..30_000, 0_i32..4, any::<bool>(), 0_u8..4, any::<bool>()), 1..6),
+            loan_rate in 1_i64..60_000, fee in 0_i64..2_000,
         ) {
-            let policies: Vec<_> = rates.iter().enumerate().map(|(id, (rate, priority, adds_up, group))| {
+            let policies: Vec<_> = rates.iter().enumerate().map(|(id, (rate, priority, adds_up, group, of_fee))| {
                 let groups: &[&str] = match group { 0 => &[], 1 => &["ga"], 2 => &["gb"], _ => &["ga", "gb"] };
-                policy(u128::try_from(id).unwrap(), *rate, *priority, *adds_up, groups)
+                let mut policy = policy(u128::try_from(id).unwrap(), *rate, *priority, *adds_up, groups);
+                if *of_fee {
+                    let benefit = Benefit::GuaranteeFeeShare(Ppm::new(rate * 33));
+                    policy.spec = Arc::new(Spec { benefit, ..Spec::clone(&policy.spec) });
+                }
+                policy
             }).collect();
-            let loan = loan(loan_rate);
+            let loan = Loan { guarantee_fee: Fen::new(fee), ..loan(loan_rate) };
             let found = candidates(&policies, None, &loan, &Features::new(), None).unwrap();
             let chosen = best(&found, &loan, |_| true, |_| None).unwrap();
             let total: i64 = chosen.iter().map(|share| share.plan.amount.get()).sum();
-            prop_assert!(rate(&chosen).get() <= loan_rate);
             for subset in 1_u32..(1 << found.len()) {
                 let places: Vec<usize> = (0..found.len()).filter(|place| subset & (1 << place) != 0).collect();
                 if places.len() > 1 && !compatible(&found, &places) {
@@ -261,6 +318,13 @@ mod tests {
                 }
                 let other = arrange(&found, &loan, &places, &[], &|_| None).unwrap();
                 prop_assert!(other.iter().map(|share| share.plan.amount.get()).sum::<i64>() <= total);
+                prop_assert!(rate(&other).get() <= loan_rate);
+                let is_fee = |share: &&Share| matches!(found[share.place].policy.spec.benefit, Benefit::GuaranteeFeeShare(_));
+                prop_assert!(other.iter().filter(is_fee).map(|share| share.plan.amount.get()).sum::<i64>() <= fee);
+                // Once some are paid, what may be paid later beside them does not go above either.
+                let later = beside(&found, &loan, &other[..1.min(other.len())], |_| true, |_| None).unwrap();
+                let both = || other.iter().take(1).chain(&later);
+                prop_assert!(both().filter(is_fee).map(|share| share.plan.amount.get()).sum::<i64>() <= fee);
             }
         }
     }

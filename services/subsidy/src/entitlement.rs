@@ -9,10 +9,11 @@ use zhirong_kernel::{
     feature::Features,
     id::{InstitutionId, LoanId, PolicyId, ProductId},
     lpr::{self, LprHistory, Tenor},
-    rule::{Inputs, RuleContext},
+    rule::Inputs,
 };
 
 use crate::{
+    audience::Audience,
     plan::{self, Basis, ExactRate, Plan},
     policy::{Benefit, COPYRIGHT_PLEDGE, IpKind, Published, REGISTERED_PLEDGES, Spec},
 };
@@ -66,6 +67,7 @@ impl Loan {
             from: self.approved_on(),
             term_months: self.term_months,
             fee: self.guarantee_fee,
+            fee_taken: ExactRate::new(0),
         }
     }
 
@@ -123,26 +125,15 @@ pub fn candidates<'a>(
     features: &Features,
     coupon: Option<Holding>,
 ) -> Result<Vec<Candidate<'a>>, Error> {
-    let year_end = |tenor| {
-        let history = history.ok_or(Error::LprNotPublished(tenor))?;
-        history.at_end_of(lpr_year(loan), tenor).map_err(|error| Error::Lpr(tenor, error))
-    };
-    let mut context = None;
+    let mut audience = audience(history, loan, features);
     let mut found = Vec::new();
     for policy in entitling(published, loan.approved_at, coupon) {
         let spec = &policy.spec;
-        if spec.benefit.is_compensation() || !fits(spec, loan) {
+        if spec.benefit.is_compensation() || !fits(spec, loan) || !audience.admits(spec.who.as_ref()) {
             continue;
         }
-        if let Some(who) = &spec.who {
-            let lpr_1y_ppm = year_end(Tenor::OneYear).map_or(0, Ppm::get);
-            let inputs = Inputs { requested_fen: loan.amount.get(), term_months: loan.term_months.into(), lpr_1y_ppm };
-            if !who.is_true(context.get_or_insert_with(|| RuleContext::new(features, inputs))) {
-                continue;
-            }
-        }
         let lpr = match spec.benefit {
-            Benefit::LprShare { tenor, .. } => Some(year_end(tenor)?),
+            Benefit::LprShare { tenor, .. } => Some(year_end(history, loan, tenor)?),
             _ => None,
         };
         let offered = plan::offered_rate(spec.benefit, lpr, loan.rate)?;
@@ -160,12 +151,36 @@ pub fn candidates<'a>(
 }
 
 /// Of the policies whose pool bears a part of a loss, the one that the loan fitted at its approval: the lowest priority number,
-/// then the id.
+/// then the id. `features` is what is known of the enterprise.
 #[must_use]
-pub fn pool<'a>(published: &'a [Published], loan: &Loan) -> Option<&'a Published> {
+pub fn pool<'a>(
+    published: &'a [Published],
+    history: Option<&LprHistory>,
+    loan: &Loan,
+    features: &Features,
+) -> Option<&'a Published> {
+    let mut audience = audience(history, loan, features);
     in_force(published, loan.approved_at)
-        .filter(|policy| policy.spec.benefit.is_compensation() && fits(&policy.spec, loan))
+        .filter(|policy| {
+            policy.spec.benefit.is_compensation()
+                && fits(&policy.spec, loan)
+                && audience.admits(policy.spec.who.as_ref())
+        })
         .min_by_key(|policy| (policy.spec.priority, policy.policy_id))
+}
+
+fn year_end(history: Option<&LprHistory>, loan: &Loan, tenor: Tenor) -> Result<Ppm, Error> {
+    let history = history.ok_or(Error::LprNotPublished(tenor))?;
+    history.at_end_of(lpr_year(loan), tenor).map_err(|error| Error::Lpr(tenor, error))
+}
+
+/// What the conditions of policies look at.
+fn audience<'a>(history: Option<&LprHistory>, loan: &Loan, features: &'a Features) -> Audience<'a> {
+    let lpr_1y_ppm = year_end(history, loan, Tenor::OneYear).map_or(0, Ppm::get);
+    Audience::new(
+        features,
+        Inputs { requested_fen: loan.amount.get(), term_months: loan.term_months.into(), lpr_1y_ppm },
+    )
 }
 
 /// What is in force, without what only a coupon gives, and what the coupon gives.

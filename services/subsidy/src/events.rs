@@ -144,7 +144,10 @@ fn parse(delivery: &Delivery) -> Result<Fact, Rejection> {
         }
         LoanSettled::TYPE => {
             let fact = delivery.decode::<LoanSettled>()?;
-            happened(&present(fact.loan)?, &fact.settled_on, What::Settled)?
+            let loan = present(fact.loan)?;
+            // A loan that another takes the place of is not repaid early, whether or not the renewal itself was told yet.
+            let what = if loan.renewed_by_loan_id.is_empty() { What::Settled } else { What::Renewed };
+            happened(&loan, &fact.settled_on, what)?
         }
         LoanRenewed::TYPE => {
             let loan = present(delivery.decode::<LoanRenewed>()?.loan)?;

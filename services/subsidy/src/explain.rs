@@ -8,7 +8,7 @@ use crate::{
     combine::Share,
     entitlement::Candidate,
     grant::{Grant, State},
-    loss::{Bearer, Part},
+    loss::{Bearer, Part, Pool},
     plan::Plan,
     policy::{Benefit, Spec},
 };
@@ -34,7 +34,12 @@ pub fn calculation(spec: &Spec, plan: &Plan, figures: Figures) -> String {
     let mut text = format!("依据《{}》（{}），", spec.name_zh, spec.source_document_zh);
     if let Benefit::GuaranteeFeeShare(share) = spec.benefit {
         let _ = write!(text, "按担保费{}元的{share}补贴；补贴{}元", figures.fee, plan.amount);
-        text.push_str(if plan.capped { "（单笔上限）。" } else { "。" });
+        let alone = share.share_of(figures.fee).unwrap_or(plan.amount);
+        text.push_str(match plan.capped {
+            true => "（单笔上限）。",
+            false if plan.amount < alone => "（与其他政策合计以担保费为限）。",
+            false => "。",
+        });
         return text;
     }
     let full = match (spec.benefit, figures.lpr) {
@@ -110,11 +115,11 @@ pub fn combination(candidates: &[Candidate<'_>], paid: &[Share], waiting: &[Shar
     text
 }
 
-/// How a loss is shared.
+/// How a loss is shared. `pool` is what the policy's pool bears at most; none when no policy has a pool for it.
 #[must_use]
-pub fn loss(whole: Fen, (principal, interest): (Fen, Option<Fen>), parts: &[Part], pool_cap: Fen) -> String {
+pub fn loss((principal, interest): (Fen, Fen), whole: Fen, parts: &[Part], pool: Option<Pool>) -> String {
     let mut text = format!("损失{whole}元（本金{principal}元");
-    if let Some(interest) = interest {
+    if pool.is_some_and(|pool| pool.interest_counts) {
         let _ = write!(text, "、利息{interest}元");
     }
     text.push_str("），按约定比例分担：");
@@ -127,18 +132,19 @@ pub fn loss(whole: Fen, (principal, interest): (Fen, Option<Fen>), parts: &[Part
         };
         let comma = if place == 0 { "" } else { "，" };
         let _ = write!(text, "{comma}{name}{}承担{}元", Ppm::new(part.share_ppm), part.amount);
-        if part.bearer == Bearer::PolicyPool && part.amount == pool_cap {
-            text.push_str("（单笔上限）");
+        match pool.filter(|_| part.bearer == Bearer::PolicyPool) {
+            Some(pool) if part.amount == pool.cap => text.push_str("（单笔上限）"),
+            Some(pool) if principal > pool.principal_cap => {
+                let _ = write!(text, "（按本金上限{}元计）", pool.principal_cap);
+            }
+            _ => {}
         }
     }
     text.push('。');
+    if pool.is_none() && parts.iter().any(|part| part.bearer == Bearer::PolicyPool) {
+        text.push_str("没有适用的风险池政策，政策风险池的份额由贷款机构承担。");
+    }
     text
-}
-
-/// Added when a disbursement needed more than was left.
-#[must_use]
-pub fn ceiling(reserved: Fen) -> String {
-    format!("年度资金余额不足以增加，以已预留的{reserved}元为限。")
 }
 
 /// The computation and where the grant stands.
@@ -151,7 +157,11 @@ pub fn whole(grant: &Grant) -> String {
         State::Ended => "贷款已结束，贴息不再增加。",
         State::Reversed => "贴息已撤销。",
     };
-    let mut text = format!("{}{standing}", grant.calculation_zh);
+    let mut text = grant.calculation_zh.clone();
+    if grant.short && !matches!(grant.state, State::Waiting | State::Reversed) {
+        let _ = write!(text, "年度资金余额不足以增加，以已预留的{}元为限。", grant.planned);
+    }
+    text.push_str(standing);
     let money = &grant.money;
     if money.accrued.is_positive() || money.payable.is_positive() || money.paid.is_positive() {
         let _ = write!(text, "已计提{}元、待付{}元、已付{}元。", money.accrued, money.payable, money.paid);
@@ -181,6 +191,7 @@ mod tests {
             from: "2026-03-01".parse().unwrap(),
             term_months: 12,
             fee: Fen::ZERO,
+            fee_taken: crate::plan::ExactRate::new(0),
         };
         let figures = Figures { principal: Fen::new(principal), disbursed: false, lpr, lpr_year: 2025, fee: Fen::ZERO };
         calculation(&spec, &plan(&spec, rate, spec.cap_per_loan, basis).unwrap(), figures)

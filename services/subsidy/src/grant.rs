@@ -101,7 +101,7 @@ pub struct Grant {
     pub cap: Fen,
     /// Subsidised rate.
     pub rate: ExactRate,
-    /// What grants before it take of the loan's rate.
+    /// What grants before it take of the loan's rate; for a share of the fee, of the fee.
     pub taken: ExactRate,
     /// The LPR it came from, of the tenor that its policy names.
     pub lpr: Option<Ppm>,
@@ -115,6 +115,8 @@ pub struct Grant {
     pub accrued_until: Option<Date>,
     /// Whether the figures rest on the real disbursement.
     pub disbursed: bool,
+    /// Whether the budget had less than it needs: what is set aside is the ceiling.
+    pub short: bool,
     /// How the amount came about, in Chinese.
     pub calculation_zh: String,
     /// Counts the changes.
@@ -196,6 +198,14 @@ pub fn rebalance(money: Money, target: Target, on_its_way: Fen, available: Fen) 
 }
 
 impl Grant {
+    /// What is due of it, paid or not.
+    ///
+    /// # Errors
+    /// When the sum does not fit.
+    pub fn due(&self) -> Result<Fen, money::Error> {
+        self.money.payable.checked_add(self.money.paid)
+    }
+
     /// Takes over what the loan has come to; the state follows. The money is moved apart from it.
     pub fn follow(&mut self, standing: &Standing, day: Date) {
         self.principal = standing.principal;

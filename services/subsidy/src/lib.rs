@@ -5,8 +5,8 @@
 //! reports.
 //!
 //! The rules are pure: [`policy`] (what a policy may say), [`entitlement`] (who fits), [`combine`] (what is paid together),
-//! [`plan`] (how much), [`life`] (what a loan's course has earned), [`grant`] (where its money stands), [`budget`] (how money
-//! may move), [`loss`] (how a loss is shared), [`settlement`] (what a bank pays from), [`explain`] (how it came about). [`flow`]
+//! [`plan`] (how much), [`life`] (what a loan's course has earned), [`sharing`] (whose the interest paid is), [`grant`] (where its
+//! money stands), [`budget`] (how money may move), [`loss`] (how a loss is shared), [`settlement`] (what a bank pays from), [`explain`] (how it came about). [`flow`]
 //! brings them to the database, where the ledger enforces them once more.
 #![cfg_attr(
     test,
@@ -51,6 +51,7 @@ pub mod loss;
 pub mod plan;
 pub mod policy;
 pub mod settlement;
+pub mod sharing;
 pub mod store;
 pub mod wire;
 

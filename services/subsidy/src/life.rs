@@ -1,12 +1,16 @@
 //! What a grant has earned, and what of it is due, from what really happened to the loan.
 //!
 //! A day earns principal × rate / 360 (or 365), with the principal still owed and the rate then in force. What is earned up to
-//! the last payment of interest is due, and never more than the interest that was paid. Everything is computed anew from the
-//! events, so that it does not matter how often or when it is computed.
+//! the last payment of interest is due, and never more than the interest that was paid, which [`crate::sharing`] gives out to
+//! the grants of a loan. Everything is computed anew from the events, so that it does not matter how often or when it is
+//! computed.
 
-use jiff::{Span, civil::Date};
-use zhirong_kernel::{Fen, Ppm, interest::DayCount, rate::WHOLE};
+mod course;
 
+use jiff::civil::Date;
+use zhirong_kernel::{Fen, Ppm, interest::DayCount};
+
+use self::course::Course;
 use crate::{
     plan::{self, Error, ExactRate},
     policy::{Benefit, Spec},
@@ -72,7 +76,7 @@ pub struct Terms {
     pub benefit: Benefit,
     /// The offered yearly rate; for a share of the interest it follows the loan's rate.
     pub offered: ExactRate,
-    /// What grants before it take of the loan's rate.
+    /// What grants before it take of the loan's rate; for a share of the fee, of the fee.
     pub taken: ExactRate,
     /// The fee of the guarantee.
     pub fee: Fen,
@@ -103,6 +107,12 @@ impl Terms {
             max_months: spec.max_months,
             least_days: spec.least_days,
         }
+    }
+
+    /// Whether it pays a part of the loan's interest, and not of a fee.
+    #[must_use]
+    pub const fn rests_on_interest(&self) -> bool {
+        !matches!(self.benefit, Benefit::GuaranteeFeeShare(_))
     }
 
     fn rate(&self, loan_rate: Ppm) -> Result<ExactRate, Error> {
@@ -146,12 +156,35 @@ pub fn interest_paid(events: &[Event], by: Date) -> Result<Fen, Error> {
     }))?)
 }
 
-/// The standing of a grant after the events, at the beginning of a day. `interest_left` is the interest paid that no grant
-/// before it has used. None when the loan was not paid out.
+/// What a grant has earned of interest by the last payment of interest, whoever's it is. Nothing when no interest was paid, the
+/// loan was repaid too early, or the grant does not rest on interest.
 ///
 /// # Errors
 /// When an amount can't be computed.
-pub fn standing(terms: &Terms, events: &[Event], day: Date, interest_left: Fen) -> Result<Option<Standing>, Error> {
+pub fn earned_when_paid(terms: &Terms, events: &[Event], day: Date) -> Result<Fen, Error> {
+    let Some(course) = Course::read(terms, events)? else { return Ok(Fen::ZERO) };
+    match course.interest_on {
+        Some(paid_on) if terms.rests_on_interest() && !course.too_short(terms) => {
+            course.earned(terms, paid_on.min(day))
+        }
+        _ => Ok(Fen::ZERO),
+    }
+}
+
+/// Whether the loan was repaid in full too early for the grant, which gets nothing then.
+///
+/// # Errors
+/// When the dates are out of range.
+pub fn is_too_short(terms: &Terms, events: &[Event]) -> Result<bool, Error> {
+    Ok(Course::read(terms, events)?.is_some_and(|course| course.too_short(terms)))
+}
+
+/// The standing of a grant after the events, at the beginning of a day. `due` is what it is due of the interest that was paid.
+/// None when the loan was not paid out.
+///
+/// # Errors
+/// When an amount can't be computed.
+pub fn standing(terms: &Terms, events: &[Event], day: Date, due: Fen) -> Result<Option<Standing>, Error> {
     let Some(course) = Course::read(terms, events)? else { return Ok(None) };
     let (principal, rate) = (course.principal.min(terms.principal_cap), terms.rate(course.rate)?);
     let base = Standing {
@@ -168,142 +201,26 @@ pub fn standing(terms: &Terms, events: &[Event], day: Date, interest_left: Fen) 
         return Ok(Some(base));
     }
     if let Benefit::GuaranteeFeeShare(share) = terms.benefit {
-        let amount = share.share_of(terms.fee)?.min(terms.cap);
+        let amount = plan::fee_subsidy(share, terms.fee, terms.taken)?.min(terms.cap);
         return Ok(Some(Standing { planned: amount, earned: amount, due: amount, ..base }));
     }
-    let due = match course.interest_on {
-        Some(paid_on) => course.earned(terms, paid_on.min(day))?.min(interest_left),
-        None => Fen::ZERO,
-    };
     if base.ended {
         // No more interest will be paid: what is not due by now never will be.
         return Ok(Some(Standing { planned: due, earned: due, due, ..base }));
     }
-    let earned = course.earned(terms, day)?;
-    let planned = course.earned(terms, course.until)?;
+    let earned = course.earned(terms, day)?.max(due);
+    let planned = course.earned(terms, course.until)?.max(earned);
     Ok(Some(Standing { planned, earned, due, ..base }))
 }
 
-/// A time with one principal and one rate.
-struct Stretch {
-    from: Date,
-    to: Date,
-    principal: Fen,
-    rate: Ppm,
-}
-
-/// The course of a loan, as far as it is subsidised.
-struct Course {
-    from: Date,
-    until: Date,
-    stretches: Vec<Stretch>,
-    /// Principal and rate now.
-    principal: Fen,
-    rate: Ppm,
-    /// The last payment of interest.
-    interest_on: Option<Date>,
-    ended: Option<Date>,
-    repaid: bool,
-}
-
-impl Course {
-    fn read(terms: &Terms, events: &[Event]) -> Result<Option<Self>, Error> {
-        let mut found: Option<Self> = None;
-        let mut matures = Date::MIN;
-        for event in events {
-            match (&mut found, event.what) {
-                (None, What::Disbursed { amount, rate, matures_on }) => {
-                    matures = matures_on;
-                    found = Some(Self {
-                        from: event.on,
-                        until: event.on,
-                        stretches: Vec::new(),
-                        principal: amount,
-                        rate,
-                        interest_on: None,
-                        ended: None,
-                        repaid: false,
-                    });
-                }
-                (Some(course), what) => {
-                    course.close(event.on);
-                    match what {
-                        What::Repaid { principal, interest } => {
-                            course.principal = course.principal.checked_sub(principal)?.max(Fen::ZERO);
-                            if interest.is_positive() {
-                                course.interest_on = course.interest_on.max(Some(event.on));
-                            }
-                        }
-                        What::Terms { rate, matures_on } => (course.rate, matures) = (rate, matures_on),
-                        What::Settled => {
-                            course.ended = course.ended.or(Some(event.on));
-                            course.repaid = true;
-                        }
-                        What::Renewed => {
-                            course.ended = course.ended.or(Some(event.on));
-                            course.repaid = false;
-                        }
-                        What::Defaulted { .. } => course.ended = course.ended.or(Some(event.on)),
-                        What::Disbursed { .. } | What::Recovered { .. } => {}
-                    }
-                }
-                (None, _) => {}
-            }
-        }
-        let Some(mut course) = found else { return Ok(None) };
-        let dates = |error: jiff::Error| Error::Dates(error.to_string());
-        let longest = Span::new().try_months(terms.max_months).and_then(|span| course.from.checked_add(span));
-        course.until = longest.map_err(dates)?.min(matures).min(course.ended.unwrap_or(Date::MAX)).max(course.from);
-        course.close(Date::MAX);
-        Ok(Some(course))
-    }
-
-    /// Ends the stretch that runs at a day, and begins the next.
-    fn close(&mut self, on: Date) {
-        let from = self.stretches.last().map_or(self.from, |stretch| stretch.to);
-        let to = on.max(from);
-        self.stretches.push(Stretch { from, to, principal: self.principal, rate: self.rate });
-    }
-
-    fn too_short(&self, terms: &Terms) -> bool {
-        self.repaid
-            && self
-                .ended
-                .is_some_and(|ended| self.from.until(ended).is_ok_and(|lived| lived.get_days() < terms.least_days))
-    }
-
-    /// Earned before a day, rounded once.
-    fn earned(&self, terms: &Terms, day: Date) -> Result<Fen, Error> {
-        let stop = day.min(self.until);
-        let mut exact = 0_i128;
-        for stretch in &self.stretches {
-            let to = stretch.to.min(stop);
-            if to <= stretch.from {
-                continue;
-            }
-            let days = stretch.from.until(to).map_err(|error| Error::Dates(error.to_string()))?.get_days();
-            let product = i128::from(stretch.principal.min(terms.principal_cap).get())
-                .checked_mul(terms.rate(stretch.rate)?.get().into())
-                .and_then(|product| product.checked_mul(days.into()))
-                .and_then(|product| product.checked_add(exact));
-            exact = product.ok_or(Error::OutOfRange)?;
-        }
-        let unit =
-            i128::from(terms.day_count.days()).saturating_mul(i128::from(WHOLE)).saturating_mul(i128::from(WHOLE));
-        let rounded = exact.checked_add(unit.saturating_div(2)).and_then(|sum| sum.checked_div(unit));
-        let fen = rounded.and_then(|fen| i64::try_from(fen).ok()).ok_or(Error::OutOfRange)?;
-        Ok(Fen::new(fen).min(terms.cap))
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use jiff::{ToSpan as _, civil::date};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn terms() -> Terms {
+    pub(crate) fn terms() -> Terms {
         Terms {
             benefit: Benefit::FixedRate(Ppm::new(18_000)),
             offered: ExactRate::new(18_000_000_000),
@@ -317,19 +234,19 @@ mod tests {
         }
     }
 
-    fn out() -> Event {
+    pub(crate) fn out() -> Event {
         let what =
             What::Disbursed { amount: Fen::new(100_000_000), rate: Ppm::new(43_500), matures_on: date(2027, 3, 1) };
         Event { on: date(2026, 3, 1), what }
     }
 
-    fn repaid(on: Date, principal: i64, interest: i64) -> Event {
+    pub(crate) fn repaid(on: Date, principal: i64, interest: i64) -> Event {
         Event { on, what: What::Repaid { principal: Fen::new(principal), interest: Fen::new(interest) } }
     }
 
     fn at(terms: &Terms, events: &[Event], day: Date) -> (i64, i64, i64) {
-        let left = interest_paid(events, day).unwrap();
-        let standing = standing(terms, events, day, left).unwrap().unwrap();
+        let due = crate::sharing::due_alone(terms, events, day).unwrap();
+        let standing = standing(terms, events, day, due).unwrap().unwrap();
         (standing.planned.get(), standing.earned.get(), standing.due.get())
     }
 
@@ -394,7 +311,7 @@ mod tests {
     }
 
     /// Random courses: repayments, changes of terms, and an end, on rising days.
-    fn course() -> impl Strategy<Value = Vec<Event>> {
+    pub(crate) fn course() -> impl Strategy<Value = Vec<Event>> {
         let one = (1_i64..90, 0_u8..5, 0_i64..40_000_000, 0_i64..2_000_000, 0_i64..80_000);
         prop::collection::vec(one, 0..8).prop_map(|steps| {
             let (mut on, mut events) = (date(2026, 3, 1), vec![out()]);

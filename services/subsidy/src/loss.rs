@@ -78,6 +78,48 @@ pub enum Error {
     Money(#[from] money::Error),
 }
 
+/// What a policy's pool bears of a loss at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Most of the principal lost that the pool has a share of.
+    pub principal_cap: Fen,
+    /// Most that it bears.
+    pub cap: Fen,
+    /// Whether interest owed counts as loss.
+    pub interest_counts: bool,
+}
+
+/// What is lost with a loan: the principal, and the interest owed where the pool's policy counts it.
+///
+/// # Errors
+/// When the sum does not fit.
+pub fn lost((principal, interest): (Fen, Fen), pool: Option<Pool>) -> Result<Fen, Error> {
+    let counts = pool.is_some_and(|pool| pool.interest_counts);
+    Ok(if counts { principal.checked_add(interest)? } else { principal })
+}
+
+/// The parts of what is lost. The pool's caps bind the pool alone: what is above them stays with the lender, and so does the
+/// pool's whole part when no policy has a pool for it.
+///
+/// # Errors
+/// [`Error`].
+pub fn parts(
+    (principal, interest): (Fen, Fen),
+    shares: &[Agreed],
+    pool: Option<Pool>,
+    lender: &str,
+) -> Result<Vec<Part>, Error> {
+    let cap = match pool {
+        None => Fen::ZERO,
+        Some(found) => {
+            let within = lost((principal.min(found.principal_cap), interest), pool)?;
+            let within = split(within, shares, found.cap, lender)?;
+            Fen::sum(within.iter().filter(|part| part.bearer == Bearer::PolicyPool).map(|part| part.amount))?
+        }
+    };
+    split(lost((principal, interest), pool)?, shares, cap, lender)
+}
+
 /// Splits a loss by shares in ppm. The pool bears at most its cap; what is above it stays with the lender, who comes last
 /// when the shares do not name it.
 ///
@@ -228,6 +270,22 @@ mod tests {
         let parts = split(Fen::new(1_000), &without_lender, Fen::new(500), "bank").unwrap();
         assert_eq!((amounts(&parts), parts[2].institution_id.as_str()), (vec![500, 400, 100], "bank"));
         assert_eq!(split(Fen::new(1), &shares(&[(Lender, 999_999)]), Fen::MAX, "bank"), Err(Error::NotWhole(999_999)));
+    }
+
+    #[test]
+    fn caps_of_the_pool_bind_the_pool_alone() {
+        use Bearer::{Guarantor, Lender, PolicyPool};
+        let agreed = shares(&[(PolicyPool, 400_000), (Guarantor, 400_000), (Lender, 200_000)]);
+        let pool = Pool { principal_cap: Fen::new(600), cap: Fen::new(1_000), interest_counts: true };
+        let found = |pool| amounts(&parts((Fen::new(1_000), Fen::new(100)), &agreed, pool, "bank").unwrap());
+        assert_eq!(
+            found(Some(pool)),
+            [280, 440, 380],
+            "40 % of 600 and 100; the guarantor stands for its share of all"
+        );
+        assert_eq!(found(Some(Pool { cap: Fen::new(150), ..pool })), [150, 440, 510]);
+        assert_eq!(found(Some(Pool { interest_counts: false, ..pool })), [240, 400, 360]);
+        assert_eq!(found(None), [0, 400, 600], "no policy has a pool for it");
     }
 
     #[test]

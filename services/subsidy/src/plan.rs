@@ -80,6 +80,37 @@ pub fn subsidised_rate(benefit: Benefit, lpr: Option<Ppm>, loan_rate: Ppm) -> Re
     bounded_rate(offered_rate(benefit, lpr, loan_rate)?, loan_rate, ExactRate(0))
 }
 
+/// What a share of a fee comes to beside what other policies take of the fee. Rounded so that all of them together are never
+/// above the fee, whatever the odd fen.
+///
+/// # Errors
+/// [`Error::OutOfRange`].
+pub fn fee_subsidy(share: Ppm, fee: Fen, taken: ExactRate) -> Result<Fen, Error> {
+    let before = part_of(fee, taken)?;
+    let with = taken.0.checked_add(bounded_share(share, taken)?.0).ok_or(Error::OutOfRange)?;
+    Ok(part_of(fee, ExactRate(with))?.checked_sub(before)?)
+}
+
+/// A share of a fee, as far as others have not taken it.
+///
+/// # Errors
+/// [`Error::OutOfRange`].
+pub fn bounded_share(share: Ppm, taken: ExactRate) -> Result<ExactRate, Error> {
+    bounded_rate(ExactRate(share.get().checked_mul(WHOLE).ok_or(Error::OutOfRange)?), Ppm::new(WHOLE), taken)
+}
+
+/// A part of an amount, rounded half up.
+fn part_of(amount: Fen, part: ExactRate) -> Result<Fen, Error> {
+    let unit = i128::from(WHOLE).saturating_mul(i128::from(WHOLE));
+    i128::from(amount.get())
+        .checked_mul(i128::from(part.0))
+        .and_then(|exact| exact.checked_add(unit.saturating_div(2)))
+        .and_then(|sum| sum.checked_div(unit))
+        .and_then(|fen| i64::try_from(fen).ok())
+        .map(Fen::new)
+        .ok_or(Error::OutOfRange)
+}
+
 /// What the interest is computed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Basis {
@@ -91,6 +122,8 @@ pub struct Basis {
     pub term_months: i32,
     /// The fee for its guarantee.
     pub fee: Fen,
+    /// What other policies take of that fee.
+    pub fee_taken: ExactRate,
 }
 
 /// The planned subsidy of a loan.
@@ -124,7 +157,7 @@ pub fn plan(spec: &Spec, rate: ExactRate, cap: Fen, basis: Basis) -> Result<Plan
     let days = basis.from.until(until).map_err(dates)?.get_days();
     let principal = basis.principal.min(spec.principal_cap);
     let full = match spec.benefit {
-        Benefit::GuaranteeFeeShare(share) => share.share_of(basis.fee)?,
+        Benefit::GuaranteeFeeShare(share) => fee_subsidy(share, basis.fee, basis.fee_taken)?,
         _ => exact_interest(principal, rate, days, spec.day_count.days())?,
     };
     Ok(Plan { amount: full.min(cap), capped: full > cap, principal, rate, from: basis.from, until, days })
@@ -204,7 +237,13 @@ mod tests {
 
     #[test]
     fn the_time_ends_with_the_term_or_with_the_policys_months() {
-        let basis = |from, term_months| Basis { principal: Fen::new(100_000_000), from, term_months, fee: Fen::ZERO };
+        let basis = |from, term_months| Basis {
+            principal: Fen::new(100_000_000),
+            from,
+            term_months,
+            fee: Fen::ZERO,
+            fee_taken: ExactRate(0),
+        };
         let plan = |max_months, basis| {
             plan(&spec(share(500_000), max_months, 20_000_000), ExactRate(15_000_000_000), Fen::new(20_000_000), basis)
                 .unwrap()
@@ -219,8 +258,13 @@ mod tests {
 
     #[test]
     fn principal_and_amount_are_capped() {
-        let basis =
-            Basis { principal: Fen::new(2_000_000_000), from: date(2026, 3, 1), term_months: 12, fee: Fen::ZERO };
+        let basis = Basis {
+            principal: Fen::new(2_000_000_000),
+            from: date(2026, 3, 1),
+            term_months: 12,
+            fee: Fen::ZERO,
+            fee_taken: ExactRate(0),
+        };
         let capped =
             plan(&spec(share(500_000), 12, 5_000_000), ExactRate(15_000_000_000), Fen::new(5_000_000), basis).unwrap();
         assert_eq!(
@@ -231,7 +275,13 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_an_error() {
-        let huge = Basis { principal: Fen::MAX, from: date(9999, 6, 1), term_months: 12, fee: Fen::ZERO };
+        let huge = Basis {
+            principal: Fen::MAX,
+            from: date(9999, 6, 1),
+            term_months: 12,
+            fee: Fen::ZERO,
+            fee_taken: ExactRate(0),
+        };
         assert!(matches!(plan(&spec(share(500_000), 12, 1), ExactRate(1), Fen::new(1), huge), Err(Error::Dates(_))));
         assert_eq!(exact_interest(Fen::MAX, ExactRate(i64::MAX), i32::MAX, 360), Err(Error::OutOfRange));
         assert_eq!(exact_interest(Fen::new(-1), ExactRate(1), 1, 360), Err(Error::OutOfRange));
@@ -252,7 +302,7 @@ mod tests {
             principal in 1_i64..10_000_000_000, loan_rate in 0_i64..240_000, ppm in 500_000_i64..=800_000, term in 1_i32..60,
         ) {
             let rate = subsidised_rate(share(ppm), lpr(), Ppm::new(loan_rate)).unwrap();
-            let basis = Basis { principal: Fen::new(principal), from: date(2026, 2, 28), term_months: term, fee: Fen::ZERO };
+            let basis = Basis { principal: Fen::new(principal), from: date(2026, 2, 28), term_months: term, fee: Fen::ZERO, fee_taken: ExactRate(0) };
             let plan = plan(&spec(share(ppm), 24, 20_000_000), rate, Fen::new(20_000_000), basis).unwrap();
             let whole = interest(Fen::new(principal), Ppm::new(loan_rate), i64::from(plan.days), DayCount::Actual360).unwrap();
             prop_assert!(plan.amount <= whole && plan.amount <= Fen::new(20_000_000));

@@ -6,6 +6,7 @@ use jiff::{Timestamp, civil::Date};
 use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount, lpr::Tenor};
 
 pub use crate::audience::{IpKind, Who};
+use crate::loss::Pool;
 
 /// Classes of enterprises, as in the profile.
 pub const CLASSES: [&str; 5] = ["micro", "small", "medium", "large", "individual"];
@@ -119,6 +120,19 @@ pub struct Spec {
     pub low_budget: Ppm,
     /// Who may have it; none means anybody.
     pub who: Option<Who>,
+}
+
+impl Spec {
+    /// What its pool bears of a loss at most; none when it has no pool.
+    #[must_use]
+    pub const fn pool(&self) -> Option<Pool> {
+        match self.benefit {
+            Benefit::RiskCompensation { interest_counts, .. } => {
+                Some(Pool { principal_cap: self.principal_cap, cap: self.cap_per_loan, interest_counts })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A published version, also one that was replaced later.
@@ -296,6 +310,12 @@ fn violations(wish: &Wish) -> Vec<Violation> {
     must(!(copyright && lpr), "ip_kinds", "a share of the LPR is paid for patents and trademarks, not for copyright");
     let yearly = wish.cap_per_enterprise_year.is_none_or(Fen::is_positive);
     must(yearly, "cap_per_enterprise_year_fen", "must be positive, or 0 for none");
+    let of_losses = wish.benefit.is_some_and(Benefit::is_compensation);
+    must(
+        !(of_losses && wish.cap_per_enterprise_year.is_some()),
+        "cap_per_enterprise_year_fen",
+        "must be 0 for a part of a loss, which cap_per_loan_fen and principal_cap_fen bound",
+    );
     let groups = &wish.stacking.exclusive_groups;
     must(groups.len() <= MOST_TAGS, "exclusive_groups", "must be at most 16");
     must(groups.iter().all(|group| is_tag(group)), "exclusive_groups", "each must match [a-z][a-z0-9_]{1,31}");
@@ -418,5 +438,12 @@ pub(crate) mod tests {
         assert_eq!(refused(|wish| wish.cap_per_loan = Fen::ZERO), ["cap_per_loan_fen"]);
         assert_eq!(refused(|wish| wish.principal_cap = Fen::new(-1)), ["principal_cap_fen"]);
         assert_eq!(refused(|wish| wish.day_count = None), ["day_count"]);
+        let yearly = |wish: &mut Wish| wish.cap_per_enterprise_year = Some(Fen::new(1));
+        assert!(refused(yearly).is_empty());
+        let of_losses = |wish: &mut Wish| {
+            yearly(wish);
+            wish.benefit = Some(Benefit::RiskCompensation { waiting_days: 0, interest_counts: false });
+        };
+        assert_eq!(refused(of_losses), ["cap_per_enterprise_year_fen"]);
     }
 }

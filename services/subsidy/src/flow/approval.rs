@@ -278,6 +278,7 @@ fn new_grant(
         until: plan.until,
         accrued_until: None,
         disbursed: false,
+        short: false,
         calculation_zh: explain::calculation(&policy.spec, plan, figures),
         version: 1,
         approved_at: loan.approved_at,

@@ -48,7 +48,7 @@ pub enum Refusal {
     /// It does not wait for its review.
     #[error("the compensation does not wait for a review")]
     NotClaimed,
-    /// No policy has a pool for it.
+    /// No policy has a pool for it, and it was opened before the pool's part went to the lender then.
     #[error("the shares name a policy pool, and no policy with a pool fitted the loan at its approval")]
     NoPoolPolicy,
     /// It was not approved.
@@ -65,7 +65,7 @@ pub enum Refusal {
     SamePerson,
 }
 
-/// Opens the compensation of a loan in default, if its risk is shared.
+/// Opens the compensation of a loan in default, if its risk is shared. `owed` is principal and interest.
 ///
 /// # Errors
 /// [`Error::BrokenFact`] when the agreed shares can't be shared.
@@ -74,23 +74,28 @@ pub async fn open(
     desk: &Desk,
     approved: &Approved,
     defaulted_on: Date,
-    (principal, interest): (Fen, Fen),
+    owed: (Fen, Fen),
     now: Timestamp,
 ) -> Result<(), Error> {
     let loan = &approved.loan;
     let Some(shares) = shares(approved)? else { return Ok(()) };
     let published = desk.book.published(conn).await?;
-    let named = shares.iter().any(|(bearer, ..)| *bearer == Bearer::PolicyPool);
-    let pool = if named { entitlement::pool(&published, loan) } else { None };
-    let (waiting_days, interest_counts) = match pool.map(|pool| pool.spec.benefit) {
-        Some(Benefit::RiskCompensation { waiting_days, interest_counts }) => (waiting_days, interest_counts),
-        _ => (0, false),
+    let policy = if names_pool(&shares) {
+        let history = store::lpr::load(conn).await?;
+        let owner = loan.enterprise_id.to_string();
+        let features = store::profile::features(conn, std::slice::from_ref(&owner)).await?.remove(&owner);
+        entitlement::pool(&published, history.as_ref(), loan, &features.unwrap_or_default())
+    } else {
+        None
     };
-    let principal = pool.map_or(principal, |pool| principal.min(pool.spec.principal_cap));
-    let loss = if interest_counts { principal.checked_add(interest)? } else { principal };
-    let cap = pool.map_or(Fen::MAX, |pool| pool.spec.cap_per_loan);
+    let waiting_days = match policy.map(|policy| policy.spec.benefit) {
+        Some(Benefit::RiskCompensation { waiting_days, .. }) => waiting_days,
+        _ => 0,
+    };
+    let pool = policy.and_then(|policy| policy.spec.pool());
     let broken = |error: loss::Error| Error::BrokenFact(format!("loan {}: {error}", loan.loan_id));
-    let parts = loss::split(loss, &shares, cap, loan.institution_id.as_str()).map_err(broken)?;
+    let loss = loss::lost(owed, pool).map_err(broken)?;
+    let parts = loss::parts(owed, &shares, pool, loan.institution_id.as_str()).map_err(broken)?;
     let claimable_from = loss::claimable_from(defaulted_on, waiting_days)
         .ok_or_else(|| Error::BrokenFact(format!("loan {}: the day of the default is out of range", loan.loan_id)))?;
     let new = Compensation {
@@ -98,7 +103,7 @@ pub async fn open(
         loan_id: loan.loan_id,
         enterprise_id: loan.enterprise_id.clone(),
         institution_id: loan.institution_id.to_string(),
-        policy: pool.map(|pool| (pool.policy_id, pool.version)),
+        policy: policy.map(|policy| (policy.policy_id, policy.version)),
         budget_year: i32::from(defaulted_on.year()),
         state: State::Open,
         loss,
@@ -108,7 +113,7 @@ pub async fn open(
         evidence: Vec::new(),
         reviewed_by: None,
         review_zh: String::new(),
-        calculation_zh: crate::explain::loss(loss, (principal, interest_counts.then_some(interest)), &parts, cap),
+        calculation_zh: crate::explain::loss(owed, loss, &parts, pool),
         parts,
         budget_id: None,
         pool_reserved: Fen::ZERO,
@@ -121,8 +126,17 @@ pub async fn open(
     tell(conn, &new, &CompensationOpened { compensation: Some(wire::compensation(&new)) }, now).await
 }
 
+/// Whether a pool bears a share.
+#[must_use]
+pub fn names_pool(shares: &[loss::Agreed]) -> bool {
+    shares.iter().any(|(bearer, ..)| *bearer == Bearer::PolicyPool)
+}
+
 /// Who bears which share, as agreed; none when the lender alone stands for the loan.
-fn shares(approved: &Approved) -> Result<Option<Vec<loss::Agreed>>, Error> {
+///
+/// # Errors
+/// [`Error::BrokenFact`] when a share names nobody.
+pub fn shares(approved: &Approved) -> Result<Option<Vec<loss::Agreed>>, Error> {
     let Some(guarantee) = &approved.guarantee else { return Ok(None) };
     if guarantee.risk_shares.is_empty() {
         let all = (Bearer::Guarantor, guarantee.guarantor_institution_id.clone(), zhirong_kernel::rate::WHOLE);

@@ -15,6 +15,7 @@ use crate::{
     grant::{Grant, State, Target},
     life::{self, Event, Standing, Terms, What},
     plan::{self, Basis},
+    sharing::{self, Claim},
     store::{self, loan::Approved},
     wire,
 };
@@ -96,7 +97,9 @@ pub async fn recompute(
     for approved in loans {
         let events = events.remove(&approved.loan.loan_id.uuid()).unwrap_or_default();
         let mut grants = store::grant::lock_of_loan(conn, approved.loan.loan_id).await?;
-        let standings = standings(conn, till.desk(), approved, &grants, &events, day).await?;
+        narrow(conn, till.desk(), &mut grants).await?;
+        let rooms = grants.iter().map(|grant| room(till, grant)).collect::<Result<Vec<_>, _>>()?;
+        let standings = standings(conn, till.desk(), approved, (&grants, &rooms), &events, day).await?;
         for grant in &mut grants {
             if let Some(standing) = standings.get(&grant.grant_id.uuid()) {
                 follow(conn, till, approved, grant, standing, voice).await?;
@@ -106,8 +109,59 @@ pub async fn recompute(
     Ok(())
 }
 
-/// Where each grant of a loan stands at the beginning of a day; nothing before the loan is paid out. The grants come in the
-/// order in which they take of the loan's rate, and in that order they use the interest that was paid.
+/// What a grant is due already, and the most that it can come to be due.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Due already, paid or not.
+    pub had: Fen,
+    /// At most.
+    pub most: Fen,
+}
+
+impl Room {
+    /// The room of a grant that is to keep what it is due, and to get no more.
+    ///
+    /// # Errors
+    /// When a sum does not fit.
+    pub fn kept(grant: &Grant) -> Result<Self, Error> {
+        let due = if grant.state == State::Reversed { Fen::ZERO } else { grant.due()? };
+        Ok(Self { had: due, most: due })
+    }
+}
+
+/// The room of a grant whose budget is locked.
+///
+/// # Errors
+/// When a sum does not fit.
+pub fn room(till: &Till<'_>, grant: &Grant) -> Result<Room, Error> {
+    Ok(match grant.state {
+        State::Waiting | State::Reversed => Room { had: Fen::ZERO, most: Fen::ZERO },
+        _ => {
+            Room { had: grant.due()?, most: grant.money.held()?.checked_add(till.budget(grant.budget_id)?.available)? }
+        }
+    })
+}
+
+/// Lets no grant grow beyond what its enterprise may get of the year's budget beside its other grants there. The budgets are
+/// locked. Where a grant is there already it stays.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn narrow(conn: &mut PgConnection, desk: &Desk, grants: &mut [Grant]) -> Result<(), Error> {
+    for grant in grants.iter_mut().filter(|grant| grant.state != State::Reversed) {
+        let spec = desk.book.spec(conn, grant.policy_id, grant.policy_version).await?;
+        let Some(yearly) = spec.cap_per_enterprise_year else { continue };
+        let enterprise = [grant.enterprise_id.to_string()];
+        let all = store::grant::of_enterprises(conn, &[grant.budget_id], &enterprise).await?;
+        let all = Fen::sum(all.iter().map(|(.., planned)| Fen::new(*planned)))?;
+        let beside = all.checked_sub(grant.planned)?;
+        grant.cap = grant.cap.min(yearly.checked_sub(beside)?.max(grant.planned));
+    }
+    Ok(())
+}
+
+/// Where each grant of a loan stands at the beginning of a day; nothing before the loan is paid out. The grants come with their
+/// rooms in the order in which they take of the loan's rate, and in that order they use the interest that was paid.
 ///
 /// # Errors
 /// When an amount can't be computed; [`Error::Database`].
@@ -115,21 +169,26 @@ pub async fn standings(
     conn: &mut PgConnection,
     desk: &Desk,
     approved: &Approved,
-    grants: &[Grant],
+    (grants, rooms): (&[Grant], &[Room]),
     events: &[Event],
     day: Date,
 ) -> Result<HashMap<Uuid, Standing>, Error> {
-    let mut found = HashMap::new();
-    let mut interest_left = life::interest_paid(events, day)?;
-    for grant in grants {
+    let mut claims = Vec::with_capacity(grants.len());
+    for (grant, room) in grants.iter().zip(rooms) {
         let spec = desk.book.spec(conn, grant.policy_id, grant.policy_version).await?;
         let offered = plan::offered_rate(spec.benefit, grant.lpr, approved.loan.rate)?;
         let terms = Terms::new(&spec, offered, grant.taken, grant.cap, approved.loan.guarantee_fee);
-        let Some(standing) = life::standing(&terms, events, day, interest_left)? else { continue };
-        if grant.state != State::Reversed && !matches!(terms.benefit, crate::policy::Benefit::GuaranteeFeeShare(_)) {
-            interest_left = interest_left.checked_sub(standing.due)?.max(Fen::ZERO);
+        let Room { had, most } = *room;
+        // What is due of a fee rests on no interest.
+        let had = if terms.rests_on_interest() { had } else { Fen::ZERO };
+        claims.push(Claim { terms, had, most, waits: grant.state == State::Waiting });
+    }
+    let due = sharing::due(&claims, events, day)?;
+    let mut found = HashMap::new();
+    for ((grant, claim), due) in grants.iter().zip(&claims).zip(due) {
+        if let Some(standing) = life::standing(&claim.terms, events, day, due)? {
+            found.insert(grant.grant_id.uuid(), standing);
         }
-        found.insert(grant.grant_id.uuid(), standing);
     }
     Ok(found)
 }
@@ -146,21 +205,20 @@ async fn follow(
     let loaded = grant.version;
     let waiting = grant.state == State::Waiting;
     grant.follow(standing, business_date(till.now()));
-    let mut short = false;
     if !(waiting && grant.state == State::Waiting) {
         let target = if grant.state == State::Reversed { Target::NOTHING } else { Target::from(standing) };
         let on_its_way = store::grant::on_its_way(conn, grant.grant_id).await?;
-        short = till.bring(grant, target, on_its_way)?;
+        till.bring(grant, target, on_its_way)?;
     }
     if !before.disbursed {
         grant.calculation_zh = recalculated(conn, till, approved, grant, standing).await?;
     }
-    if short {
-        grant.calculation_zh.push_str(&explain::ceiling(grant.planned));
-    }
     let unchanged = Grant { accrued_until: grant.accrued_until, ..before.clone() } == *grant;
     grant.changed();
     store::grant::update(conn, grant, loaded).await?;
+    if grant.short && !before.short {
+        till.exhausted(grant.budget_id)?;
+    }
     if voice == Voice::Quiet || unchanged {
         return Ok(());
     }
@@ -171,16 +229,12 @@ async fn follow(
         till.tell(grant, &GrantActivated { grant: wire })?;
     } else {
         let earned = |grant: &Grant| Fen::sum([grant.money.accrued, grant.money.payable, grant.money.paid]);
-        let due = |grant: &Grant| Fen::sum([grant.money.payable, grant.money.paid]);
         let fact = GrantAccrued {
             grant: wire,
             earned_change_fen: earned(grant)?.checked_sub(earned(&before)?)?.get(),
-            payable_change_fen: due(grant)?.checked_sub(due(&before)?)?.get(),
+            payable_change_fen: grant.due()?.checked_sub(before.due()?)?.get(),
         };
         till.tell(grant, &fact)?;
-    }
-    if short {
-        till.exhausted(grant.budget_id)?;
     }
     Ok(())
 }
@@ -201,7 +255,13 @@ async fn recalculated(
         _ => None,
     });
     let principal = paid_out.unwrap_or(loan.amount);
-    let basis = Basis { principal, from: standing.from, term_months: loan.term_months, fee: loan.guarantee_fee };
+    let basis = Basis {
+        principal,
+        from: standing.from,
+        term_months: loan.term_months,
+        fee: loan.guarantee_fee,
+        fee_taken: grant.taken,
+    };
     let plan = plan::plan(&spec, grant.rate, grant.cap, basis)?;
     let figures = Figures {
         principal,

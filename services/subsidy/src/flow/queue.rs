@@ -13,14 +13,15 @@ use zhirong_kernel::{Clock, Fen, clock::business_date};
 use zhirong_proto::subsidy::v1::{GrantActivated, GrantReserved};
 use zhirong_runtime::outbox::OutboxWake;
 
-use super::{Desk, till::Till};
+use super::{
+    Desk,
+    course::{self, Room},
+    till::Till,
+};
 use crate::{
     error::Error,
     grant::{Grant, State, Target},
-    life::{self, Terms},
-    plan,
-    store::{self, loan::Approved},
-    wire,
+    store, wire,
 };
 
 /// Grants served in one transaction.
@@ -63,20 +64,27 @@ async fn serve(conn: &mut PgConnection, till: &mut Till<'_>, mut grant: Grant) -
 
 /// The loan has been running while its grant waited.
 async fn catch_up(conn: &mut PgConnection, till: &mut Till<'_>, grant: &mut Grant) -> Result<(), Error> {
-    let Some(Approved { loan, .. }) = store::loan::find(conn, grant.loan_id).await? else {
+    let loan = grant.loan_id.uuid();
+    let Some(approved) = store::loan::find(conn, grant.loan_id).await? else {
         return Err(Error::Stored("subsidy_grant.loan_id"));
     };
-    let events = store::loan::events(conn, &[loan.loan_id.uuid()]).await?.remove(&loan.loan_id.uuid());
-    let events = events.unwrap_or_default();
-    let spec = till.desk().book.spec(conn, grant.policy_id, grant.policy_version).await?;
-    let offered = plan::offered_rate(spec.benefit, grant.lpr, loan.rate)?;
-    let terms = Terms::new(&spec, offered, grant.taken, grant.cap, loan.guarantee_fee);
+    let events = store::loan::events(conn, &[loan]).await?.remove(&loan).unwrap_or_default();
+    let mut grants = store::grant::of_loans(conn, &[loan]).await?.remove(&loan).unwrap_or_default();
+    let own = grants.iter_mut().find(|found| found.grant_id == grant.grant_id);
+    let own = own.ok_or(Error::Stored("subsidy_grant.grant_id"))?;
+    *own = grant.clone();
+    course::narrow(conn, till.desk(), std::slice::from_mut(own)).await?;
+    let mut rooms = Vec::with_capacity(grants.len());
+    for found in &grants {
+        // The others keep what they are due; nobody changes that while this budget is locked.
+        let own = found.grant_id == grant.grant_id;
+        rooms.push(if own { course::room(till, found)? } else { Room::kept(found)? });
+    }
     let day = business_date(till.now());
-    let used = store::grant::due_beside(conn, grant).await?;
-    let left = life::interest_paid(&events, day)?.checked_sub(used)?.max(Fen::ZERO);
-    if let Some(standing) = life::standing(&terms, &events, day, left)? {
-        grant.follow(&standing, day);
-        till.bring(grant, Target::from(&standing), Fen::ZERO)?;
+    let standings = course::standings(conn, till.desk(), &approved, (&grants, &rooms), &events, day).await?;
+    if let Some(standing) = standings.get(&grant.grant_id.uuid()) {
+        grant.follow(standing, day);
+        till.bring(grant, Target::from(standing), Fen::ZERO)?;
     }
     Ok(())
 }

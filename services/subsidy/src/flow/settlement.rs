@@ -19,7 +19,7 @@ use zhirong_runtime::fault;
 
 use super::{
     Desk,
-    course::{self, Voice},
+    course::{self, Room, Voice},
     queue,
     till::Till,
 };
@@ -84,7 +84,10 @@ async fn due_by(conn: &mut PgConnection, desk: &Desk, due: &[Due], last: Date) -
         let id = approved.loan.loan_id.uuid();
         let known: Vec<_> = events.get(&id).into_iter().flatten().copied().filter(|event| event.on <= last).collect();
         let own = grants.remove(&id).unwrap_or_default();
-        let standings = course::standings(conn, desk, &approved, &own, &known, after).await?;
+        // No more than is due by now, and of that what the interest paid by then makes due.
+        let room = |grant| Ok(Room { had: Fen::ZERO, ..Room::kept(grant)? });
+        let rooms = own.iter().map(room).collect::<Result<Vec<_>, Error>>()?;
+        let standings = course::standings(conn, desk, &approved, (&own, &rooms), &known, after).await?;
         found.extend(standings.into_iter().map(|(grant, standing)| (grant, standing.due)));
     }
     Ok(found)

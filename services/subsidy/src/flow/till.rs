@@ -187,6 +187,7 @@ impl<'a> Till<'a> {
             self.post(grant.budget_id, reason, amount, Owner::Grant(grant.grant_id), None)?;
         }
         grant.hold(change.money)?;
+        grant.short = change.short;
         Ok(change.short)
     }
 

@@ -7,14 +7,17 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_kernel::{Fen, clock::business_date, feature::Features, lpr::LprHistory, rule::RuleContext};
 
+use super::compensation;
 use crate::{
     combine,
     entitlement::{self, Candidate},
     error::Error,
     explain::{self, Figures},
-    life::{self, Terms},
+    life::{self, Terms, What},
+    loss::{self, Bearer},
     plan::{ExactRate, Plan},
     policy::{Benefit, Published, Spec},
+    sharing,
     store::{self, loan::Approved},
 };
 
@@ -98,10 +101,12 @@ pub async fn try_policy(
             let nothing = Features::new();
             let known = features.get(&owner).unwrap_or(&nothing);
             let course = events.get(&id).map(Vec::as_slice).unwrap_or_default();
-            let Some((amount, calculation_zh)) = give(policy, history.as_ref(), approved, known, course, left, now)?
-            else {
-                continue;
+            let given = match policy.spec.pool() {
+                Some(_) => bear(policy, history.as_ref(), approved, known, course)?,
+                None => give(policy, history.as_ref(), approved, known, course, left, now)?
+                    .map(|(amount, text)| (amount, text, year)),
             };
+            let Some((amount, calculation_zh, year)) = given else { continue };
             let used = spent.entry(key).or_insert(Fen::ZERO);
             *used = used.checked_add(amount)?;
             let granted_now = now_has.get(&id).copied().unwrap_or(0);
@@ -131,11 +136,10 @@ fn give(
     now: Timestamp,
 ) -> Result<Option<(Fen, String)>, Error> {
     let loan = &approved.loan;
-    // Its dates need not cover the past, and everybody of the group counts as holding its coupon.
-    let open = Published { spec: std::sync::Arc::new(always(&policy.spec)), ..policy.clone() };
+    // Everybody of the group counts as holding its coupon.
     let holding = matches!(policy.spec.benefit, Benefit::RateCoupon(_))
         .then_some(entitlement::Holding { policy_id: policy.policy_id, version: policy.version });
-    let policies = [open];
+    let policies = [open(policy)];
     let candidates = entitlement::candidates(&policies, history, loan, features, holding)?;
     let combination = combine::best(&candidates, loan, |_| true, |_| left)?;
     let Some((candidate, share)) = candidates.first().zip(combination.first()) else { return Ok(None) };
@@ -149,6 +153,34 @@ fn give(
     };
     let text = explain::calculation(&policy.spec, &plan, figures);
     Ok(Some((plan.amount, text)).filter(|(amount, _)| amount.is_positive()))
+}
+
+/// What the policy's pool would have borne of a loan that was lost, how, and in which year; none when nothing.
+fn bear(
+    policy: &Published,
+    history: Option<&LprHistory>,
+    approved: &Approved,
+    features: &Features,
+    events: &[life::Event],
+) -> Result<Option<(Fen, String, i32)>, Error> {
+    let lost = events.iter().find_map(|event| match event.what {
+        What::Defaulted { principal, interest } => Some((event.on, (principal, interest))),
+        _ => None,
+    });
+    let shares = compensation::shares(approved)?.filter(|shares| compensation::names_pool(shares));
+    let Some(((on, owed), shares)) = lost.zip(shares) else { return Ok(None) };
+    let policies = [open(policy)];
+    let Some(pool) =
+        entitlement::pool(&policies, history, &approved.loan, features).and_then(|found| found.spec.pool())
+    else {
+        return Ok(None);
+    };
+    let broken = |error: loss::Error| Error::BrokenFact(format!("loan {}: {error}", approved.loan.loan_id));
+    let whole = loss::lost(owed, Some(pool)).map_err(broken)?;
+    let parts = loss::parts(owed, &shares, Some(pool), approved.loan.institution_id.as_str()).map_err(broken)?;
+    let borne = Fen::sum(parts.iter().filter(|part| part.bearer == Bearer::PolicyPool).map(|part| part.amount))?;
+    let text = explain::loss(owed, whole, &parts, Some(pool));
+    Ok(borne.is_positive().then_some((borne, text, i32::from(on.year()))))
 }
 
 /// The plan at the approval, or what the loan really came to.
@@ -167,8 +199,8 @@ fn planned(
         share.cap,
         approved.loan.guarantee_fee,
     );
-    let interest = life::interest_paid(events, day)?;
-    Ok(match life::standing(&terms, events, day, interest)? {
+    let due = sharing::due_alone(&terms, events, day)?;
+    Ok(match life::standing(&terms, events, day, due)? {
         None => (share.plan.clone(), false),
         Some(standing) => {
             let days = standing.from.until(standing.until).map_or(0, |span| span.get_days());
@@ -186,8 +218,14 @@ fn planned(
     })
 }
 
-fn always(spec: &Spec) -> Spec {
-    Spec { effective_from: jiff::civil::Date::MIN, effective_to: jiff::civil::Date::MAX, ..spec.clone() }
+/// The policy in force at any time: its dates need not cover the past.
+fn open(policy: &Published) -> Published {
+    let spec = Spec {
+        effective_from: jiff::civil::Date::MIN,
+        effective_to: jiff::civil::Date::MAX,
+        ..Spec::clone(&policy.spec)
+    };
+    Published { spec: std::sync::Arc::new(spec), ..policy.clone() }
 }
 
 /// Enterprises of which a condition is true, in order of id.

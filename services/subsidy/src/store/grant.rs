@@ -42,6 +42,7 @@ struct Row {
     until_on: jiff_sqlx::Date,
     accrued_until: Option<jiff_sqlx::Date>,
     disbursed: bool,
+    short: bool,
     calculation_zh: String,
     version: i64,
     approved_at: jiff_sqlx::Timestamp,
@@ -79,6 +80,7 @@ impl TryFrom<Row> for Grant {
             until: row.until_on.to_jiff(),
             accrued_until: row.accrued_until.map(jiff_sqlx::Date::to_jiff),
             disbursed: row.disbursed,
+            short: row.short,
             calculation_zh: row.calculation_zh,
             version: row.version,
             approved_at: row.approved_at.to_jiff(),
@@ -94,8 +96,8 @@ macro_rules! grants {
             r#"SELECT g.grant_id, g.loan_id, g.enterprise_id, g.policy_id, g.policy_version, v.name_zh AS policy_name_zh,
                       g.budget_id, b.year AS budget_year, g.state, g.planned_fen, g.reserved_fen, g.accrued_fen, g.payable_fen,
                       g.paid_fen, g.clawed_back_fen, g.cap_fen, g.rate_e12, g.taken_e12, g.lpr_ppm, g.principal_fen,
-                      g.from_on AS "from_on: _", g.until_on AS "until_on: _", g.accrued_until AS "accrued_until: _", g.disbursed, g.calculation_zh, g.version,
-                      g.approved_at AS "approved_at: _", g.created_at AS "created_at: _"
+                      g.from_on AS "from_on: _", g.until_on AS "until_on: _", g.accrued_until AS "accrued_until: _", g.disbursed, g.short,
+                      g.calculation_zh, g.version, g.approved_at AS "approved_at: _", g.created_at AS "created_at: _"
                FROM subsidy_grant g
                JOIN policy_version v ON v.policy_id = g.policy_id AND v.version = g.policy_version
                JOIN budget b ON b.budget_id = g.budget_id "# + $tail
@@ -151,7 +153,7 @@ pub async fn update(conn: &mut PgConnection, grant: &Grant, loaded_version: i64)
     let done = sqlx::query!(
         "UPDATE subsidy_grant SET state = $3, planned_fen = $4, principal_fen = $5, from_on = $6, until_on = $7, disbursed = $8,
              calculation_zh = $9, version = $10, reserved_fen = $11, accrued_fen = $12, payable_fen = $13, paid_fen = $14,
-             clawed_back_fen = $15, rate_e12 = $16, accrued_until = $17
+             clawed_back_fen = $15, rate_e12 = $16, accrued_until = $17, short = $18
          WHERE grant_id = $1 AND version = $2",
         grant.grant_id.uuid(),
         loaded_version,
@@ -169,7 +171,8 @@ pub async fn update(conn: &mut PgConnection, grant: &Grant, loaded_version: i64)
         grant.money.paid.get(),
         grant.money.clawed_back.get(),
         grant.rate.get(),
-        grant.accrued_until.map(|day| day.to_sqlx()) as _
+        grant.accrued_until.map(|day| day.to_sqlx()) as _,
+        grant.short
     )
     .execute(conn)
     .await?;
@@ -207,19 +210,6 @@ pub async fn of_loans(conn: &mut PgConnection, loans: &[Uuid]) -> Result<HashMap
         found.entry(row.loan_id).or_default().push(row.try_into()?);
     }
     Ok(found)
-}
-
-/// What is due or paid of the other grants of a grant's loan.
-pub async fn due_beside(conn: &mut PgConnection, grant: &Grant) -> Result<Fen, sqlx::Error> {
-    let sum = sqlx::query_scalar!(
-        r#"SELECT coalesce(sum(payable_fen + paid_fen), 0)::bigint AS "sum!" FROM subsidy_grant
-           WHERE loan_id = $1 AND grant_id <> $2"#,
-        grant.loan_id.uuid(),
-        grant.grant_id.uuid()
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(Fen::new(sum))
 }
 
 /// One grant, not locked; none when there is no such grant.

@@ -1,13 +1,19 @@
 //! A loss is shared as agreed, claimed, reviewed, paid, and what comes back is shared in the same proportions.
 
+use std::collections::BTreeMap;
+
 use zhirong_proto::{
     matching::v1::{Guarantee, Loan, LoanDefaulted, LoanRecovered, LoanState, RiskBearer, RiskShare},
+    profile::v1::{FeatureValue, Profile, ProfileUpdated, feature_value::Kind},
     subsidy::v1::{
         ClaimCompensationRequest, Compensation, CompensationDecided, CompensationOpened, CompensationPaid,
         CompensationRecovered, CompensationState, Evidence, ListCompensationsRequest, PayCompensationRequest,
-        PolicySpec, RecordPoolReturnRequest, ReviewCompensationRequest, RiskCompensation, policy_spec::Benefit,
+        PolicySpec, RecordPoolReturnRequest, ReviewCompensationRequest, RiskCompensation, TryPolicyRequest,
+        policy_spec::Benefit,
     },
 };
+
+use zhirong_runtime::streams;
 
 use crate::support::{World, bank, ip_policy, loan, new_id, refusal, staff};
 
@@ -162,6 +168,20 @@ async fn the_pool_has_a_cap_and_a_refused_claim_may_come_again() {
     let loan = shared(1);
     let opened = world.lost(&loan, 10_000_000, 0).await.unwrap();
     assert_eq!(amounts(&opened), [1_000_000, 4_000_000, 5_000_000], "above the cap it stays with the lender");
+    // A cap on the principal is the pool's alone, too; a trial on what was lost says the same.
+    let spec = PolicySpec { principal_cap_fen: 2_000_000, priority: 1, ..pool_policy(0) };
+    let request = TryPolicyRequest {
+        spec: Some(spec.clone()),
+        from: "2026-01-01".to_owned(),
+        to: "2026-12-31".to_owned(),
+        most_lines: 0,
+    };
+    let tried = world.reviews().try_policy(staff("zhao", request)).await.unwrap().into_inner();
+    assert_eq!((tried.loans, tried.grants, tried.total_fen, tried.years[0].year), (1, 1, 800_000, 2026));
+    assert!(tried.lines[0].calculation_zh.contains("按本金上限20,000.00元计"), "{}", tried.lines[0].calculation_zh);
+    world.policy(spec).await;
+    let bounded = world.lost(&shared(2), 10_000_000, 0).await.unwrap();
+    assert_eq!(amounts(&bounded), [800_000, 4_000_000, 5_200_000]);
     let claimed = world.claim(&opened, "sample-bank").await.unwrap();
     let refused = world.decide(&claimed, "zhao", false).await.unwrap();
     assert_eq!(refused.state(), CompensationState::Refused);
@@ -196,7 +216,36 @@ async fn an_insurer_stands_for_a_pledge_without_any_pool_and_a_waiting_period_is
         assert_eq!(answer.compensations.len(), seen, "{institution}");
     }
 
-    world.policy(pool_policy(3660)).await;
+    // No policy has a pool: the lender bears its part, and the guarantor pays all the same. Nor has one for this enterprise.
+    let who = "employee_count >= 10".to_owned();
+    for (number, policy) in [(4, None), (5, Some(PolicySpec { who, ..pool_policy(0) }))] {
+        if let Some(spec) = policy {
+            world.policy(spec).await;
+        }
+        let opened = world.lost(&shared(number), 10_000_000, 7).await.unwrap();
+        assert_eq!((opened.policy_id.as_str(), amounts(&opened)), ("", vec![0, 4_000_000, 6_000_000]));
+        assert!(opened.calculation_zh.contains("没有适用的风险池政策"), "{}", opened.calculation_zh);
+        let claimed = world.claim(&opened, "sample-bank").await.unwrap();
+        let approved = world.decide(&claimed, "zhao", true).await.unwrap();
+        let paid = world.compensations().pay_compensation(bank("sample-guarantor", pay(&approved, 1))).await.unwrap();
+        assert_eq!(paid.into_inner().compensation.unwrap().state(), CompensationState::Paid);
+    }
+    let known = shared(6);
+    let profile = Profile {
+        enterprise_id: known.enterprise_id.clone(),
+        version: 1,
+        features: BTreeMap::from([(
+            "employee_count".to_owned(),
+            FeatureValue { kind: Some(Kind::Integer(10)), ..FeatureValue::default() },
+        )]),
+        ..Profile::default()
+    };
+    world.publish(&new_id(), &known.enterprise_id, &ProfileUpdated { profile: Some(profile) }).await;
+    world.drained(streams::PROFILE, "subsidy-profiles").await;
+    let fits = world.lost(&known, 10_000_000, 7).await.unwrap();
+    assert_eq!(amounts(&fits), [4_000_003, 4_000_003, 2_000_001]);
+
+    world.policy(PolicySpec { priority: 1, ..pool_policy(3660) }).await;
     let waits = world.lost(&shared(2), 100, 0).await.unwrap();
     assert_eq!(refusal(world.claim(&waits, "sample-bank").await).reason, "WAITING_PERIOD");
     assert!(world.lost(&loan(3), 100, 0).await.is_none(), "the lender alone stands for it");

@@ -10,7 +10,7 @@ use jiff::{Timestamp, civil::Date};
 use serde_json::{Value, json};
 use subsidy::{
     entitlement::{Loan, candidates},
-    plan::{Basis, plan},
+    plan::{Basis, ExactRate, plan},
     policy::{Benefit, Published, Spec, Wish},
 };
 use uuid::Uuid;
@@ -140,7 +140,7 @@ fn planned(
     let Some((principal, from)) = paid else {
         return Some((best.policy.policy_id, best.plan.amount.get()));
     };
-    let basis = Basis { principal, from, term_months: loan.term_months, fee: Fen::ZERO };
+    let basis = Basis { principal, from, term_months: loan.term_months, fee: Fen::ZERO, fee_taken: ExactRate::new(0) };
     let cap = best.policy.spec.cap_per_loan;
     Some((best.policy.policy_id, plan(&best.policy.spec, best.plan.rate, cap, basis).unwrap().amount.get()))
 }

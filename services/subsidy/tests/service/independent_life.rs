@@ -10,20 +10,21 @@ use std::{
 use jiff::{ToSpan as _, civil::Date};
 use serde_json::{Value, json};
 use subsidy::{
-    life::{Event, Terms, What, interest_paid, standing},
+    life::{Event, Terms, What, standing},
     plan::ExactRate,
     policy::Benefit,
+    sharing::due_alone,
 };
 use zhirong_kernel::{Fen, Ppm, interest::DayCount, lpr::Tenor};
 
 const CASES: usize = 4_000;
 
 /// SplitMix64: the same numbers in every run, so that a difference can be looked at again.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     /// Both ends included.
-    fn between(&mut self, least: i64, most: i64) -> i64 {
+    pub fn between(&mut self, least: i64, most: i64) -> i64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +33,7 @@ impl Random {
         least + i64::try_from(mixed % u64::try_from(most - least + 1).unwrap()).unwrap()
     }
 
-    fn small(&mut self, least: i64, most: i64) -> i32 {
+    pub fn small(&mut self, least: i64, most: i64) -> i32 {
         i32::try_from(self.between(least, most)).unwrap()
     }
 
@@ -40,7 +41,7 @@ impl Random {
         Ppm::new(self.between(0, 90_000))
     }
 
-    fn terms(&mut self) -> Terms {
+    pub fn terms(&mut self) -> Terms {
         let share = self.between(0, 2) == 0;
         let (benefit, offered) = if share {
             (Benefit::InterestShare(Ppm::new(self.between(1, 1_000_000))), ExactRate::new(0))
@@ -67,7 +68,7 @@ impl Random {
     }
 
     /// Repayments, new terms, an early or late end, a renewal or a default, and a day up to which it is known.
-    fn course(&mut self) -> (Vec<Event>, Date) {
+    pub fn course(&mut self) -> (Vec<Event>, Date) {
         let mut on = self.later("2024-01-01".parse().unwrap(), 900);
         let amount = self.between(1, 3_000_000_000);
         let matures_on = self.later(on, 1100);
@@ -101,7 +102,7 @@ impl Random {
     }
 }
 
-fn event_json(event: &Event) -> Value {
+pub fn event_json(event: &Event) -> Value {
     let on = event.on.to_string();
     match event.what {
         What::Disbursed { amount, rate, matures_on } => {
@@ -116,6 +117,33 @@ fn event_json(event: &Event) -> Value {
     }
 }
 
+pub fn terms_json(terms: &Terms) -> Value {
+    let share = match terms.benefit {
+        Benefit::InterestShare(share) => Some(share.get()),
+        _ => None,
+    };
+    json!({
+        "offered": [terms.offered.get(), 1_000_000_000_000_i64], "interest_share_ppm": share,
+        "taken": [terms.taken.get(), 1_000_000_000_000_i64], "principal_cap_fen": terms.principal_cap.get(),
+        "cap_fen": terms.cap.get(), "max_months": terms.max_months, "least_days": terms.least_days,
+        "year": terms.day_count.days(),
+    })
+}
+
+/// What a program of tests/independent answers.
+pub fn script<T: serde::de::DeserializeOwned>(name: &str, input: &Value) -> T {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/independent").join(name);
+    let mut child =
+        Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
+    let mut pipe = child.stdin.take().unwrap();
+    let text = input.to_string();
+    let writer = std::thread::spawn(move || pipe.write_all(text.as_bytes()).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 #[test]
 fn another_program_agrees_to_the_fen_on_thousands_of_random_lives() {
     let mut random = Random(20_261_123);
@@ -124,32 +152,16 @@ fn another_program_agrees_to_the_fen_on_thousands_of_random_lives() {
     let mut paid = 0;
     for _ in 0..CASES {
         let (terms, (events, day)) = (random.terms(), random.course());
-        let interest = interest_paid(&events, day).unwrap();
-        let found = standing(&terms, &events, day, interest).unwrap().unwrap();
+        let due = due_alone(&terms, &events, day).unwrap();
+        let found = standing(&terms, &events, day, due).unwrap().unwrap();
         ours.push([found.planned.get(), found.earned.get(), found.due.get()]);
         paid += i32::from(found.due.is_positive());
-        let share = match terms.benefit {
-            Benefit::InterestShare(share) => Some(share.get()),
-            _ => None,
-        };
-        cases.push(json!({
-            "offered": [terms.offered.get(), 1_000_000_000_000_i64], "interest_share_ppm": share,
-            "taken": [terms.taken.get(), 1_000_000_000_000_i64], "principal_cap_fen": terms.principal_cap.get(),
-            "cap_fen": terms.cap.get(), "max_months": terms.max_months, "least_days": terms.least_days,
-            "year": terms.day_count.days(), "events": events.iter().map(event_json).collect::<Vec<_>>(),
-            "day": day.to_string(),
-        }));
+        let mut case = terms_json(&terms);
+        case["events"] = events.iter().map(event_json).collect();
+        case["day"] = json!(day.to_string());
+        cases.push(case);
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/independent/life.py");
-    let mut child =
-        Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
-    let mut input = child.stdin.take().unwrap();
-    let text = json!({ "cases": cases }).to_string();
-    let writer = std::thread::spawn(move || input.write_all(text.as_bytes()).unwrap());
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    assert!(output.status.success());
-    let theirs: Vec<[i64; 3]> = serde_json::from_slice(&output.stdout).unwrap();
+    let theirs: Vec<[i64; 3]> = script("life.py", &json!({ "cases": cases }));
     assert_eq!(theirs.len(), CASES);
     for (place, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
         assert_eq!(ours, theirs, "{}", cases[place]);

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use zhirong_proto::{
     matching::v1::{Guarantee, Loan, LoanDefaulted, LoanState, LoanTermsChanged},
     subsidy::v1::{
-        Grant, GrantAccrued, GrantState, GuaranteeFeeShare, InterestShare, PolicySpec, RetirePolicyRequest,
+        Grant, GrantAccrued, GrantState, GuaranteeFeeShare, InterestShare, Policy, PolicySpec, RetirePolicyRequest,
         ReviewPolicyRequest, SubmitPolicyRequest, TryPolicyRequest, policy_spec::Benefit,
     },
 };
@@ -162,28 +162,78 @@ async fn policies_that_add_up_are_paid_together_up_to_the_loans_rate() {
     // The fee's budget gets money: the grant that waited is served, and due once the loan is paid out.
     world.appropriate(&fee, 2026, 250_000).await;
     world.disburse(&loan, 100_000_000, "2026-03-01").await;
-    world.repay(&loan, 3, (0, 30_000), "2026-03-21").await;
+    let due = async || {
+        let grants = world.all_grants().await;
+        let of = |policy: &Policy| grants.iter().find(|grant| grant.policy_id == policy.policy_id).unwrap().payable_fen;
+        [of(&ip), of(&general), of(&fee)]
+    };
+    world.repay(&loan, 3, (0, 110_000), "2026-03-21").await;
     world.handled().await;
-    let due: i64 = world.all_grants().await.iter().map(|grant| grant.payable_fen).sum();
-    assert_eq!(due, 250_000 + 30_000, "interest subsidies together are not above the interest paid");
+    assert_eq!(due().await, [20 * DAY, 10_000, 250_000], "together they are not above the interest paid");
+    // The first has earned far more by now, and what the other is due stays.
+    world.repay(&loan, 4, (0, 1), "2026-05-30").await;
+    world.handled().await;
+    assert_eq!(due().await, [20 * DAY + 1, 10_000, 250_000]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_served_after_the_end_of_the_loan_gets_the_interest_that_nobody_used() {
+    let world = World::with_lpr(1).await;
+    let ip = world.policy(PolicySpec { adds_up: true, ..ip_policy() }).await;
+    let whole_fee = Benefit::GuaranteeFeeShare(GuaranteeFeeShare { share_ppm: 600_000 });
+    let fee = PolicySpec { benefit: Some(whole_fee), adds_up: true, priority: 30, ..general_policy() };
+    for priority in [30, 31] {
+        let policy = world.policy(PolicySpec { priority, ..fee.clone() }).await;
+        world.appropriate(&policy, 2026, 1_000_000).await;
+    }
+    let guarantee =
+        Guarantee { guarantor_institution_id: "sample-guarantor".to_owned(), fee_fen: 500_000, ..Guarantee::default() };
+    let loan = Loan { guarantee: Some(guarantee), ..loan(1) };
+    world.approve(&loan).await;
+    world.disburse(&loan, 100_000_000, "2026-03-01").await;
+    world.repay(&loan, 3, (100_000_000, 30_000), "2026-03-21").await;
+    world.settle(&loan, 4, "2026-03-21").await;
+    world.handled().await;
+    let of_fee: Vec<i64> =
+        world.all_grants().await.iter().map(|grant| grant.payable_fen).filter(|due| *due > 0).collect();
+    assert_eq!(of_fee, [300_000, 200_000], "60 % and the 40 % that are left of the fee");
+    world.appropriate(&ip, 2026, 10_000_000).await;
+    world.handled().await;
+    let grants = world.all_grants().await;
+    let served = grants.iter().find(|grant| grant.policy_id == ip.policy_id).unwrap();
+    assert_eq!((served.state(), money(served)), (GrantState::Ended, (30_000, 30_000, 0)));
+    assert_eq!(world.budget(&ip).await.available_fen, 10_000_000 - 30_000);
     world.stop().await;
 }
 
 #[tokio::test]
 async fn an_enterprise_gets_no_more_than_its_cap_of_a_year() {
     let world = World::with_lpr(1).await;
-    let policy = world.policy(PolicySpec { cap_per_enterprise_year_fen: 2_000_000, ..ip_policy() }).await;
+    let capped = PolicySpec { cap_per_enterprise_year_fen: 2_000_000, max_months: 24, ..ip_policy() };
+    let policy = world.policy(capped).await;
     world.appropriate(&policy, 2026, 100_000_000).await;
     let other = loan(2);
     let second = Loan { enterprise_id: loan(1).enterprise_id, ..loan(3) };
     let third = Loan { enterprise_id: loan(1).enterprise_id, ..loan(4) };
-    for loan in [&loan(1), &other, &second, &third] {
+    let first = loan(1);
+    for loan in [&first, &other, &second, &third] {
         world.approve(loan).await;
         world.handled().await;
     }
     assert_eq!(world.grant_of(&second).await.planned_fen, 2_000_000 - IP_FEN);
     assert_eq!(world.grant_of(&other).await.planned_fen, IP_FEN);
     assert_eq!(world.all_grants().await.len(), 3, "nothing is left for the last");
+    // Half a year more would be 920 000 more: the first has no room beside the second, the other enterprise has its own.
+    for loan in [&first, &other] {
+        world.disburse(loan, loan.amount_fen, "2026-03-01").await;
+        let longer = Loan { version: 3, matures_on: "2027-09-01".to_owned(), ..loan.clone() };
+        let fact = LoanTermsChanged { loan: Some(longer), effective_on: "2026-06-01".to_owned() };
+        world.publish(&new_id(), &loan.loan_id, &fact).await;
+    }
+    world.handled().await;
+    assert_eq!(world.grant_of(&first).await.planned_fen, IP_FEN);
+    assert_eq!(world.grant_of(&other).await.planned_fen, 2_000_000);
     world.stop().await;
 }
 

@@ -143,6 +143,7 @@ async fn what_was_reserved_is_the_ceiling_when_more_days_need_more_than_is_left(
     let february =
         |loan: Loan| Loan { approved_at: Some(prost_types::Timestamp { seconds: 1_769_911_200, nanos: 0 }), ..loan };
     let (rich, poor) = (february(rich), february(poor));
+    let short = poor.clone();
     world.appropriate(&policy, 2026, 2 * 905_000 + 15_000).await;
     for loan in [&rich, &poor] {
         world.approve(loan).await;
@@ -156,6 +157,19 @@ async fn what_was_reserved_is_the_ceiling_when_more_days_need_more_than_is_left(
     let (rich, poor) = (world.grant_of(&rich).await, world.grant_of(&poor).await);
     assert_eq!((rich.planned_fen, poor.planned_fen), (920_000, 905_000));
     assert!(poor.explanation_zh.contains("以已预留的9,050.00元为限"), "{}", poor.explanation_zh);
+    assert_eq!(world.announced::<BudgetExhausted>().await.len(), 1);
+    // It is said once, however often it is computed.
+    let loan = &short;
+    world.repay(loan, 3, (0, 10_000), "2026-04-15").await;
+    world.repay(loan, 4, (0, 10_000), "2026-05-15").await;
+    world.handled().await;
+    let today = jiff::Timestamp::now();
+    for days in [1, 2] {
+        let later = today.checked_add(jiff::Span::new().hours(24 * days)).unwrap();
+        assert_eq!(world.accrue(later).await, 2);
+    }
+    let poor = world.grant_of(loan).await;
+    assert_eq!(poor.explanation_zh.matches("年度资金余额不足").count(), 1, "{}", poor.explanation_zh);
     assert_eq!(world.announced::<BudgetExhausted>().await.len(), 1);
     assert_eq!(world.budget(&policy).await.available_fen, 0);
     world.stop().await;

@@ -9,12 +9,14 @@
     clippy::disallowed_methods
 )]
 
+mod accrual;
 mod budgets;
 mod compensations;
 mod coupons;
 mod grants;
 mod independent;
 mod independent_life;
+mod independent_shared;
 mod ledger;
 mod life;
 mod loans;

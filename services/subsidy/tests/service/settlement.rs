@@ -1,10 +1,13 @@
 //! What is due is paid once: computed, reviewed by another person, exported, confirmed or failed line by line.
 
-use zhirong_proto::subsidy::v1::{
-    CheckLedgerRequest, ComputeSettlementRequest, DecideReversalRequest, ExportSettlementRequest, GrantPaid,
-    GrantReversed, GrantSettled, GrantState, ListSettlementLinesRequest, PaymentResult, RecordPaymentsRequest,
-    RecordReturnRequest, RequestReversalRequest, ReviewSettlementRequest, Settlement, SettlementLine, SettlementState,
-    compute_settlement_request::Period, payment_result::Outcome,
+use zhirong_proto::{
+    matching::v1::{Loan, LoanRenewed, LoanSettled},
+    subsidy::v1::{
+        CheckLedgerRequest, ComputeSettlementRequest, DecideReversalRequest, ExportSettlementRequest, GrantPaid,
+        GrantReversed, GrantSettled, GrantState, ListSettlementLinesRequest, PaymentResult, PolicySpec,
+        RecordPaymentsRequest, RecordReturnRequest, RequestReversalRequest, ReviewSettlementRequest, Settlement,
+        SettlementLine, SettlementState, compute_settlement_request::Period, payment_result::Outcome,
+    },
 };
 
 use crate::support::{IP_FEN, World, ip_policy, new_id, refusal, staff};
@@ -200,6 +203,44 @@ async fn a_grant_that_is_taken_back_claims_what_was_paid_and_what_is_on_its_way(
     assert_eq!(refusal(ledger.record_return(staff("zhao", returned(150_001))).await).reason, "MORE_THAN_CLAIMED");
     let back = ledger.record_return(staff("zhao", returned(150_000))).await.unwrap().into_inner().grant.unwrap();
     assert_eq!(back.clawed_back_fen, 0);
+    world.check().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_renewal_is_no_early_repayment_whichever_of_its_facts_comes_first() {
+    let world = World::with_lpr(1).await;
+    let policy = world.policy(PolicySpec { least_days: 200, ..ip_policy() }).await;
+    world.appropriate(&policy, 2026, 2 * IP_FEN).await;
+    let loans = [world.running_loan(1).await, world.running_loan(2).await];
+    for loan in &loans {
+        world.repay(loan, 3, (0, 240_000), "2026-03-21").await;
+    }
+    world.handled().await;
+    let (march, lines, _) = world.exported(Period::Month(3)).await;
+    let all = lines.iter().map(|line| (line, paid())).collect();
+    world.settlements().record_payments(staff("zhao", results(&march, all))).await.unwrap();
+    let stands = async |loan: &Loan| {
+        let grant = world.grant_of(loan).await;
+        (grant.state(), grant.planned_fen, grant.paid_fen, grant.clawed_back_fen)
+    };
+    for (loan, in_order) in loans.iter().zip([true, false]) {
+        let renewed_by_loan_id = new_id();
+        let old = Loan { version: 4, renewed_by_loan_id: renewed_by_loan_id.clone(), ..loan.clone() };
+        let settled = LoanSettled { loan: Some(old.clone()), settled_on: "2026-04-01".to_owned() };
+        let renewed = LoanRenewed { loan: Some(Loan { version: 5, ..old }), renewed_by_loan_id };
+        if in_order {
+            world.publish(&new_id(), &loan.loan_id, &settled).await;
+            world.handled().await;
+            assert_eq!(stands(loan).await, (GrantState::Ended, 100_000, 100_000, 0), "between the two facts");
+            world.publish(&new_id(), &loan.loan_id, &renewed).await;
+        } else {
+            world.publish(&new_id(), &loan.loan_id, &renewed).await;
+            world.publish(&new_id(), &loan.loan_id, &settled).await;
+        }
+        world.handled().await;
+        assert_eq!(stands(loan).await, (GrantState::Ended, 100_000, 100_000, 0));
+    }
     world.check().await;
     world.stop().await;
 }

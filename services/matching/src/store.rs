@@ -7,6 +7,7 @@ pub mod disclosure;
 pub mod erasure;
 pub mod institution_report;
 pub mod loan;
+pub mod objection;
 pub mod offer_consent;
 pub mod order;
 pub mod population;

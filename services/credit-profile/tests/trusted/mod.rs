@@ -1,7 +1,7 @@
 //! The service with what the tests of consent, release and trail need around it.
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
@@ -13,15 +13,19 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use zhirong_kernel::{
     Uscc,
-    clock::{Clock as _, SystemClock, business_date},
+    clock::{Clock, SystemClock, business_date},
 };
 use zhirong_proto::profile::v1::{
-    AuditEntry, AuditRecord, Consent, FeatureValue, GrantConsentRequest, ListAuditRecordsRequest, Profile, Purpose,
-    Release, ReleaseProfileRequest, Scope, Score, audit_service_client::AuditServiceClient,
+    AuditEntry, AuditRecord, Consent, FeatureValue, GetReleaseRequest, GetReleaseResponse, GrantConsentRequest,
+    ListAuditRecordsRequest, NarrowConsentRequest, Profile, Purpose, Release, ReleaseProfileRequest,
+    RevokeConsentRequest, Scope, Score, audit_service_client::AuditServiceClient,
     consent_service_client::ConsentServiceClient, feature_value::Kind, release_service_client::ReleaseServiceClient,
 };
-use zhirong_runtime::config::{self, Settings};
-use zhirong_testkit::{TestBroker, TestDatabase, eventually};
+use zhirong_runtime::{
+    config::{self, Settings},
+    streams,
+};
+use zhirong_testkit::{Deliveries, TestBroker, TestDatabase, eventually};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -35,18 +39,23 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_by(Arc::new(SystemClock)).await
+    }
+
+    /// Starts it on a clock of the test's own.
+    pub async fn start_by(clock: Arc<dyn Clock>) -> Self {
         let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
-        Self::on(database, broker, credit_profile::Own::for_tests()).await
+        Self::on(database, broker, credit_profile::Own::for_tests(), clock).await
     }
 
     /// Stops the service and starts it again, with other settings.
     pub async fn again(self, own: credit_profile::Own) -> Self {
         self.stop.cancel();
         self.served.await.unwrap().unwrap();
-        Self::on(self.database, self.broker, own).await
+        Self::on(self.database, self.broker, own, Arc::new(SystemClock)).await
     }
 
-    async fn on(database: TestDatabase, broker: TestBroker, own: credit_profile::Own) -> Self {
+    async fn on(database: TestDatabase, broker: TestBroker, own: credit_profile::Own, clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address_file = folder.path().join("grpc");
         let mut common = config::defaults().unwrap();
@@ -56,7 +65,7 @@ impl World {
         common.shutdown.notice_ms = 0;
         let stop = CancellationToken::new();
         let settings = Settings { common, own };
-        let served = tokio::spawn(credit_profile::serve(settings, stop.clone()));
+        let served = tokio::spawn(credit_profile::serve_by(clock, settings, stop.clone()));
         let address = eventually(PATIENCE, "the service listens", || async {
             Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
         })
@@ -129,6 +138,45 @@ impl World {
         let answer =
             ReleaseServiceClient::new(self.channel.clone()).release_profile(as_bank(bank, request)).await?.into_inner();
         Ok(answer.release.unwrap())
+    }
+
+    /// A past release, read again.
+    pub async fn get(&self, request: Request<GetReleaseRequest>) -> Result<GetReleaseResponse, Status> {
+        Ok(ReleaseServiceClient::new(self.channel.clone()).get_release(request).await?.into_inner())
+    }
+
+    /// Takes a consent back.
+    pub async fn revoke(&self, uscc: &Uscc, consent_id: &str) {
+        let request = RevokeConsentRequest { request_id: id(), consent_id: consent_id.to_owned() };
+        ConsentServiceClient::new(self.channel.clone()).revoke_consent(as_enterprise(uscc, request)).await.unwrap();
+    }
+
+    /// Narrows a consent; `expires_at` in seconds since 1970.
+    pub async fn narrow(&self, uscc: &Uscc, consent_id: &str, scope: Option<Scope>, expires_at: Option<i64>) {
+        let request = NarrowConsentRequest {
+            request_id: id(),
+            consent_id: consent_id.to_owned(),
+            scope,
+            expires_at: expires_at.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+        };
+        ConsentServiceClient::new(self.channel.clone()).narrow_consent(as_enterprise(uscc, request)).await.unwrap();
+    }
+
+    /// Publishes facts of matching.
+    pub async fn publish(&self, deliveries: Deliveries) {
+        let jetstream = self.broker.jetstream().await.unwrap();
+        streams::ensure(&jetstream, streams::MATCHING, 1).await.unwrap();
+        deliveries.publish(&jetstream).await.unwrap();
+    }
+
+    /// Checks every link and gives what the entries say.
+    pub async fn chain(&self) -> Vec<AuditEntry> {
+        let mut hash = vec![0; 32];
+        for record in self.records().await {
+            hash = credit_profile::trust::audit::chained(&hash, &record.content);
+            assert_eq!(record.hash, hash);
+        }
+        self.trail().await
     }
 
     pub async fn records(&self) -> Vec<AuditRecord> {

@@ -173,7 +173,7 @@ async fn whatever_rests_on_a_disputed_record_says_so_by_profile_score_and_code()
     for scope in [None, Some(score), Some(named(&["patent"])), Some(named(&["tax"]))] {
         releases.push(world.release(&uscc, "bank-a", Purpose::LoanApplication, scope).await.unwrap());
     }
-    let told: Vec<_> = releases
+    let told: Vec<(usize, Vec<&str>)> = releases
         .iter()
         .map(|of| (of.disputed.len(), of.disputed_values.iter().map(String::as_str).collect()))
         .collect();

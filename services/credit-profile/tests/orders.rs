@@ -13,7 +13,7 @@ use prost::Message as _;
 use trusted::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, named, reason, whole};
 use zhirong_kernel::{
     Uscc,
-    clock::{Clock as _, SystemClock, business_date},
+    clock::{Clock as _, SystemClock, business_date, start_of_business_date},
 };
 use zhirong_proto::{
     matching::v1::{
@@ -31,7 +31,9 @@ const BANK: &str = "sample-one-bank";
 
 /// An order of the enterprise with a consent to features until tomorrow.
 fn order(uscc: &Uscc, order_id: &str) -> Order {
-    let now = Some(prost_types::Timestamp { seconds: SystemClock.now().as_second(), nanos: 0 });
+    let today = business_date(SystemClock.now());
+    // The same however often it is written down.
+    let now = start_of_business_date(today).map(|at| prost_types::Timestamp { seconds: at.as_second(), nanos: 0 });
     Order {
         order_id: order_id.to_owned(),
         enterprise_id: uscc.to_string(),
@@ -42,7 +44,7 @@ fn order(uscc: &Uscc, order_id: &str) -> Order {
             text_version: "2026-01".to_owned(),
             granted_at: now,
             consent_id: order_id.to_owned(),
-            expires_on: business_date(SystemClock.now()).tomorrow().unwrap().to_string(),
+            expires_on: today.tomorrow().unwrap().to_string(),
         }),
         ..Order::default()
     }

@@ -24,12 +24,13 @@ prepare() { # CRATE CONTEXT FOLDER
     "$(echo "$context" | tr '[:lower:]' '[:upper:]')_DATABASE_URL=$ZHIRONG_TEST_POSTGRES/$context" \
     cargo check --quiet -p "$crate" --all-targets
 }
+# first, because the others are built on it
+prepare zhirong-runtime runtime services/shared/runtime
 prepare credit-profile profile services/credit-profile
 prepare product-catalog catalog services/product-catalog
 prepare matching matching services/matching
 prepare subsidy subsidy services/subsidy
 prepare feedback feedback services/feedback
-prepare zhirong-runtime runtime services/shared/runtime
 if [ "${1:-}" = --check ]; then
   diff -rq "$fresh" "$root/.sqlx" || { echo "run make sqlx and commit .sqlx" >&2; exit 1; }
 else

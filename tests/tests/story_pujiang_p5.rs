@@ -116,8 +116,11 @@ async fn erased(district: &District, uscc: &Uscc, order: &Order) -> Result<()> {
     ErasureServiceClient::new(district.as_enterprise(uscc).await?).erase_enterprise(request).await?;
     let channel = district.as_bank(&BANK.parse::<InstitutionId>()?).await?;
     let request = release_of(district, uscc, order).await?;
-    let refused = ReleaseServiceClient::new(channel.clone()).get_release(request).await.unwrap_err();
-    assert_eq!(refused.code(), Code::FailedPrecondition);
+    // To the bank, whose consent was taken back, not even that is said.
+    let refused = ReleaseServiceClient::new(channel.clone()).get_release(request.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let own = ReleaseServiceClient::new(district.as_enterprise(uscc).await?).get_release(request).await.unwrap_err();
+    assert_eq!(own.code(), Code::FailedPrecondition);
     let desk = BankOrderServiceClient::new(channel);
     eventually("the bank reads that the profile was erased", || async {
         let entries = desk.clone().list_inbox(ListInboxRequest::default()).await?.into_inner().entries;

@@ -81,6 +81,12 @@ impl Model {
         Ok(model)
     }
 
+    /// Features that the value rests on.
+    pub fn features(&self) -> impl Iterator<Item = &str> {
+        let technology = self.technology.iter().map(|of| of.feature.as_str());
+        technology.chain(self.growth.iter().map(|of| of.feature.as_str())).chain([PATENTS, GRADE])
+    }
+
     /// Appraises; nothing for an enterprise without patents. Whose it is and by which profile is left to whoever asks.
     #[must_use]
     pub fn appraise(&self, features: &Features) -> Option<IpAppraisal> {

@@ -1,7 +1,7 @@
 //! The credit profile (企业信用画像): records of government data become features, a score and a grade.
 //!
-//! In: `gov.data.v1.<category>`, loans, orders, candidates named, ratings and institutions. Out: `profile.updated`, `consent.*`, `quality.*`, `tier.changed`, `enterprise.erased`, and
-//! `gov.data.rejected.<source>` for what is refused.
+//! In: `gov.data.v1.<category>`, loans, orders, candidates named, ratings and institutions. Out: `profile.updated`, `consent.*`, `objection.*`,
+//! `quality.*`, `tier.changed`, `enterprise.erased`, and `gov.data.rejected.<source>` for what is refused or was wrong.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use sqlx::{PgPool, migrate::Migrator};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use zhirong_kernel::clock::{Clock, SystemClock};
 use zhirong_proto::profile::v1::{
     appraisal_service_server::AppraisalServiceServer, category_service_server::CategoryServiceServer,
     listing_tier_service_server::ListingTierServiceServer, profile_service_server::ProfileServiceServer,
@@ -66,7 +67,20 @@ impl Own {
 /// # Errors
 /// When the settings, the database, the broker or the listener can't be used.
 pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Result<(), Error> {
-    let mut service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
+    serve_by(Arc::new(SystemClock), settings, shutdown).await
+}
+
+/// As [`serve`], by another clock; tests set the day by it.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_by(
+    clock: Arc<dyn Clock>,
+    settings: Settings<Own>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
+    let mut service = service.with_clock(clock);
     let stale = Arc::new(Notify::new());
     begin(&service.pool(), service.clock().now()).await?;
 

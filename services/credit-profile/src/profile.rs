@@ -14,8 +14,9 @@ use crate::{
 /// Where the registered name stands.
 const NAME: (&str, &str) = ("business_registration", "name");
 /// What the scorecard adds to the features.
-const SCORE: &str = "credit_score";
-const GRADE: &str = "credit_grade";
+pub const SCORE: &str = "credit_score";
+/// The same as a letter.
+pub const GRADE: &str = "credit_grade";
 
 /// Most records that are named as where one feature comes from.
 const MOST_NAMED: usize = 100;

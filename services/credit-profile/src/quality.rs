@@ -67,6 +67,11 @@ impl Rules {
         }
     }
 
+    /// Features that bar from the pool.
+    pub fn features(&self) -> impl Iterator<Item = &str> {
+        self.barred_by.iter().map(String::as_str)
+    }
+
     /// The first day whose repayments and ratings count.
     #[must_use]
     pub fn window_from(&self, today: Date) -> Date {

@@ -101,6 +101,12 @@ impl Tiers {
         Ok(Self { version: file.version, families: families.collect::<Result<_, String>>()?, tiers: file.tiers })
     }
 
+    /// Features that the tier rests on.
+    pub fn features(&self) -> impl Iterator<Item = &str> {
+        let levels = self.families.iter().flat_map(|family| &family.levels);
+        levels.flat_map(|level| level.rule.features()).map(String::as_str)
+    }
+
     /// Each family's level, and the tier that they reach; nothing where they reach none.
     #[must_use]
     pub fn judge(&self, features: &Features) -> (Vec<TierFamily>, Option<&Tier>) {

@@ -5,14 +5,18 @@ mod checkpoint;
 pub mod code;
 mod codes;
 mod consents;
+mod erasures;
 mod institutions;
 pub mod keys;
 mod named;
 mod objections;
 mod orders;
+mod overdue;
+mod past;
 pub mod person;
 mod persons;
 mod releases;
+pub mod rests;
 mod retention;
 mod rotation;
 pub mod scope;
@@ -124,7 +128,9 @@ pub(crate) fn attach(
         clock: service.clock(),
         released: SignedDuration::from_hours(i64::from(settings.released_days).saturating_mul(24)),
     };
-    service.background("retention of releases", retention.run(shutdown));
+    service.background("retention of releases", retention.run(shutdown.clone()));
+    let overdue = overdue::Overdue { pool: service.pool(), clock: service.clock(), outbox: service.outbox() };
+    service.background("clock of objections", overdue.run(shutdown));
     Ok(routes
         .add_service(ConsentServiceServer::new(trust.clone()))
         .add_service(ReleaseServiceServer::new(trust.clone()))

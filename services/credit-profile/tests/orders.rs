@@ -3,82 +3,134 @@
 
 mod trusted;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use credit_profile::trust::audit::{chained, content_hash};
 use prost::Message as _;
-use trusted::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, reason};
+use trusted::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, named, reason, whole};
 use zhirong_kernel::{
     Uscc,
-    clock::{Clock as _, SystemClock, business_date},
+    clock::{Clock as _, SystemClock, business_date, start_of_business_date},
 };
 use zhirong_proto::{
     matching::v1::{
-        CandidatesNamed, Consent, DataScope, Disclosure, DisclosureRefused, NamedCandidate, Order, OrderPlaced,
-        OrderWithdrawn, ProfileDisclosed,
+        CandidatesNamed, Consent, DataScope, Disclosure, DisclosureRefused, NamedCandidate, Order, OrderExpired,
+        OrderPlaced, OrderRejected, OrderWithdrawn, ProfileDisclosed,
     },
     profile::v1::{
-        AuditKind, ConsentState, GetProfileRequest, GetReleaseRequest, ListConsentsRequest, ListDisclosuresRequest,
-        Purpose, Scope, audit_service_client::AuditServiceClient, consent_service_client::ConsentServiceClient,
-        profile_service_client::ProfileServiceClient, release_service_client::ReleaseServiceClient,
+        AuditEntry, AuditKind, ConsentState, DisputedRecord, GetProfileRequest, GetReleaseRequest, ListConsentsRequest,
+        ListDisclosuresRequest, Purpose, Scope, audit_service_client::AuditServiceClient,
+        consent_service_client::ConsentServiceClient, profile_service_client::ProfileServiceClient,
     },
 };
-use zhirong_runtime::streams;
-use zhirong_testkit::{Deliveries, Event, eventually};
+use zhirong_testkit::{Deliveries, Event, ManualClock, eventually};
 
 const BANK: &str = "sample-one-bank";
 
+/// An order of the enterprise with a consent to features until tomorrow.
+fn order(uscc: &Uscc, order_id: &str) -> Order {
+    let today = business_date(SystemClock.now());
+    // The same however often it is written down.
+    let now = start_of_business_date(today).map(|at| prost_types::Timestamp { seconds: at.as_second(), nanos: 0 });
+    Order {
+        order_id: order_id.to_owned(),
+        enterprise_id: uscc.to_string(),
+        institution_id: BANK.to_owned(),
+        placed_at: now,
+        consent: Some(Consent {
+            scopes: vec![DataScope::Features.into()],
+            text_version: "2026-01".to_owned(),
+            granted_at: now,
+            consent_id: order_id.to_owned(),
+            expires_on: today.tomorrow().unwrap().to_string(),
+        }),
+        ..Order::default()
+    }
+}
+
+/// A hand-over of the third version of the profile.
+fn disclosure(uscc: &Uscc, order_id: &str) -> Disclosure {
+    Disclosure {
+        disclosure_id: id(),
+        order_id: order_id.to_owned(),
+        enterprise_id: uscc.to_string(),
+        institution_id: BANK.to_owned(),
+        consent_id: order_id.to_owned(),
+        profile_version: 3,
+        scope: Some(Scope { all_categories: true, ..Scope::default() }),
+        feature_names: vec!["patent_count".to_owned()],
+        content_sha256: vec![7; 32],
+        ..Disclosure::default()
+    }
+}
+
+fn placed(order: Order) -> Event {
+    Event::of(&order.order_id.clone(), &OrderPlaced { order: Some(order) })
+}
+
+fn made(disclosure: &Disclosure) -> Event {
+    Event::of(&disclosure.order_id, &ProfileDisclosed { disclosure: Some(disclosure.clone()) })
+}
+
+async fn seen(world: &World, count: i64) {
+    eventually(PATIENCE, "each fact was dealt with", || async {
+        let seen = world.rows::<i64>("SELECT count(*) FROM runtime.inbox WHERE consumer = 'profile-orders'").await;
+        Ok((seen == [count]).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+/// Every byte of what orders leave behind, but for the place of each entry in the chain, which is the order of arrival.
+async fn state(world: &World) -> Vec<String> {
+    let mut all = world.rows::<String>("SELECT c::text FROM consent c ORDER BY consent_id").await;
+    all.extend(world.rows::<String>("SELECT d::text FROM order_disclosure d ORDER BY disclosure_id").await);
+    all.extend(world.rows::<String>("SELECT r::text FROM released_profile r ORDER BY enterprise_id, version").await);
+    all.extend(
+        world
+            .rows::<String>(
+                "SELECT concat_ws(' ', aggregate_id, aggregate_version, event_type, encode(payload, 'hex'))
+                 FROM runtime.outbox ORDER BY aggregate_id, aggregate_version",
+            )
+            .await,
+    );
+    let mut trail: Vec<AuditEntry> = world.chain().await;
+    trail.iter_mut().for_each(|entry| entry.sequence = 0);
+    let mut trail: Vec<String> = trail.iter().map(|entry| format!("{:?}", entry.encode_to_vec())).collect();
+    trail.sort();
+    all.extend(trail);
+    all
+}
+
 #[tokio::test]
-async fn orders_in_any_order_and_twice_make_consents_and_entries_once() {
+async fn orders_in_any_order_and_twice_leave_the_same_behind_to_the_last_byte() {
+    let uscc = enterprise(1);
+    let [open, withdrawn, rejected, expired] = [id(), id(), id(), id()];
+    let told = disclosure(&uscc, &open);
+    let refused = Disclosure { disclosure_id: id(), ..told.clone() };
+    let reason = "CONSENT_REVOKED".to_owned();
+    let ended = |id: &String| Some(order(&uscc, id));
+    let mut events: Vec<Event> = [&open, &withdrawn, &rejected, &expired].map(|id| placed(order(&uscc, id))).into();
+    events.extend([
+        Event::of(&withdrawn, &OrderWithdrawn { order: ended(&withdrawn) }),
+        Event::of(&rejected, &OrderRejected { order: ended(&rejected) }),
+        Event::of(&expired, &OrderExpired { order: ended(&expired) }),
+        // The same facts under other ids of events, as after a broker was filled again.
+        made(&told),
+        made(&told),
+        Event::of(&open, &DisclosureRefused { disclosure: Some(refused), reason }),
+    ]);
+    let now = SystemClock.now();
+    let mut first: Option<Vec<String>> = None;
     for seed in 1..=3 {
-        let world = World::start().await;
-        let uscc = enterprise(1);
-        let order = |order_id: &str| Order {
-            order_id: order_id.to_owned(),
-            enterprise_id: uscc.to_string(),
-            institution_id: BANK.to_owned(),
-            placed_at: Some(prost_types::Timestamp { seconds: SystemClock.now().as_second(), nanos: 0 }),
-            consent: Some(Consent {
-                scopes: vec![DataScope::Features.into()],
-                text_version: "2026-01".to_owned(),
-                granted_at: Some(prost_types::Timestamp { seconds: SystemClock.now().as_second(), nanos: 0 }),
-                consent_id: order_id.to_owned(),
-                expires_on: business_date(SystemClock.now()).tomorrow().unwrap().to_string(),
-            }),
-            ..Order::default()
-        };
-        let (open, withdrawn) = (id(), id());
-        let disclosure = Disclosure {
-            disclosure_id: id(),
-            order_id: open.clone(),
-            enterprise_id: uscc.to_string(),
-            institution_id: BANK.to_owned(),
-            consent_id: open.clone(),
-            profile_version: 3,
-            scope: Some(Scope { all_categories: true, ..Scope::default() }),
-            feature_names: vec!["patent_count".to_owned()],
-            content_sha256: vec![7; 32],
-            at: None,
-        };
-        let refused = Disclosure { disclosure_id: id(), ..disclosure.clone() };
-        let (made, reason) = (disclosure.clone(), "CONSENT_REVOKED".to_owned());
-        let events = [
-            Event::of(&open, &OrderPlaced { order: Some(order(&open)) }),
-            Event::of(&withdrawn, &OrderPlaced { order: Some(order(&withdrawn)) }),
-            Event::of(&withdrawn, &OrderWithdrawn { order: Some(order(&withdrawn)) }),
-            // The same facts under other ids of events, as after a broker was filled again.
-            Event::of(&open, &ProfileDisclosed { disclosure: Some(made.clone()) }),
-            Event::of(&open, &ProfileDisclosed { disclosure: Some(made) }),
-            Event::of(&open, &DisclosureRefused { disclosure: Some(refused), reason }),
-        ];
-        let deliveries = Deliveries::new(events).twice().shuffled(seed);
-        let jetstream = world.broker.jetstream().await.unwrap();
-        streams::ensure(&jetstream, streams::MATCHING, 1).await.unwrap();
-        deliveries.publish(&jetstream).await.unwrap();
-        eventually(PATIENCE, "each fact was dealt with", || async {
-            let seen = world.rows::<i64>("SELECT count(*) FROM runtime.inbox WHERE consumer = 'profile-orders'").await;
-            Ok((seen == [6]).then_some(()))
-        })
-        .await
-        .unwrap();
+        let world = World::start_by(Arc::new(ManualClock::new(now))).await;
+        world.publish(Deliveries::new(events.clone()).twice().shuffled(seed)).await;
+        seen(&world, 10).await;
+        let left = state(&world).await;
+        assert_eq!(&left, first.get_or_insert_with(|| left.clone()), "seed {seed}");
 
         let consents = ConsentServiceClient::new(world.channel.clone())
             .list_consents(as_enterprise(&uscc, ListConsentsRequest::default()))
@@ -86,26 +138,106 @@ async fn orders_in_any_order_and_twice_make_consents_and_entries_once() {
             .unwrap()
             .into_inner()
             .consents;
-        let mut states: Vec<_> = consents.iter().map(|consent| (consent.consent_id.clone(), consent.state())).collect();
-        states.sort();
-        let mut expected = [(open, ConsentState::Granted), (withdrawn, ConsentState::Revoked)];
-        expected.sort();
-        assert_eq!(states, expected, "seed {seed}");
+        assert_eq!(consents.len(), 4);
         for consent in &consents {
+            let ended = consent.consent_id != open;
+            assert_eq!(consent.state() == ConsentState::Revoked, ended, "seed {seed}");
             assert_eq!((consent.institution_id.as_str(), consent.purpose()), (BANK, Purpose::LoanApplication));
             assert_eq!(consent.scope, Some(Scope { all_categories: true, ..Scope::default() }));
         }
-
         let mut trail = world.trail().await;
         trail.sort_by_key(|entry| entry.kind);
         let kinds: Vec<_> = trail.iter().map(|entry| (entry.kind(), entry.reason.as_str())).collect();
         assert_eq!(kinds, [(AuditKind::Released, ""), (AuditKind::Refused, "CONSENT_REVOKED")], "seed {seed}");
-        assert_eq!(trail[0].order_id, disclosure.order_id);
-        assert_eq!(trail[0].feature_names, disclosure.feature_names);
-        assert_eq!(trail[0].content_sha256, disclosure.content_sha256);
+        assert_eq!((&trail[0].order_id, &trail[0].feature_names), (&told.order_id, &told.feature_names));
+        assert_eq!(trail[0].content_sha256, told.content_sha256);
         assert_eq!(world.rows::<i64>("SELECT count(*) FROM runtime.dead_letter").await, [0]);
         world.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_told_while_profiles_are_released_neither_stop_nor_are_stopped() {
+    const ORDERS: usize = 40;
+    let world = World::start().await;
+    let uscc = enterprise(4);
+    world.known(&uscc, 3).await;
+    let orders: Vec<String> = (0..=ORDERS).map(|_| id()).collect();
+    world.publish(Deliveries::new(orders.iter().map(|id| placed(order(&uscc, id))))).await;
+    seen(&world, 41).await;
+    // Of each order first what goes on the trail, then what changes a consent by which is released at that moment.
+    let ended = orders.iter().skip(1).flat_map(|id| {
+        let withdrawn = Event::of(id, &OrderWithdrawn { order: Some(order(&uscc, id)) });
+        [made(&Disclosure { profile_version: 1, ..disclosure(&uscc, id) }), withdrawn]
+    });
+    let ended = Deliveries::new(ended);
+    let all_seen = AtomicBool::new(false);
+    let askers = (0..3).map(|_| async {
+        let mut released = 0;
+        while !all_seen.load(Ordering::Relaxed) {
+            world.release(&uscc, BANK, Purpose::LoanApplication, None).await.unwrap();
+            released += 1;
+        }
+        released
+    });
+    let orders = async {
+        world.publish(ended).await;
+        seen(&world, 41 + 80).await;
+        all_seen.store(true, Ordering::Relaxed);
+    };
+    let (released, ()): (Vec<usize>, ()) = tokio::join!(futures::future::join_all(askers), orders);
+    let trail = world.chain().await;
+    let (of_orders, of_askers): (Vec<_>, Vec<_>) = trail.iter().partition(|entry| !entry.order_id.is_empty());
+    assert_eq!((of_orders.len(), of_askers.len()), (ORDERS, released.iter().sum::<usize>()));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_told_during_an_erasure_keeps_nothing_of_what_is_erased() {
+    let world = World::start().await;
+    let (uscc, order_id) = (enterprise(5), id());
+    world.known(&uscc, 3).await;
+    world.grant(&uscc, "bank-a", Purpose::LoanApplication, whole(), 3600).await;
+    let told = Disclosure { profile_version: 1, ..disclosure(&uscc, &order_id) };
+    // As an erasure does, up to before its commit.
+    let pool = world.database.pool().await.unwrap();
+    let mut erasure = pool.begin().await.unwrap();
+    for statement in [
+        "UPDATE profile SET stale = false WHERE enterprise_id = $1",
+        "INSERT INTO erasure VALUES ($1, 1, now() + interval '1 minute', 1)",
+        "UPDATE released_profile SET content = '' WHERE enterprise_id = $1",
+    ] {
+        sqlx::query(statement).bind(uscc.as_str()).execute(&mut *erasure).await.unwrap();
+    }
+    world.publish(Deliveries::new([made(&told)])).await;
+    waits(&world, "the hand-over").await;
+    erasure.commit().await.unwrap();
+    seen(&world, 1).await;
+    let request = GetReleaseRequest { release_id: told.disclosure_id };
+    assert_eq!(reason(&world.get(as_staff(request)).await.unwrap_err()), "RELEASE_ERASED");
+
+    // A release comes wholly before or after it as well.
+    let mut erasure = pool.begin().await.unwrap();
+    let lock = "UPDATE profile SET stale = false WHERE enterprise_id = $1";
+    sqlx::query(lock).bind(uscc.as_str()).execute(&mut *erasure).await.unwrap();
+    let release = world.release(&uscc, "bank-a", Purpose::LoanApplication, None);
+    let (released, ()) = tokio::join!(release, async {
+        waits(&world, "the release").await;
+        erasure.commit().await.unwrap();
+    });
+    assert!(released.is_ok());
+    world.stop().await;
+}
+
+/// Until somebody waits for the lock of a profile.
+async fn waits(world: &World, who: &str) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FOR SHARE%'";
+    eventually(PATIENCE, &format!("{who} waits for the erasure"), || async {
+        Ok((world.rows::<i64>(waiting).await == [1]).then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,46 +251,53 @@ async fn what_an_order_handed_over_is_rebuilt_to_the_last_bit() {
     given.features.remove("credit_score");
     given.score = None;
     let bytes = given.encode_to_vec();
+    let disputed = DisputedRecord { category: "patent".to_owned(), ..DisputedRecord::default() };
     let told = |content_sha256: Vec<u8>| Disclosure {
-        disclosure_id: id(),
-        order_id: order_id.clone(),
-        enterprise_id: uscc.to_string(),
-        institution_id: BANK.to_owned(),
-        consent_id: order_id.clone(),
         profile_version: given.version,
-        scope: Some(Scope { all_categories: true, ..Scope::default() }),
         feature_names: given.features.keys().cloned().collect(),
         content_sha256,
+        disputed: vec![disputed.clone()],
+        disputed_values: vec!["listing_tier".to_owned()],
+        ..disclosure(&uscc, &order_id)
+    };
+    let told = |content_sha256: Vec<u8>| Disclosure {
         at: Some(prost_types::Timestamp { seconds: SystemClock.now().as_second(), nanos: 1000 }),
+        ..told(content_sha256)
     };
     let (made, forged) = (told(content_hash(&bytes)), told(vec![7; 32]));
     // Before it was heard of the data have changed already.
     world.known(&uscc, 9).await;
-    let jetstream = world.broker.jetstream().await.unwrap();
-    streams::ensure(&jetstream, streams::MATCHING, 1).await.unwrap();
-    let events = [&made, &forged]
-        .map(|disclosure| Event::of(&order_id, &ProfileDisclosed { disclosure: Some(disclosure.clone()) }));
-    Deliveries::new(events).twice().shuffled(1).publish(&jetstream).await.unwrap();
-    eventually(PATIENCE, "both are on the trail", || async { Ok((world.trail().await.len() == 2).then_some(())) })
-        .await
-        .unwrap();
+    let events = [self::made(&made), self::made(&forged), placed(order(&uscc, &order_id))];
+    world.publish(Deliveries::new(events).twice().shuffled(1)).await;
+    seen(&world, 3).await;
     world.known(&uscc, 12).await;
 
-    let client = || ReleaseServiceClient::new(world.channel.clone());
     let request = || GetReleaseRequest { release_id: made.disclosure_id.clone() };
     for request in [as_staff(request()), as_bank(BANK, request()), as_enterprise(&uscc, request())] {
-        let answer = client().get_release(request).await.unwrap().into_inner();
+        let answer = world.get(request).await.unwrap();
         assert_eq!((&answer.order_id, &answer.content_sha256), (&order_id, &made.content_sha256));
         let release = answer.release.unwrap();
         assert_eq!(release.profile.unwrap().encode_to_vec(), bytes);
         assert_eq!((release.released_at, release.scope), (made.at, made.scope.clone()));
+        assert_eq!((release.disputed, release.disputed_values), (made.disputed.clone(), made.disputed_values.clone()));
     }
     for foreign in [as_bank("sample-two-bank", request()), as_enterprise(&enterprise(3), request())] {
-        assert_eq!(reason(&client().get_release(foreign).await.unwrap_err()), "RELEASE_NOT_FOUND");
+        assert_eq!(reason(&world.get(foreign).await.unwrap_err()), "RELEASE_NOT_FOUND");
     }
     // What does not match the trail is not given out as if it did.
     let request = GetReleaseRequest { release_id: forged.disclosure_id.clone() };
-    assert_eq!(client().get_release(as_staff(request)).await.unwrap_err().code(), tonic::Code::Internal);
+    assert_eq!(world.get(as_staff(request)).await.unwrap_err().code(), tonic::Code::Internal);
+
+    // Narrowed, the bank has no longer what it had; then not even what is left.
+    let ask = || GetReleaseRequest { release_id: made.disclosure_id.clone() };
+    world.narrow(&uscc, &order_id, Some(named(&["patent", "tax"])), None).await;
+    for _ in 0..2 {
+        assert_eq!(reason(&world.get(as_bank(BANK, ask())).await.unwrap_err()), "CONSENT_REQUIRED");
+        let entry = world.trail().await.pop().unwrap();
+        assert_eq!((entry.kind(), &entry.order_id), (AuditKind::Refused, &order_id));
+        assert!(world.get(as_staff(ask())).await.is_ok() && world.get(as_enterprise(&uscc, ask())).await.is_ok());
+        world.revoke(&uscc, &order_id).await;
+    }
     world.stop().await;
 }
 

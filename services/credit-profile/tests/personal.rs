@@ -67,7 +67,7 @@ async fn everybody_sees_what_is_theirs_to_see_and_the_database_nothing() {
     let bank = client.get_legal_representative(as_bank("bank-a", get(&uscc))).await.unwrap().into_inner();
     assert_eq!(bank.legal_representative.unwrap(), person(&uscc));
     let kinds: Vec<AuditKind> = world.trail().await.iter().map(AuditEntry::kind).collect();
-    assert_eq!(kinds, [AuditKind::PersonalRefused, AuditKind::PersonalReleased]);
+    assert_eq!(kinds, [AuditKind::PersonalRead, AuditKind::PersonalRefused, AuditKind::PersonalReleased]);
 
     // In no table of the database, neither as text nor as bytes.
     let dump: Vec<String> = world
@@ -104,6 +104,16 @@ async fn a_phone_is_found_without_being_readable() {
     assert!(found.iter().all(|one| one.masked && one.phone == "138****0001"));
     assert!(client.find_by_phone(find("13700000000")).await.unwrap().into_inner().legal_representatives.is_empty());
     assert_eq!(reason(&client.find_by_phone(find("１3800000001")).await.unwrap_err()), "PHONE_INVALID");
+
+    // Whom staff wrote, found, and looked for in vain is on the trail; the number is not.
+    let trail = world.chain().await;
+    let told: Vec<_> = trail.iter().map(|entry| (entry.kind(), entry.enterprise_id.as_str())).collect();
+    let [third, fourth, fifth] = [3, 4, 5].map(|number| enterprise(number).to_string());
+    assert_eq!(told[..3], [&third, &fourth, &fifth].map(|of| (AuditKind::PersonalWritten, of.as_str())));
+    assert_eq!(told[3..5], [&expected[0], &expected[1]].map(|of| (AuditKind::PersonalRead, of.as_str())));
+    assert_eq!(told[5..], [(AuditKind::PersonalRead, "")]);
+    assert!(trail.iter().all(|entry| entry.caller == "staff:test"
+        && ![PHONE, "****"].iter().any(|number| format!("{entry:?}").contains(number))));
 
     // What is wrong is named, and not repeated.
     let wrong = LegalRepresentative { id_number: "110105194912310021".to_owned(), ..person(&enterprise(6)) };

@@ -7,7 +7,12 @@ use async_nats::{HeaderMap, jetstream::consumer::PullConsumer};
 use futures::StreamExt as _;
 use prost::Message as _;
 use serde_json::{Value, json};
-use zhirong_proto::gov::v1::{RecordRejected, RejectionCode};
+use zhirong_proto::{
+    gov::v1::{RecordRejected, RejectionCode},
+    profile::v1::{
+        DecideObjectionRequest, ObjectionState, RaiseObjectionRequest, objection_service_client::ObjectionServiceClient,
+    },
+};
 use zhirong_runtime::streams;
 use zhirong_testkit::{Deliveries, Event, eventually};
 
@@ -204,6 +209,53 @@ fn history() -> Vec<Event> {
         }
     }
     all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upheld_objection_stays_whatever_is_delivered_again_or_reloaded() {
+    let (wrong, newer, other) = (enterprise(1), enterprise(2), enterprise(3));
+    let send = async |world: &World, events: Vec<Event>, seed: u64| {
+        Deliveries::new(events).twice().shuffled(seed).publish(&world.events).await.unwrap();
+        settled(world).await;
+    };
+    let disputed = [record(&wrong, "w", 2, 5), record(&newer, "n", 2, 7), record(&other, "o", 2, 1)];
+    let reload = |record: &Value| event(RECORD, &with(record.clone(), &[("reload_id", json!("full-1"))]));
+    let end = json!({ "source": "ip-office", "category": "patent", "reload_id": "full-1", "as_of": "2026-03-10T00:00:00Z",
+        "record_count": 3 });
+    let mut first: Option<Vec<String>> = None;
+    for seed in 1..=2 {
+        let world = World::start().await;
+        send(&world, disputed.iter().map(|record| event(RECORD, record)).collect(), seed).await;
+        for (uscc, record_id) in [(&wrong, "w"), (&newer, "n")] {
+            let mut client = ObjectionServiceClient::new(world.channel.clone());
+            let request = RaiseObjectionRequest {
+                request_id: uuid::Uuid::now_v7().to_string(),
+                source: "ip-office".to_owned(),
+                category: "patent".to_owned(),
+                record_id: record_id.to_owned(),
+                statement: "有误".to_owned(),
+            };
+            let raised = client.raise_objection(world::as_enterprise(uscc, request)).await.unwrap().into_inner();
+            let request = DecideObjectionRequest {
+                request_id: uuid::Uuid::now_v7().to_string(),
+                objection_id: raised.objection.unwrap().objection_id,
+                decision: ObjectionState::Upheld.into(),
+                answer: "已核实".to_owned(),
+            };
+            client.decide_objection(world::as_staff(request)).await.unwrap();
+        }
+        // All of it once more, as a full reload as well, with a correction of one.
+        let mut again: Vec<Event> = disputed.iter().map(|record| event(RECORD, record)).collect();
+        again.extend(disputed.iter().map(reload));
+        again.extend([event(RELOAD, &end), event(RECORD, &record(&newer, "n", 3, 2))]);
+        send(&world, again, seed).await;
+        for (uscc, patents) in [(&wrong, None), (&newer, Some(2)), (&other, Some(1))] {
+            assert_eq!(world.profile(uscc).await.as_ref().and_then(world::count), patents, "seed {seed}");
+        }
+        let left = state(&world).await;
+        assert_eq!(&left, first.get_or_insert_with(|| left.clone()), "seed {seed}");
+        world.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

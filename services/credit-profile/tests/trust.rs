@@ -3,14 +3,19 @@
 
 mod trusted;
 
+use std::sync::Arc;
+
+use jiff::SignedDuration;
 use prost::Message as _;
 use tonic::Code;
+use zhirong_kernel::clock::{Clock as _, SystemClock};
 use zhirong_proto::profile::v1::{
-    AuditEntry, AuditKind, ConsentState, GetReleaseRequest, ListConsentsRequest, ListDisclosuresRequest,
-    NarrowConsentRequest, Purpose, Release, RevokeConsentRequest, Scope, audit_service_client::AuditServiceClient,
-    consent_service_client::ConsentServiceClient, release_service_client::ReleaseServiceClient,
+    AuditEntry, AuditKind, ConsentState, GetReleaseRequest, IssueEnterpriseCodeRequest, ListConsentsRequest,
+    ListDisclosuresRequest, NarrowConsentRequest, Purpose, Release, ResolveEnterpriseCodeRequest, RevokeConsentRequest,
+    Scope, audit_service_client::AuditServiceClient, consent_service_client::ConsentServiceClient,
+    enterprise_code_service_client::EnterpriseCodeServiceClient, release_service_client::ReleaseServiceClient,
 };
-use zhirong_testkit::eventually;
+use zhirong_testkit::{ManualClock, eventually};
 
 use trusted::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, named, reason, whole};
 
@@ -157,6 +162,77 @@ async fn a_past_release_is_rebuilt_bit_for_bit_after_the_profile_has_changed() {
     assert!(client.get_release(as_bank("bank-a", request.clone())).await.is_ok());
     let foreign = client.get_release(as_bank("bank-b", request)).await.unwrap_err();
     assert_eq!(reason(&foreign), "RELEASE_NOT_FOUND");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bank_reads_a_release_again_only_while_its_consent_covers_it() {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let world = World::start_by(clock.clone()).await;
+    let uscc = enterprise(9);
+    world.known(&uscc, 3).await;
+    let mut releases = Vec::new();
+    for (bank, seconds) in [("bank-a", 86_400), ("bank-b", 86_400), ("bank-c", 3600)] {
+        let consent = world.grant(&uscc, bank, Purpose::LoanApplication, whole(), seconds).await;
+        releases.push((bank, consent, world.release(&uscc, bank, Purpose::LoanApplication, None).await.unwrap()));
+    }
+    let ask = |release: &Release| GetReleaseRequest { release_id: release.release_id.clone() };
+    for (bank, consent, release) in &releases {
+        let again = world.get(as_bank(bank, ask(release))).await.unwrap();
+        assert_eq!(again.release.as_ref(), Some(release));
+        let entry = world.trail().await.pop().unwrap();
+        assert_eq!((entry.kind(), &entry.release_id), (AuditKind::ReadAgain, &release.release_id));
+        assert_eq!((&entry.consent_id, entry.content_sha256), (&consent.consent_id, again.content_sha256));
+        assert_eq!((entry.institution_id.as_str(), entry.profile_version), (*bank, 1));
+    }
+    // Taken back, narrowed, run out.
+    world.revoke(&uscc, &releases[0].1.consent_id).await;
+    world.narrow(&uscc, &releases[1].1.consent_id, Some(named(&["patent", "tax"])), None).await;
+    clock.advance(SignedDuration::from_secs(3601));
+    for (bank, consent, release) in &releases {
+        let refused = world.get(as_bank(bank, ask(release))).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "CONSENT_REQUIRED"), "{bank}");
+        let entry = world.trail().await.pop().unwrap();
+        assert_eq!((entry.kind(), entry.reason.as_str()), (AuditKind::Refused, "CONSENT_REQUIRED"));
+        assert_eq!((&entry.release_id, &entry.consent_id), (&release.release_id, &consent.consent_id));
+        for other in [as_staff(ask(release)), as_enterprise(&uscc, ask(release))] {
+            assert_eq!(world.get(other).await.unwrap().release.unwrap().encode_to_vec(), release.encode_to_vec());
+        }
+    }
+    // Another's is not there, and that it was asked for is on the trail.
+    let foreign = world.get(as_bank("bank-b", ask(&releases[0].2))).await.unwrap_err();
+    assert_eq!(reason(&foreign), "RELEASE_NOT_FOUND");
+    let entry = world.chain().await.pop().unwrap();
+    assert_eq!((entry.institution_id.as_str(), entry.reason.as_str()), ("bank-b", "RELEASE_NOT_FOUND"));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_to_personal_data_alone_releases_no_profile() {
+    let world = World::start().await;
+    let uscc = enterprise(10);
+    world.known(&uscc, 3).await;
+    let person = Scope { personal_data: true, ..Scope::default() };
+    let newest = |scope: Scope| world.grant(&uscc, "bank-a", Purpose::LoanApplication, scope, 3600);
+    let alone = newest(person.clone()).await;
+    let refused = world.release(&uscc, "bank-a", Purpose::LoanApplication, None).await.unwrap_err();
+    assert_eq!(reason(&refused), "CONSENT_REQUIRED");
+    let mut codes = EnterpriseCodeServiceClient::new(world.channel.clone());
+    let request = IssueEnterpriseCodeRequest { request_id: id(), consent_id: alone.consent_id, valid_for_s: 0 };
+    let code = codes.issue_enterprise_code(as_enterprise(&uscc, request)).await.unwrap().into_inner().code;
+    let request = ResolveEnterpriseCodeRequest { request_id: id(), code };
+    let refused = codes.resolve_enterprise_code(as_bank("bank-a", request)).await.unwrap_err();
+    assert_eq!(reason(&refused), "CONSENT_REQUIRED");
+    assert!(world.trail().await.iter().all(|entry| entry.kind() == AuditKind::Refused));
+
+    newest(named(&["patent"])).await;
+    newest(person).await;
+    let release = world.release(&uscc, "bank-a", Purpose::LoanApplication, None).await.unwrap();
+    assert_eq!(
+        release.profile.unwrap().features.keys().collect::<Vec<_>>(),
+        ["patent_count"],
+        "an older one allows it"
+    );
     world.stop().await;
 }
 

@@ -1,10 +1,12 @@
 //! What an institution may see of the profile of an order: pure.
 
+use std::collections::BTreeSet;
+
 use jiff::{Timestamp, civil::Date};
 use zhirong_kernel::clock::start_of_business_date;
 use zhirong_proto::{
     matching::v1::{Consent, DataScope},
-    profile::v1::{self as profile, FeatureValue, Profile, Scope},
+    profile::v1::{self as profile, DisputedRecord, FeatureValue, Profile, Scope},
 };
 
 /// What the scorecard adds to the features names this as its category.
@@ -88,6 +90,26 @@ pub fn part(whole: &Profile, scope: &Scope) -> Profile {
         part.score = None;
     }
     part
+}
+
+/// A record that an enterprise disputes, and the computed features that rest on its category.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispute {
+    /// The record.
+    pub record: DisputedRecord,
+    /// Names of features.
+    pub computed_values: Vec<String>,
+}
+
+/// What is told of disputes beside the part of a profile: the records within the scope, and the computed features shown that rest
+/// on any, in order; the same rule as of releases by the profile service.
+#[must_use]
+pub fn disputed(disputes: &[Dispute], scope: &Scope, shown: &Profile) -> (Vec<DisputedRecord>, Vec<String>) {
+    let held = |category: &String| scope.all_categories || scope.categories.contains(category);
+    let records = disputes.iter().map(|dispute| &dispute.record).filter(|record| held(&record.category)).cloned();
+    let named = disputes.iter().flat_map(|dispute| &dispute.computed_values);
+    let values: BTreeSet<&String> = named.filter(|name| shown.features.contains_key(*name)).collect();
+    (records.collect(), values.into_iter().cloned().collect())
 }
 
 fn within(name: &str, value: &FeatureValue, scope: &Scope) -> bool {

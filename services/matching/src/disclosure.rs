@@ -1,6 +1,6 @@
 //! Tells of each profile that an order makes readable for its institution, and of each that is withheld.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -9,77 +9,133 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::{
     matching::v1::{Disclosure, DisclosureRefused, InboxEntry, Order, ProfileDisclosed},
-    profile::v1::{Profile, Scope},
+    profile::v1::{DisputedRecord, Profile, Scope},
 };
 use zhirong_runtime::outbox::{self, Aggregate};
 
 use crate::{
-    consent::{Ended, Held, part},
+    consent::{Dispute, Ended, Held, disputed, part},
     error::Error,
     grpc::proto_time,
     store::{
-        disclosure as store,
+        disclosure as store, objection,
         order::{Entry, OrderRow},
     },
 };
 
-/// Profiles withheld, and why.
-pub type Refused = BTreeMap<(String, Ended), Disclosure>;
+/// What reading an inbox gives to tell.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// Profiles withheld, by order, and why.
+    refused: BTreeMap<(String, Ended), Disclosure>,
+    /// Profiles of which another part was shown than the order said, by order.
+    made: BTreeMap<String, Disclosure>,
+}
+
+impl Read {
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.refused.is_empty() && self.made.is_empty()
+    }
+}
+
+/// The open disputes of whose profiles these entries show.
+pub async fn disputes(conn: &mut PgConnection, entries: &[Entry]) -> Result<BTreeMap<String, Vec<Dispute>>, Error> {
+    let shown = entries.iter().filter(|entry| entry.profile.is_some());
+    let enterprises: BTreeSet<&str> = shown.map(|entry| entry.order.enterprise_id.as_str()).collect();
+    objection::open(conn, &Vec::from_iter(enterprises)).await
+}
 
 /// Tells that a new order hands a profile over; in the transaction of the order.
 pub async fn made(conn: &mut PgConnection, row: &OrderRow, now: Timestamp) -> Result<(), Error> {
     let Some(held) = row.order.consent.as_ref().and_then(Held::ordered) else { return Ok(()) };
-    let released = part(&row.profile, &held.scope);
-    let feature_names = released.features.keys().cloned().collect();
-    let content_sha256 = digest(&SHA256, &released.encode_to_vec()).as_ref().to_vec();
-    let version = released.version;
-    let disclosure = Disclosure {
-        feature_names,
-        content_sha256,
-        at: Some(proto_time(now)),
-        ..disclosure(&row.order, version, held.scope)
-    };
-    let id = disclosure.disclosure_id.clone();
-    let fact = ProfileDisclosed { disclosure: Some(disclosure) };
-    outbox::append(conn, aggregate(&id), &row.order.order_id, &fact, now).await?;
+    let enterprise = row.order.enterprise_id.as_str();
+    let disputes = objection::open(conn, &[enterprise]).await?.remove(enterprise).unwrap_or_default();
+    let shown = part(&row.profile, &held.scope);
+    let disputed = disputed(&disputes, &held.scope, &shown);
+    tell(conn, handed_over(&row.order, held.scope, &shown, disputed), now).await
+}
+
+fn handed_over(
+    order: &Order,
+    scope: Scope,
+    shown: &Profile,
+    (disputed, disputed_values): (Vec<DisputedRecord>, Vec<String>),
+) -> Disclosure {
+    Disclosure {
+        feature_names: shown.features.keys().cloned().collect(),
+        content_sha256: digest(&SHA256, &shown.encode_to_vec()).as_ref().to_vec(),
+        disputed,
+        disputed_values,
+        ..disclosure(order, shown.version, scope)
+    }
+}
+
+async fn tell(conn: &mut PgConnection, disclosure: Disclosure, now: Timestamp) -> Result<(), Error> {
+    let (id, order_id) = (disclosure.disclosure_id.clone(), disclosure.order_id.clone());
+    let fact = ProfileDisclosed { disclosure: Some(Disclosure { at: Some(proto_time(now)), ..disclosure }) };
+    outbox::append(conn, aggregate(&id), &order_id, &fact, now).await?;
     Ok(())
 }
 
-/// Leaves of the profiles what the enterprises have consented to, while the consents hold; gives also what is withheld.
-pub fn release(entries: Vec<Entry>, now: Timestamp) -> (Vec<InboxEntry>, Refused) {
-    let mut refused = Refused::new();
+/// Leaves of the profiles what the enterprises have consented to, while the consents hold, and says what of it is disputed; gives
+/// also what is to be told of it. The part that the order itself allowed was told with the order.
+pub fn release(
+    entries: Vec<Entry>,
+    disputes: &BTreeMap<String, Vec<Dispute>>,
+    now: Timestamp,
+) -> (Vec<InboxEntry>, Read) {
+    let mut read = Read::default();
     let released = entries.into_iter().map(|entry| {
         let Entry { position, order, profile, erased_at, consent } = entry;
-        let held = consent.or_else(|| order.consent.as_ref().and_then(Held::ordered));
-        let profile: Option<Profile> = profile.zip(held).and_then(|(profile, held)| match held.check(now) {
-            Ok(()) => Some(part(&profile, &held.scope)),
-            Err(ended) => {
-                refused
-                    .entry((order.order_id.clone(), ended))
-                    .or_insert_with(|| disclosure(&order, profile.version, held.scope));
-                None
-            }
-        });
-        InboxEntry { position, order: Some(order), profile, profile_erased_at: erased_at.map(proto_time) }
+        let bare = InboxEntry { position, profile_erased_at: erased_at.map(proto_time), ..InboxEntry::default() };
+        let ordered = order.consent.as_ref().and_then(Held::ordered);
+        let Some((profile, held)) = profile.zip(consent.or_else(|| ordered.clone())) else {
+            return InboxEntry { order: Some(order), ..bare };
+        };
+        if let Err(ended) = held.check(now) {
+            let withheld = (order.order_id.clone(), ended);
+            read.refused.entry(withheld).or_insert_with(|| disclosure(&order, profile.version, held.scope));
+            return InboxEntry { order: Some(order), ..bare };
+        }
+        let shown = part(&profile, &held.scope);
+        let open = disputes.get(&order.enterprise_id).map(Vec::as_slice).unwrap_or_default();
+        let told = disputed(open, &held.scope, &shown);
+        if ordered.is_none_or(|ordered| ordered.scope != held.scope) {
+            let made = read.made.entry(order.order_id.clone());
+            made.or_insert_with(|| handed_over(&order, held.scope, &shown, told.clone()));
+        }
+        let (disputed, disputed_values) = told;
+        InboxEntry { order: Some(order), profile: Some(shown), disputed, disputed_values, ..bare }
     });
-    (released.collect(), refused)
+    (released.collect(), read)
 }
 
-/// Tells what was withheld, unless it was told before; says whether something was told.
-pub async fn refused(conn: &mut PgConnection, refused: &Refused, now: Timestamp) -> Result<bool, Error> {
+/// Tells what was withheld and what was shown, unless it was told before; says whether something was told.
+pub async fn told(conn: &mut PgConnection, read: Read, now: Timestamp) -> Result<bool, Error> {
     let mut told = false;
-    for ((order_id, ended), disclosure) in refused {
-        let id: Uuid = order_id.parse().map_err(|_| Error::Stored("orders.content".to_owned()))?;
-        if !store::refuse(conn, id, ended.reason()).await? {
+    for ((order_id, ended), disclosure) in read.refused {
+        if !store::refuse(conn, id(&order_id)?, ended.reason()).await? {
             continue;
         }
-        let disclosure = Disclosure { at: Some(proto_time(now)), ..disclosure.clone() };
+        let disclosure = Disclosure { at: Some(proto_time(now)), ..disclosure };
         let aggregate_id = disclosure.disclosure_id.clone();
         let fact = DisclosureRefused { disclosure: Some(disclosure), reason: ended.reason().to_owned() };
-        outbox::append(conn, aggregate(&aggregate_id), order_id, &fact, now).await?;
+        outbox::append(conn, aggregate(&aggregate_id), &order_id, &fact, now).await?;
         told = true;
     }
+    for (order_id, disclosure) in read.made {
+        let scope = disclosure.scope.clone().unwrap_or_default();
+        if store::show(conn, id(&order_id)?, &scope, disclosure.profile_version).await? {
+            tell(conn, disclosure, now).await?;
+            told = true;
+        }
+    }
     Ok(told)
+}
+
+fn id(order_id: &str) -> Result<Uuid, Error> {
+    order_id.parse().map_err(|_| Error::Stored("orders.content".to_owned()))
 }
 
 /// Each is an aggregate of its own: nothing comes before or after it.

@@ -16,7 +16,8 @@ use zhirong_proto::{
     },
     feedback::v1::ProductScored,
     profile::v1::{
-        Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, EnterpriseErased, ProfileUpdated, Purpose,
+        Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, EnterpriseErased, ObjectionDecided, ObjectionRaised,
+        ProfileUpdated, Purpose,
     },
     subsidy::v1::{
         Budget, BudgetAppropriated, BudgetExhausted, BudgetLow, Coupon, CouponExpired, CouponIssued, CouponRedeemed,
@@ -29,10 +30,12 @@ use zhirong_runtime::{
 };
 
 use crate::{
-    consent::Held,
+    consent::{Dispute, Held},
     reference,
     snapshot::Snapshots,
-    store::{adjustment, candidate, catalog::Kind, coupon, disclosure, erasure, preapproval, read_model, subsidy},
+    store::{
+        adjustment, candidate, catalog::Kind, coupon, disclosure, erasure, objection, preapproval, read_model, subsidy,
+    },
 };
 
 /// Profiles.
@@ -49,6 +52,12 @@ pub const PREAPPROVAL_CONSENTS: Subscription = Subscription {
     durable: "matching-preapproval-consents",
     stream: streams::PROFILE,
     subjects: &["zr.profile.v1.consent.>"],
+};
+/// Objections against records.
+pub const OBJECTIONS: Subscription = Subscription {
+    durable: "matching-objections",
+    stream: streams::PROFILE,
+    subjects: &["zr.profile.v1.objection.raised.>", "zr.profile.v1.objection.decided.>"],
 };
 /// Erasures.
 pub const ERASURES: Subscription = Subscription {
@@ -130,6 +139,32 @@ fn consent(delivery: &Delivery) -> Result<(Uuid, Consent, Held), Rejection> {
     let id = consent.consent_id.parse().map_err(|_| Rejection::poison("`consent_id` is not a UUID"))?;
     let held = Held::registered(&consent).ok_or_else(|| missing("consent.expires_at"))?;
     Ok((id, consent, held))
+}
+
+/// Keeps which records enterprises dispute.
+pub struct ObjectionHandler;
+
+impl Handler for ObjectionHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        let id = |text: &str| text.parse::<Uuid>().map_err(|_| Rejection::poison("`objection_id` is not a UUID"));
+        match delivery.ce_type.as_str() {
+            ObjectionRaised::TYPE => {
+                let ObjectionRaised { enterprise_id, record, computed_values, .. } = delivery.decode()?;
+                enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
+                let record = record.ok_or_else(|| missing("record"))?;
+                let objection_id = id(&record.objection_id)?;
+                let dispute = Dispute { record, computed_values };
+                objection::raised(conn, objection_id, &enterprise_id, &dispute).await?;
+            }
+            ObjectionDecided::TYPE => {
+                let fact: ObjectionDecided = delivery.decode()?;
+                fact.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
+                objection::decided(conn, id(&fact.objection_id)?, &fact.enterprise_id).await?;
+            }
+            other => return Err(Rejection::poison(format!("`{other}` is not a fact matching knows"))),
+        }
+        Ok(())
+    }
 }
 
 /// Erases what orders and past versions hold of enterprises' profiles.

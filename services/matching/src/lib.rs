@@ -1,6 +1,6 @@
 //! Matching (智能匹配): the calculator, orders, the institutions' inboxes, loans.
 //!
-//! In: `profile.updated`, `consent.granted` / `narrowed` / `revoked`, `enterprise.erased`, `institution.registered`, `product.published` / `suspended` / `resumed` / `retired` /
+//! In: `profile.updated`, `consent.granted` / `narrowed` / `revoked`, `objection.raised` / `decided`, `enterprise.erased`, `institution.registered`, `product.published` / `suspended` / `resumed` / `retired` /
 //! `adjusted`, `reference.published`, `product.scored`, `policy.published`, `budget.appropriated` / `exhausted`.
 //! Out: `order.placed` / `accepted` / `rejected` / `withdrawn` / `expired`, `loan.approved` / `disbursed` / `repaid` /
 //! `terms_changed` / `settled` / `renewed` / `defaulted` / `recovered`, `preapproval.computed`, `disclosure.made` / `refused`,
@@ -93,6 +93,7 @@ pub async fn serve_by(
     service.consume(events::PROFILES, events::ProfileHandler { due: Arc::clone(&due) });
     service.consume(events::CONSENTS, events::ConsentHandler);
     service.consume(events::PREAPPROVAL_CONSENTS, events::PreapprovalConsentHandler);
+    service.consume(events::OBJECTIONS, events::ObjectionHandler);
     service.consume(events::ERASURES, events::ErasureHandler { inbox: Arc::clone(&inbox) });
     service.consume(events::CATALOG, events::CatalogHandler { snapshots: snapshots.clone() });
     service.consume(events::SCORES, events::CatalogHandler { snapshots: snapshots.clone() });

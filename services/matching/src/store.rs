@@ -8,6 +8,7 @@ pub mod disclosure;
 pub mod erasure;
 pub mod institution_report;
 pub mod loan;
+pub mod objection;
 pub mod order;
 pub mod population;
 pub mod preapproval;

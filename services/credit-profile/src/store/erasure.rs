@@ -126,3 +126,14 @@ pub async fn released(conn: &mut PgConnection, enterprise_id: &str) -> Result<u6
     .await?;
     Ok(done.rows_affected())
 }
+
+/// Erases the words of objections that are decided; those of open ones are needed, and go with the decision.
+pub async fn objections(conn: &mut PgConnection, enterprise_id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE objection SET statement = '', answer = '' WHERE enterprise_id = $1 AND state <> 1",
+        enterprise_id
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

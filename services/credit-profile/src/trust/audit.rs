@@ -33,23 +33,50 @@ pub fn checkpoint_content(sequence: i64, hash: &[u8], at: Timestamp) -> Vec<u8> 
     [&sequence.to_be_bytes()[..], hash, &at.as_microsecond().to_be_bytes()[..]].concat()
 }
 
-/// Adds an entry; `sequence` and `at` are set here. Call it last in the transaction: the chain is locked until its end.
+/// Adds an entry; see [`append_all`].
 ///
 /// # Errors
 /// When the database fails.
 pub async fn append(
     conn: &mut PgConnection,
     keys: &SigningKeys,
-    mut entry: AuditEntry,
+    entry: AuditEntry,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let (sequence, before) = store::lock_chain(conn).await?;
-    entry.sequence = sequence.saturating_add(1);
-    entry.at = Some(proto_time(now));
-    let content = entry.encode_to_vec();
-    let hash = chained(&before, &content);
-    let signature = keys.sign(Kind::Entry, &hash);
-    store::extend_chain(conn, entry.sequence, &entry.enterprise_id, &content, &hash, &signature).await?;
+    append_all(conn, keys, vec![entry], now).await
+}
+
+/// Adds entries in their order; `sequence` and `at` are set here. Call it last in the transaction, once: the chain is locked
+/// until its end, and whoever holds it waits for no other lock.
+///
+/// # Errors
+/// When the database fails.
+pub async fn append_all(
+    conn: &mut PgConnection,
+    keys: &SigningKeys,
+    entries: Vec<AuditEntry>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let (mut sequence, mut before) = store::lock_chain(conn).await?;
+    let mut links = store::Links::default();
+    for mut entry in entries {
+        sequence = sequence.saturating_add(1);
+        entry.sequence = sequence;
+        entry.at = Some(proto_time(now));
+        let content = entry.encode_to_vec();
+        before = chained(&before, &content);
+        links.sequences.push(sequence);
+        let signature = keys.sign(Kind::Entry, &before);
+        links.signatures.push(signature.bytes);
+        links.signing_keys.push(signature.key);
+        links.hashes.push(before.clone());
+        links.contents.push(content);
+        links.enterprises.push(entry.enterprise_id);
+    }
+    store::extend_chain(conn, &links).await?;
     Ok(())
 }
 

@@ -187,6 +187,28 @@ impl Trust {
     }
 }
 
+/// The newest live consent whose scope fits, locked: it is not taken back before the release that goes by it is on the trail. No
+/// other is locked, so that releases hold up neither each other's consents nor wait for them in a circle.
+pub(super) async fn fitting(
+    conn: &mut PgConnection,
+    enterprise_id: &str,
+    institution_id: &str,
+    purpose: pb::Purpose,
+    now: Timestamp,
+    fits: impl Fn(&pb::Scope) -> bool,
+) -> Result<Option<pb::Consent>, Error> {
+    let holds = |consent: &pb::Consent| is_live(consent, now) && consent.scope.as_ref().is_some_and(&fits);
+    for seen in store::live_consents(conn, enterprise_id, institution_id, purpose, now).await? {
+        if let Some(id) = id(&seen.consent_id).filter(|_| holds(&seen))
+            && let Some(consent) = store::consent_for_share(conn, id).await?
+            && holds(&consent)
+        {
+            return Ok(Some(consent));
+        }
+    }
+    Ok(None)
+}
+
 /// Whether a consent holds now.
 pub(super) fn is_live(consent: &pb::Consent, now: Timestamp) -> bool {
     consent.state() == pb::ConsentState::Granted

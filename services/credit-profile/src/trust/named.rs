@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use prost::Message as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_kernel::{InstitutionId, Uscc, clock::Clock};
@@ -16,12 +15,7 @@ use zhirong_runtime::{
     streams,
 };
 
-use super::{
-    audit,
-    keys::{Kind, SigningKeys},
-    store,
-};
-use crate::{error::Error, profile::proto_time};
+use super::{audit, keys::SigningKeys, store};
 
 /// Candidates named.
 pub const NAMED: Subscription = Subscription {
@@ -51,30 +45,8 @@ impl Handler for NamedHandler {
         }
         let now = self.clock.now();
         let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
-        append_all(conn, &self.signing, entries, now).await.map_err(Rejection::retry)
+        audit::append_all(conn, &self.signing, entries, now).await.map_err(Rejection::retry)
     }
-}
-
-/// Adds entries as [`audit::append`] does, all by one lock of the chain and one statement.
-async fn append_all(
-    conn: &mut PgConnection,
-    keys: &SigningKeys,
-    entries: Vec<AuditEntry>,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let (mut sequence, mut before) = store::lock_chain(conn).await?;
-    let mut links = Vec::with_capacity(entries.len());
-    for mut entry in entries {
-        sequence = sequence.saturating_add(1);
-        entry.sequence = sequence;
-        entry.at = Some(proto_time(now));
-        let content = entry.encode_to_vec();
-        let hash = audit::chained(&before, &content);
-        let signature = keys.sign(Kind::Entry, &hash);
-        before.clone_from(&hash);
-        links.push(store::Link { sequence, enterprise_id: entry.enterprise_id, content, hash, signature });
-    }
-    Ok(store::extend_chain_by(conn, &links).await?)
 }
 
 /// One entry an enterprise.

@@ -1,11 +1,14 @@
-//! Objections against records, and the erasure of what need not be kept.
+//! Objections against records: raised, decided, listed.
 
-use jiff::{Span, civil::Date};
+use jiff::{Span, Timestamp, civil::Date};
+use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::clock::business_date;
-use zhirong_proto::profile::v1::{
-    self as pb, ObjectionState, erasure_service_server::ErasureService, objection_service_server::ObjectionService,
+use zhirong_proto::{
+    Fact,
+    gov::v1::{RecordRejected, RejectionCode},
+    profile::v1::{self as pb, ObjectionState, objection_service_server::ObjectionService},
 };
 use zhirong_runtime::{
     caller::{Caller, Role},
@@ -15,8 +18,8 @@ use zhirong_runtime::{
     problem::Problem,
 };
 
-use super::{Trust, audit, id, next, persons::whose, releases::Asked, store};
-use crate::store::erasure;
+use super::{Trust, id, next, rests, store};
+use crate::{error::Error, profile::proto_time, refusal::Refusal, store::scorecards};
 
 /// Days to decide, as for credit records (征信业管理条例, article 25).
 const DAYS: i64 = 20;
@@ -49,17 +52,6 @@ impl ObjectionService for Trust {
     }
 }
 
-#[tonic::async_trait]
-impl ErasureService for Trust {
-    async fn erase_enterprise(
-        &self,
-        request: Request<pb::EraseEnterpriseRequest>,
-    ) -> Result<Response<pb::EraseEnterpriseResponse>, Status> {
-        let caller = Caller::from_request(&request)?;
-        Ok(Response::new(self.erase(&caller, &request.into_inner()).await?))
-    }
-}
-
 impl Trust {
     fn today(&self) -> Date {
         business_date(self.clock.now())
@@ -80,18 +72,24 @@ impl Trust {
             Claim::Replay(response) => return Ok(response),
             Claim::Fresh(slot) => slot,
         };
-        let (source, category, record) = (&request.source, &request.category, &request.record_id);
-        if !store::is_about(&mut tx, enterprise.as_str(), source, category, record).await? {
-            return Err(Problem::not_found("RECORD_NOT_FOUND", "there is no such live record about this enterprise")
-                .zh("没有关于本企业的该条记录"));
-        }
-        let objection = store::add_objection(&mut tx, enterprise.as_str(), request, now, today, due_on).await?;
-        let objection = objection.ok_or_else(|| {
+        let missing = || {
+            Problem::not_found("RECORD_NOT_FOUND", "there is no such live record about this enterprise")
+                .zh("没有关于本企业的该条记录")
+        };
+        let version = store::live_version(&mut tx, enterprise.as_str(), request).await?.ok_or_else(missing)?;
+        let (category, _) = crate::store::category(&mut tx, &request.category).await?.ok_or_else(missing)?;
+        let scorecard = scorecards::in_force(&mut tx).await?;
+        let computed_values = rests::computed_values(&category, &scorecard).map_err(Error::Seeds)?;
+        let new = store::NewObjection { enterprise_id: enterprise.as_str(), request, version, computed_values, due_on };
+        let objection = store::add_objection(&mut tx, &new, now, today).await?.ok_or_else(|| {
             Problem::already_exists("OBJECTION_OPEN", "the record is disputed already").zh("该条记录的异议正在处理中")
         })?;
+        let fact = raised(&objection, new.computed_values);
+        tell(&mut tx, &objection.objection_id, 1, &fact, now).await?;
         let response = pb::RaiseObjectionResponse { objection: Some(objection) };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;
+        self.outbox.notify();
         Ok(response)
     }
 
@@ -121,13 +119,22 @@ impl Trust {
             return Err(Problem::failed_precondition("OBJECTION_DECIDED", "the objection has been decided")
                 .zh("该异议已处理完毕"));
         }
-        if decision == ObjectionState::Upheld {
-            store::take_out(&mut tx, &objection).await?;
+        let taken_out = decision == ObjectionState::Upheld && store::take_out(&mut tx, id).await?;
+        let objection = store::decide(&mut tx, id, decision, taken_out, &request.answer, now, today).await?;
+        let fact = pb::ObjectionDecided {
+            objection_id: objection.objection_id.clone(),
+            enterprise_id: objection.enterprise_id.clone(),
+            decision: decision.into(),
+            taken_out,
+        };
+        tell(&mut tx, &objection.objection_id, 3, &fact, now).await?;
+        if taken_out {
+            correct(&mut tx, &objection, now).await?;
         }
-        let objection = store::decide(&mut tx, id, decision, &request.answer, now, today).await?;
         let response = pb::DecideObjectionResponse { objection: Some(objection) };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;
+        self.outbox.notify();
         self.stale.notify_one();
         Ok(response)
     }
@@ -140,46 +147,62 @@ impl Trust {
         let page = page::parse::<Uuid>(request.page_size, &request.page_token)?;
         let enterprise = if caller.role == Role::Staff { None } else { Some(caller.enterprise()?.as_str()) };
         let mut conn = self.pool.acquire().await?;
-        let objections =
-            store::list_objections(&mut conn, enterprise, request.open_only, page.after, page.size, self.today())
-                .await?;
+        let which = store::Which { enterprise, open: request.open_only, overdue: request.overdue_only };
+        let objections = store::list_objections(&mut conn, which, page.after, page.size, self.today()).await?;
         let next_page_token = next(&objections, page.size, |last| last.objection_id.clone())?;
         Ok(pb::ListObjectionsResponse { objections, next_page_token })
     }
+}
 
-    async fn erase(
-        &self,
-        caller: &Caller,
-        request: &pb::EraseEnterpriseRequest,
-    ) -> Result<pb::EraseEnterpriseResponse, Problem> {
-        let enterprise = whose(caller, &request.enterprise_id)?;
-        let now = self.now();
-        let mut tx = self.pool.begin().await?;
-        let method = "/zhirong.profile.v1.ErasureService/EraseEnterprise";
-        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, request, now).await? {
-            Claim::Replay(response) => return Ok(response),
-            Claim::Fresh(slot) => slot,
-        };
-        let fact = erasure::note(&mut tx, enterprise.as_str(), now).await?;
-        let personal_data = erasure::person(&mut tx, enterprise.as_str()).await?;
-        let versions = erasure::released(&mut tx, enterprise.as_str()).await?;
-        erasure::versions(&mut tx, &[enterprise.as_str()]).await?;
-        erasure::history(&mut tx, enterprise.as_str()).await?;
-        let aggregate = Aggregate { kind: "erasure", id: enterprise.as_str(), version: fact.version };
-        outbox::append(&mut tx, aggregate, enterprise.as_str(), &fact, now).await?;
-        let response = pb::EraseEnterpriseResponse {
-            personal_data,
-            released_versions: i64::try_from(versions).unwrap_or(i64::MAX),
-        };
-        slot.complete(&mut tx, &response).await?;
-        let scope = Some(pb::Scope { personal_data, ..pb::Scope::default() });
-        let asked = Asked { caller, enterprise_id: enterprise.as_str(), purpose: pb::Purpose::Unspecified, scope };
-        audit::append(&mut tx, &self.signing, asked.entry(pb::AuditKind::Erased), now).await?;
-        tx.commit().await?;
-        self.outbox.notify();
-        self.stale.notify_one();
-        Ok(response)
+/// The fact that an objection was raised; it does not repeat the enterprise's words.
+pub(super) fn raised(objection: &pb::Objection, computed_values: Vec<String>) -> pb::ObjectionRaised {
+    let record = pb::DisputedRecord {
+        objection_id: objection.objection_id.clone(),
+        category: objection.category.clone(),
+        source: objection.source.clone(),
+        record_id: objection.record_id.clone(),
+        raised_at: objection.raised_at,
+    };
+    pb::ObjectionRaised {
+        enterprise_id: objection.enterprise_id.clone(),
+        record: Some(record),
+        computed_values,
+        due_on: objection.due_on.clone(),
     }
+}
+
+/// Tells of an objection; the version says which of its three facts it is.
+pub(super) async fn tell<F: Fact>(
+    conn: &mut PgConnection,
+    id: &str,
+    version: i64,
+    fact: &F,
+    now: Timestamp,
+) -> Result<(), Error> {
+    outbox::append(conn, Aggregate { kind: "objection", id, version }, id, fact, now).await?;
+    Ok(())
+}
+
+/// Tells the source at once that its record is wrong: sent again as it is, it would come back.
+async fn correct(conn: &mut PgConnection, objection: &pb::Objection, now: Timestamp) -> Result<(), Error> {
+    let why = Refusal::of(
+        RejectionCode::Objection,
+        "the enterprise's objection against this record was upheld: correct it at the source",
+        "企业对该条记录的异议已被采纳，请在数据源更正后重新报送",
+    );
+    let fact = RecordRejected {
+        subject: format!("gov.data.v1.{}", objection.category),
+        source: objection.source.clone(),
+        record_id: objection.record_id.clone(),
+        code: why.code.into(),
+        reason: why.reason,
+        reason_zh: why.reason_zh,
+        rejected_at: Some(proto_time(now)),
+        ..RecordRejected::default()
+    };
+    let aggregate = Aggregate { kind: "rejected_record", id: &objection.objection_id, version: 1 };
+    outbox::append(conn, aggregate, &objection.source, &fact, now).await?;
+    Ok(())
 }
 
 fn worded(text: &str, reason: &'static str, field: &'static str) -> Result<(), Problem> {

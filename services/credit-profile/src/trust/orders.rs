@@ -1,6 +1,6 @@
 //! What matching tells of orders: the consent that an order gives, and each profile that an order handed over or no longer did.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{Timestamp, civil::Date};
 use sqlx::PgConnection;
@@ -12,7 +12,7 @@ use zhirong_kernel::{
 use zhirong_proto::{
     Fact as _,
     matching::v1::{
-        DataScope, Disclosure, DisclosureRefused, Order, OrderExpired, OrderPlaced, OrderRejected, OrderWithdrawn,
+        DataScope, Disclosure, DisclosureRefused, OrderExpired, OrderPlaced, OrderRejected, OrderWithdrawn,
         ProfileDisclosed,
     },
     profile::v1::{self as pb, AuditEntry, AuditKind},
@@ -48,117 +48,198 @@ pub struct OrderHandler {
 
 impl Handler for OrderHandler {
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
-        let now = self.clock.now();
-        let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
-        let (order, ended) = match delivery.ce_type.as_str() {
-            OrderPlaced::TYPE => (delivery.decode::<OrderPlaced>()?.order, false),
-            OrderRejected::TYPE => (delivery.decode::<OrderRejected>()?.order, true),
-            OrderWithdrawn::TYPE => (delivery.decode::<OrderWithdrawn>()?.order, true),
-            OrderExpired::TYPE => (delivery.decode::<OrderExpired>()?.order, true),
-            ProfileDisclosed::TYPE => {
-                let fact = delivery.decode::<ProfileDisclosed>()?;
-                return self.record(conn, fact.disclosure, AuditKind::Released, String::new(), now).await;
-            }
-            DisclosureRefused::TYPE => {
-                let fact = delivery.decode::<DisclosureRefused>()?;
-                return self.record(conn, fact.disclosure, AuditKind::Refused, fact.reason, now).await;
-            }
-            other => return Err(Rejection::poison(format!("`{other}` is not a fact the profile knows"))),
-        };
-        let order = order.ok_or_else(|| missing("order"))?;
-        keep(conn, &order, ended, now).await
+        // One by one, the event before may have locked the trail already, for which releases wait with their locks in hand: what
+        // is in use comes again instead of being waited for.
+        store::wait_little(conn, true).await?;
+        let now = self.now();
+        let Some(told) = read(delivery)? else { return Ok(()) };
+        let entries = keep(conn, vec![told], now).await?;
+        store::wait_little(conn, false).await?;
+        audit::append_all(conn, &self.signing, entries, now).await.map_err(Rejection::retry)
+    }
+
+    async fn handle_all(
+        &self,
+        conn: &mut PgConnection,
+        deliveries: &[&Delivery],
+    ) -> Result<Vec<Result<(), Rejection>>, Rejection> {
+        let now = self.now();
+        let mut told = Vec::with_capacity(deliveries.len());
+        let outcomes = deliveries.iter().map(|delivery| read(delivery).map(|read| told.extend(read))).collect();
+        let entries = keep(conn, told, now).await?;
+        audit::append_all(conn, &self.signing, entries, now).await.map_err(Rejection::retry)?;
+        Ok(outcomes)
     }
 }
 
 impl OrderHandler {
-    /// Once, however often it is told.
-    async fn record(
-        &self,
-        conn: &mut PgConnection,
-        disclosure: Option<Disclosure>,
-        kind: AuditKind,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<(), Rejection> {
-        let told = disclosure.ok_or_else(|| missing("disclosure"))?;
-        let id = uuid("disclosure_id", &told.disclosure_id)?;
-        told.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
-        let new = if kind == AuditKind::Released {
-            if told.profile_version < 1 {
-                return Err(missing("disclosure.profile_version"));
-            }
-            let at = told.at.as_ref().and_then(time).unwrap_or(now);
-            store::note_handed(conn, id, &told, at).await?
-        } else {
-            store::note_withheld(conn, id).await?
-        };
-        if !new {
-            return Ok(());
-        }
-        let entry = AuditEntry {
-            kind: kind.into(),
-            enterprise_id: told.enterprise_id,
-            institution_id: told.institution_id,
-            caller: "service:matching".to_owned(),
-            purpose: pb::Purpose::LoanApplication.into(),
-            scope: told.scope,
-            consent_id: told.consent_id,
-            release_id: if kind == AuditKind::Released { told.disclosure_id } else { String::new() },
-            profile_version: told.profile_version,
-            content_sha256: told.content_sha256,
-            reason,
-            order_id: told.order_id,
-            feature_names: told.feature_names,
-            ..AuditEntry::default()
-        };
-        audit::append(conn, &self.signing, entry, now).await.map_err(Rejection::retry)
+    fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 }
 
-/// Keeps the consent of an order; one of an order that has ended is taken back. Every fact carries the whole order, so that
-/// whichever comes first makes the consent, and an end that came before the beginning stays the end.
-async fn keep(conn: &mut PgConnection, order: &Order, ended: bool, now: Timestamp) -> Result<(), Rejection> {
-    // An order without one hands nothing over.
-    let Some(given) = &order.consent else { return Ok(()) };
-    let id = uuid("order.order_id", &order.order_id)?;
-    let enterprise: Uscc = order.enterprise_id.parse().map_err(Rejection::poison)?;
-    let institution: InstitutionId = order.institution_id.parse().map_err(Rejection::poison)?;
-    let has = |scope: DataScope| given.scopes.contains(&i32::from(scope));
-    let scope =
-        pb::Scope { score: has(DataScope::Score), all_categories: has(DataScope::Features), ..pb::Scope::default() };
-    let last: Date = given.expires_on.parse().map_err(|_| missing("order.consent.expires_on"))?;
-    let expires_at = last.tomorrow().ok().and_then(start_of_business_date);
-    let new = store::NewConsent {
-        id,
-        enterprise_id: enterprise.as_str(),
-        institution_id: institution.as_str(),
-        purpose: pb::Purpose::LoanApplication,
-        scope: &scope,
-        expires_at: expires_at.ok_or_else(|| missing("order.consent.expires_on"))?,
-    };
-    let granted_at = given.granted_at.as_ref().and_then(time).unwrap_or(now);
-    put(conn, &new, granted_at, ended, now).await.map_err(Rejection::retry)
+/// What an event tells, when nothing is wrong with it.
+enum Told {
+    /// An order gave a consent, or has ended.
+    Order(Box<Given>),
+    /// A profile was handed over, or no longer was.
+    Disclosure(Box<Shown>),
 }
 
-async fn put(
-    conn: &mut PgConnection,
-    new: &store::NewConsent<'_>,
-    granted_at: Timestamp,
+/// The consent of an order.
+struct Given {
+    id: Uuid,
+    enterprise: Uscc,
+    institution: InstitutionId,
+    scope: pb::Scope,
+    granted_at: Option<Timestamp>,
+    expires_at: Timestamp,
     ended: bool,
-    now: Timestamp,
-) -> Result<(), Error> {
-    if store::consent_for_update(conn, new.id, new.enterprise_id).await?.is_none() {
-        let consent = store::add_consent(conn, new, granted_at).await?;
-        tell(conn, &consent, &pb::ConsentGranted { consent: Some(consent.clone()) }, now).await?;
+}
+
+/// A hand-over or a refusal.
+struct Shown {
+    id: Uuid,
+    kind: AuditKind,
+    disclosure: Disclosure,
+    reason: String,
+}
+
+/// Reads an event; nothing from an order without a consent, which hands nothing over.
+fn read(delivery: &Delivery) -> Result<Option<Told>, Rejection> {
+    let (order, ended) = match delivery.ce_type.as_str() {
+        OrderPlaced::TYPE => (delivery.decode::<OrderPlaced>()?.order, false),
+        OrderRejected::TYPE => (delivery.decode::<OrderRejected>()?.order, true),
+        OrderWithdrawn::TYPE => (delivery.decode::<OrderWithdrawn>()?.order, true),
+        OrderExpired::TYPE => (delivery.decode::<OrderExpired>()?.order, true),
+        ProfileDisclosed::TYPE => {
+            let fact = delivery.decode::<ProfileDisclosed>()?;
+            return shown(AuditKind::Released, fact.disclosure, String::new()).map(Some);
+        }
+        DisclosureRefused::TYPE => {
+            let fact = delivery.decode::<DisclosureRefused>()?;
+            return shown(AuditKind::Refused, fact.disclosure, fact.reason).map(Some);
+        }
+        other => return Err(Rejection::poison(format!("`{other}` is not a fact the profile knows"))),
+    };
+    let order = order.ok_or_else(|| missing("order"))?;
+    let Some(consent) = &order.consent else { return Ok(None) };
+    let has = |scope: DataScope| consent.scopes.contains(&i32::from(scope));
+    let last: Date = consent.expires_on.parse().map_err(|_| missing("order.consent.expires_on"))?;
+    let expires_at = last.tomorrow().ok().and_then(start_of_business_date);
+    Ok(Some(Told::Order(Box::new(Given {
+        id: uuid("order.order_id", &order.order_id)?,
+        enterprise: order.enterprise_id.parse().map_err(Rejection::poison)?,
+        institution: order.institution_id.parse().map_err(Rejection::poison)?,
+        scope: pb::Scope {
+            score: has(DataScope::Score),
+            all_categories: has(DataScope::Features),
+            ..pb::Scope::default()
+        },
+        granted_at: consent.granted_at.as_ref().and_then(time),
+        expires_at: expires_at.ok_or_else(|| missing("order.consent.expires_on"))?,
+        ended,
+    }))))
+}
+
+fn shown(kind: AuditKind, disclosure: Option<Disclosure>, reason: String) -> Result<Told, Rejection> {
+    let disclosure = disclosure.ok_or_else(|| missing("disclosure"))?;
+    let id = uuid("disclosure_id", &disclosure.disclosure_id)?;
+    disclosure.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
+    if kind == AuditKind::Released && disclosure.profile_version < 1 {
+        return Err(missing("disclosure.profile_version"));
     }
-    if !ended {
-        return Ok(());
+    Ok(Told::Disclosure(Box::new(Shown { id, kind, disclosure, reason })))
+}
+
+/// Keeps what was told, in the order in which everybody locks: consents, profiles; gives what is to go on the trail, which is
+/// last.
+async fn keep(conn: &mut PgConnection, told: Vec<Told>, now: Timestamp) -> Result<Vec<AuditEntry>, Rejection> {
+    // Every fact carries the whole order, so that whichever comes first makes the consent, and an end that came before the
+    // beginning stays the end.
+    let mut consents: BTreeMap<Uuid, Box<Given>> = BTreeMap::new();
+    let mut disclosures = Vec::new();
+    for told in told {
+        match told {
+            Told::Order(given) => {
+                let ended = given.ended;
+                consents.entry(given.id).or_insert(given).ended |= ended;
+            }
+            Told::Disclosure(shown) => disclosures.push(shown),
+        }
     }
-    let Some(kept) = store::consent_for_update(conn, new.id, new.enterprise_id).await? else { return Ok(()) };
-    if kept.state() == pb::ConsentState::Granted {
+    for given in consents.values() {
+        put(conn, given, now).await.map_err(Rejection::retry)?;
+    }
+    disclosures.sort_by(|a, b| version_of(&a.disclosure).cmp(&version_of(&b.disclosure)));
+    let enterprises: Vec<&str> = disclosures.iter().map(|shown| shown.disclosure.enterprise_id.as_str()).collect();
+    store::keep_profiles(conn, &enterprises).await?;
+    let mut entries = Vec::new();
+    for shown in disclosures {
+        if note(conn, &shown, now).await? {
+            entries.push(entry(*shown));
+        }
+    }
+    Ok(entries)
+}
+
+fn version_of(disclosure: &Disclosure) -> (&str, i64) {
+    (&disclosure.enterprise_id, disclosure.profile_version)
+}
+
+/// Notes a hand-over or a refusal; says whether it is new. Once, however often it is told.
+async fn note(conn: &mut PgConnection, shown: &Shown, now: Timestamp) -> Result<bool, sqlx::Error> {
+    if shown.kind != AuditKind::Released {
+        return store::note_withheld(conn, shown.id).await;
+    }
+    let at = shown.disclosure.at.as_ref().and_then(time).unwrap_or(now);
+    store::note_handed(conn, shown.id, &shown.disclosure, at).await
+}
+
+fn entry(shown: Shown) -> AuditEntry {
+    let Shown { kind, disclosure: told, reason, .. } = shown;
+    AuditEntry {
+        kind: kind.into(),
+        enterprise_id: told.enterprise_id,
+        institution_id: told.institution_id,
+        caller: "service:matching".to_owned(),
+        purpose: pb::Purpose::LoanApplication.into(),
+        scope: told.scope,
+        consent_id: told.consent_id,
+        release_id: if kind == AuditKind::Released { told.disclosure_id } else { String::new() },
+        profile_version: told.profile_version,
+        content_sha256: told.content_sha256,
+        reason,
+        order_id: told.order_id,
+        feature_names: told.feature_names,
+        ..AuditEntry::default()
+    }
+}
+
+/// Keeps the consent of an order; one of an order that has ended is taken back.
+async fn put(conn: &mut PgConnection, given: &Given, now: Timestamp) -> Result<(), Error> {
+    let enterprise_id = given.enterprise.as_str();
+    let kept = match store::consent_for_update(conn, given.id, enterprise_id).await? {
+        Some(kept) => kept,
+        None => {
+            let new = store::NewConsent {
+                id: given.id,
+                enterprise_id,
+                institution_id: given.institution.as_str(),
+                purpose: pb::Purpose::LoanApplication,
+                scope: &given.scope,
+                expires_at: given.expires_at,
+            };
+            let consent = store::add_consent(conn, &new, given.granted_at.unwrap_or(now)).await?;
+            tell(conn, &consent, &pb::ConsentGranted { consent: Some(consent.clone()) }, now).await?;
+            consent
+        }
+    };
+    if given.ended && kept.state() == pb::ConsentState::Granted {
         let scope = kept.scope.clone().unwrap_or_default();
-        let ends = kept.expires_at.as_ref().and_then(time).unwrap_or(new.expires_at);
-        let consent = store::change_consent(conn, new.id, &scope, ends, true, now).await?;
+        let ends = kept.expires_at.as_ref().and_then(time).unwrap_or(given.expires_at);
+        let consent = store::change_consent(conn, given.id, &scope, ends, true, now).await?;
         tell(conn, &consent, &pb::ConsentRevoked { consent: Some(consent.clone()) }, now).await?;
     }
     Ok(())

@@ -44,7 +44,8 @@ impl PersonalDataService for Trust {
         &self,
         request: Request<pb::FindByPhoneRequest>,
     ) -> Result<Response<pb::FindByPhoneResponse>, Status> {
-        Ok(Response::new(self.find_by_phone(&request.into_inner()).await?))
+        let caller = Caller::from_request(&request)?;
+        Ok(Response::new(self.find_by_phone(&caller, &request.into_inner()).await?))
     }
 
     async fn get_key_rotation(
@@ -91,6 +92,10 @@ impl Trust {
         store::put_person(&mut tx, &row, now).await?;
         let response = pb::PutLegalRepresentativeResponse { legal_representative: Some(person::masked(&person)) };
         slot.complete(&mut tx, &response).await?;
+        if caller.role != Role::Enterprise {
+            let entry = touched(caller, &person.enterprise_id, pb::AuditKind::PersonalWritten);
+            audit::append(&mut tx, &self.signing, entry, now).await?;
+        }
         tx.commit().await?;
         Ok(response)
     }
@@ -104,10 +109,16 @@ impl Trust {
         if caller.role == Role::Bank {
             return self.release_person(caller, &enterprise, consents::purpose(request.purpose)?, self.now()).await;
         }
-        let mut conn = self.pool.acquire().await?;
-        let row = store::person(&mut conn, enterprise.as_str()).await?.ok_or(Error::PersonNotFound)?;
+        let mut tx = self.pool.begin().await?;
+        let row = store::person(&mut tx, enterprise.as_str()).await?.ok_or(Error::PersonNotFound)?;
         let person = opened(&self.masters, &row).map_err(Problem::internal)?;
-        Ok(if caller.role == Role::Enterprise { person } else { person::masked(&person) })
+        if caller.role == Role::Enterprise {
+            return Ok(person);
+        }
+        let entry = touched(caller, enterprise.as_str(), pb::AuditKind::PersonalRead);
+        audit::append(&mut tx, &self.signing, entry, self.now()).await?;
+        tx.commit().await?;
+        Ok(person::masked(&person))
     }
 
     async fn release_person(
@@ -119,8 +130,9 @@ impl Trust {
     ) -> Result<pb::LegalRepresentative, Problem> {
         let institution = caller.institution()?;
         let mut tx = self.pool.begin().await?;
-        let live = store::live_consents(&mut tx, enterprise.as_str(), institution.as_str(), Some(purpose), now).await?;
-        let consent = live.into_iter().find(|consent| consent.scope.as_ref().is_some_and(|scope| scope.personal_data));
+        let (enterprise_id, institution_id) = (enterprise.as_str(), institution.as_str());
+        let fits = |given: &pb::Scope| given.personal_data;
+        let consent = consents::fitting(&mut tx, enterprise_id, institution_id, purpose, now, fits).await?;
         let scope = pb::Scope { personal_data: true, ..pb::Scope::default() };
         let asked = Asked { caller, enterprise_id: enterprise.as_str(), purpose, scope: Some(scope) };
         let row = store::person(&mut tx, enterprise.as_str()).await?;
@@ -145,16 +157,28 @@ impl Trust {
         outcome
     }
 
-    async fn find_by_phone(&self, request: &pb::FindByPhoneRequest) -> Result<pb::FindByPhoneResponse, Problem> {
+    /// The trail says who was found; when nobody was, that somebody was looked for.
+    async fn find_by_phone(
+        &self,
+        caller: &Caller,
+        request: &pb::FindByPhoneRequest,
+    ) -> Result<pb::FindByPhoneResponse, Problem> {
         if !person::is_phone(&request.phone) {
             return Err(Problem::invalid("PHONE_INVALID", "this is not a mobile phone number")
                 .field("phone", "must be 11 digits beginning with 13 to 19")
                 .zh("手机号码有误"));
         }
-        let mut conn = self.pool.acquire().await?;
-        let rows = store::persons_by_phone(&mut conn, &self.masters.blind(&request.phone), MOST).await?;
+        let mut tx = self.pool.begin().await?;
+        let rows = store::persons_by_phone(&mut tx, &self.masters.blind(&request.phone), MOST).await?;
         let found = rows.iter().map(|row| opened(&self.masters, row).map(|person| person::masked(&person)));
         let legal_representatives = found.collect::<Result<_, _>>().map_err(Problem::internal)?;
+        let mut entries: Vec<_> =
+            rows.iter().map(|row| touched(caller, &row.enterprise_id, pb::AuditKind::PersonalRead)).collect();
+        if entries.is_empty() {
+            entries.push(touched(caller, "", pb::AuditKind::PersonalRead));
+        }
+        audit::append_all(&mut tx, &self.signing, entries, self.now()).await?;
+        tx.commit().await?;
         Ok(pb::FindByPhoneResponse { legal_representatives })
     }
 
@@ -164,6 +188,12 @@ impl Trust {
         let (done, remaining) = store::rotation(&mut conn, newest_version).await?;
         Ok(pb::GetKeyRotationResponse { newest_version, done, remaining })
     }
+}
+
+/// The entry that staff had to do with the person of an enterprise.
+fn touched(caller: &Caller, enterprise_id: &str, kind: pb::AuditKind) -> pb::AuditEntry {
+    let scope = Some(pb::Scope { personal_data: true, ..pb::Scope::default() });
+    Asked { caller, enterprise_id, purpose: pb::Purpose::Unspecified, scope }.entry(kind)
 }
 
 /// An enterprise means itself; others name one.

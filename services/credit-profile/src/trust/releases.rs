@@ -5,14 +5,8 @@ use prost::Message as _;
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
-use zhirong_proto::{
-    matching::v1::Disclosure,
-    profile::v1::{self as pb, release_service_server::ReleaseService},
-};
-use zhirong_runtime::{
-    caller::{Caller, Role},
-    problem::Problem,
-};
+use zhirong_proto::profile::v1::{self as pb, release_service_server::ReleaseService};
+use zhirong_runtime::{caller::Caller, problem::Problem};
 
 use super::{Trust, audit, consents, id, keys::SigningKeys, scope, store};
 use crate::{error::Error, profile::proto_time};
@@ -85,11 +79,11 @@ impl Trust {
         }
         let now = self.now();
         let mut tx = self.pool.begin().await?;
-        let live = store::live_consents(&mut tx, enterprise.as_str(), institution.as_str(), Some(purpose), now).await?;
-        let consent = live.into_iter().find(|consent| {
-            let given = consent.scope.clone().unwrap_or_default();
-            asked.as_ref().is_none_or(|asked| scope::covers(&given, asked))
-        });
+        let fits = |given: &pb::Scope| {
+            scope::shows_profile(given) && asked.as_ref().is_none_or(|asked| scope::covers(given, asked))
+        };
+        let (enterprise_id, institution_id) = (enterprise.as_str(), institution.as_str());
+        let consent = consents::fitting(&mut tx, enterprise_id, institution_id, purpose, now, fits).await?;
         let asked = Asked { caller, enterprise_id: enterprise.as_str(), purpose, scope: asked };
         let outcome = match consent {
             Some(consent) => released(&mut tx, &self.signing, &asked, &consent, now).await?,
@@ -113,63 +107,6 @@ impl Trust {
         tx.commit().await?;
         outcome
     }
-
-    async fn get_release(
-        &self,
-        caller: &Caller,
-        request: &pb::GetReleaseRequest,
-    ) -> Result<pb::GetReleaseResponse, Problem> {
-        let id = id(&request.release_id).ok_or(Error::ReleaseNotFound)?;
-        let mut conn = self.pool.acquire().await?;
-        let Some(past) = store::release(&mut conn, id).await? else {
-            let (told, whole) = store::handed(&mut conn, id).await?.ok_or(Error::ReleaseNotFound)?;
-            return handed(caller, told, whole);
-        };
-        theirs(caller, &past.enterprise_id, &past.release.institution_id)?;
-        let whole = past.profile.ok_or(Error::ReleaseErased)?;
-        let mut release = past.release;
-        release.profile = Some(scope::part(&whole, release.scope.as_ref().unwrap_or(&pb::Scope::default())));
-        if audit::content_hash(&release.encode_to_vec()) != past.content_sha256 {
-            return Err(Problem::internal(format!("release {id} can't be rebuilt as it was")));
-        }
-        Ok(pb::GetReleaseResponse {
-            release: Some(release),
-            content_sha256: past.content_sha256,
-            ..pb::GetReleaseResponse::default()
-        })
-    }
-}
-
-/// Staff see each release, a bank its own, an enterprise those of its own profile; for others there is none.
-fn theirs(caller: &Caller, enterprise_id: &str, institution_id: &str) -> Result<(), Problem> {
-    let theirs = match caller.role {
-        Role::Staff => true,
-        Role::Bank => caller.institution()?.as_str() == institution_id,
-        _ => caller.enterprise()?.as_str() == enterprise_id,
-    };
-    if theirs { Ok(()) } else { Err(Error::ReleaseNotFound.into()) }
-}
-
-/// What an order handed over, rebuilt: the bank has the profile alone, so its hash is over that.
-fn handed(caller: &Caller, told: Disclosure, whole: Option<pb::Profile>) -> Result<pb::GetReleaseResponse, Problem> {
-    theirs(caller, &told.enterprise_id, &told.institution_id)?;
-    let whole = whole.ok_or(Error::ReleaseErased)?;
-    let scope = told.scope.unwrap_or_default();
-    let profile = scope::part(&whole, &scope);
-    if audit::content_hash(&profile.encode_to_vec()) != told.content_sha256 {
-        return Err(Problem::internal(format!("what the order {} handed over can't be rebuilt", told.order_id)));
-    }
-    let release = pb::Release {
-        release_id: told.disclosure_id,
-        consent_id: told.consent_id,
-        institution_id: told.institution_id,
-        purpose: pb::Purpose::LoanApplication.into(),
-        scope: Some(scope),
-        profile: Some(profile),
-        released_at: told.at,
-        disputed: Vec::new(),
-    };
-    Ok(pb::GetReleaseResponse { release: Some(release), content_sha256: told.content_sha256, order_id: told.order_id })
 }
 
 /// Makes a release by a consent that is live and locked, and puts it on the trail. The inner error is a refusal, to be put
@@ -182,25 +119,31 @@ pub(super) async fn released(
     now: Timestamp,
 ) -> Result<Result<pb::Release, Problem>, Problem> {
     let consent_id = id(&consent.consent_id).ok_or_else(|| Problem::internal("a consent without an id"))?;
+    let mut scope = asked.scope.clone().or_else(|| consent.scope.clone()).unwrap_or_default();
+    // They leave on a way of their own.
+    scope.personal_data = false;
+    if !scope::shows_profile(&scope) {
+        return Ok(Err(consent_required()));
+    }
+    store::keep_profiles(conn, &[asked.enterprise_id]).await?;
     let known = crate::store::profile(conn, asked.enterprise_id).await?;
     let Some(whole) = known.and_then(|known| known.profile) else {
         return Ok(Err(Error::ProfileNotFound.into()));
     };
-    let mut scope = asked.scope.clone().or_else(|| consent.scope.clone()).unwrap_or_default();
-    // They leave on a way of their own.
-    scope.personal_data = false;
-    let mut disputed = store::disputed(conn, asked.enterprise_id).await?;
-    disputed.retain(|record| scope::holds(&scope, &record.category));
+    let shown = scope::part(&whole, &scope);
+    let disputes = store::disputes(conn, asked.enterprise_id).await?;
+    let (disputed, disputed_values) = scope::disputed(disputes, &scope, &shown);
     let release_id = Uuid::now_v7();
     let release = pb::Release {
         release_id: release_id.to_string(),
         consent_id: consent.consent_id.clone(),
         institution_id: consent.institution_id.clone(),
         purpose: consent.purpose,
-        profile: Some(scope::part(&whole, &scope)),
+        profile: Some(shown),
         scope: Some(scope.clone()),
         released_at: Some(proto_time(now)),
         disputed,
+        disputed_values,
     };
     let content_sha256 = audit::content_hash(&release.encode_to_vec());
     store::add_release(conn, &release, release_id, consent_id, &whole, now, &content_sha256).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use zhirong_proto::profile::v1::{FeatureValue, Profile, Scope};
+use zhirong_proto::profile::v1::{DisputedRecord, FeatureValue, Profile, Scope};
 
 /// What the scorecard adds to the features names this as its category.
 const SCORE: &str = "profile";
@@ -44,6 +44,12 @@ pub fn covers(given: &Scope, asked: &Scope) -> bool {
     (given.score || !asked.score) && (given.personal_data || !asked.personal_data) && categories
 }
 
+/// Whether any of a profile is within the scope.
+#[must_use]
+pub fn shows_profile(scope: &Scope) -> bool {
+    scope.score || scope.all_categories || !scope.categories.is_empty()
+}
+
 /// Whether records of a category are within the scope.
 #[must_use]
 pub fn holds(scope: &Scope, category: &str) -> bool {
@@ -60,6 +66,30 @@ pub fn part(profile: &Profile, scope: &Scope) -> Profile {
         score: profile.score.clone().filter(|_| scope.score),
         ..profile.clone()
     }
+}
+
+/// A record that is disputed, and the computed features that rest on its category.
+#[derive(Debug, Clone)]
+pub struct Dispute {
+    /// The record.
+    pub record: DisputedRecord,
+    /// Names of features.
+    pub computed_values: Vec<String>,
+}
+
+/// What is told of disputes beside the part of a profile: the records within the scope, and the computed features shown that rest
+/// on any, in order.
+#[must_use]
+pub fn disputed(disputes: Vec<Dispute>, scope: &Scope, shown: &Profile) -> (Vec<DisputedRecord>, Vec<String>) {
+    let mut values = BTreeSet::new();
+    let mut records = Vec::new();
+    for dispute in disputes {
+        values.extend(dispute.computed_values.into_iter().filter(|name| shown.features.contains_key(name)));
+        if holds(scope, &dispute.record.category) {
+            records.push(dispute.record);
+        }
+    }
+    (records, values.into_iter().collect())
 }
 
 fn within(name: &str, value: &FeatureValue, scope: &Scope) -> bool {
@@ -111,6 +141,24 @@ mod tests {
         assert_eq!(names(&Scope { score: true, ..Scope::default() }), ["credit_score"]);
         assert!(part(&profile(), &named(&["aa"])).score.is_none());
         assert!(part(&profile(), &Scope { score: true, ..Scope::default() }).score.is_some());
+    }
+
+    #[test]
+    fn a_score_tells_that_it_rests_on_a_record_outside_of_the_scope() {
+        let dispute = || Dispute {
+            record: DisputedRecord { category: "aa".to_owned(), ..DisputedRecord::default() },
+            computed_values: vec!["credit_score".to_owned(), "listing_tier".to_owned()],
+        };
+        let told = |scope: &Scope| {
+            let (records, values) = disputed(vec![dispute(), dispute()], scope, &part(&profile(), scope));
+            (records.len(), values)
+        };
+        let score = vec!["credit_score".to_owned()];
+        assert_eq!(told(&Scope { score: true, ..Scope::default() }), (0, score.clone()), "of those shown, each once");
+        assert_eq!(told(&Scope { score: true, ..named(&["aa"]) }), (2, score));
+        assert_eq!(told(&named(&["aa"])), (2, vec![]));
+        assert_eq!(told(&named(&["bb"])), (0, vec![]));
+        assert!(shows_profile(&named(&["aa"])) && !shows_profile(&Scope { personal_data: true, ..Scope::default() }));
     }
 
     #[test]

@@ -135,13 +135,12 @@ pub async fn change_consent(
     .message()
 }
 
-/// Live consents of an enterprise for an institution, newest first; locked, so that none is taken back before the release
-/// that goes by it is on the trail.
+/// Live consents of an enterprise for an institution, newest first.
 pub async fn live_consents(
     conn: &mut PgConnection,
     enterprise_id: &str,
     institution_id: &str,
-    purpose: Option<pb::Purpose>,
+    purpose: pb::Purpose,
     now: Timestamp,
 ) -> Result<Vec<pb::Consent>, Error> {
     sqlx::query_as!(
@@ -149,12 +148,12 @@ pub async fn live_consents(
         "SELECT consent_id, enterprise_id, institution_id, purpose, scope, expires_at, revoked, version, granted_at,
                 changed_at
          FROM consent
-         WHERE enterprise_id = $1 AND institution_id = $2 AND ($3::integer IS NULL OR purpose = $3) AND NOT revoked
+         WHERE enterprise_id = $1 AND institution_id = $2 AND purpose = $3 AND NOT revoked
            AND expires_at > $4
-         ORDER BY granted_at DESC, consent_id DESC LIMIT 100 FOR SHARE",
+         ORDER BY granted_at DESC, consent_id DESC LIMIT 100",
         enterprise_id,
         institution_id,
-        purpose.map(i32::from),
+        i32::from(purpose),
         now.to_sqlx() as _
     )
     .fetch_all(conn)
@@ -164,7 +163,7 @@ pub async fn live_consents(
     .collect()
 }
 
-/// The consent a code stands for, locked like those of [`live_consents`]; live or not.
+/// A consent, live or not; locked, so that it is not taken back before the release that goes by it is on the trail.
 pub async fn consent_for_share(conn: &mut PgConnection, id: Uuid) -> Result<Option<pb::Consent>, Error> {
     sqlx::query_as!(
         ConsentRow,
@@ -266,39 +265,6 @@ pub async fn use_code(
         code_id,
         caller,
         request_id
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Locks the end of the chain: its sequence and hash.
-pub async fn lock_chain(conn: &mut PgConnection) -> Result<(i64, Vec<u8>), sqlx::Error> {
-    let row = sqlx::query!("SELECT sequence, hash FROM audit_head FOR UPDATE").fetch_one(conn).await?;
-    Ok((row.sequence, row.hash))
-}
-
-/// Adds an entry at the end of the locked chain.
-pub async fn extend_chain(
-    conn: &mut PgConnection,
-    sequence: i64,
-    enterprise_id: &str,
-    content: &[u8],
-    hash: &[u8],
-    signature: &Signature,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "WITH added AS (
-             INSERT INTO audit_entry (sequence, enterprise_id, content, hash, signature, signing_key)
-             VALUES ($1, $2, $3, $4, $5, $6)
-             RETURNING sequence, hash)
-         UPDATE audit_head SET sequence = added.sequence, hash = added.hash FROM added",
-        sequence,
-        enterprise_id,
-        content,
-        hash,
-        signature.bytes,
-        signature.key
     )
     .execute(conn)
     .await?;

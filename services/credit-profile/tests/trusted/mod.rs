@@ -1,7 +1,7 @@
 //! The service with what the tests of consent, release and trail need around it.
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
@@ -13,12 +13,13 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 use zhirong_kernel::{
     Uscc,
-    clock::{Clock as _, SystemClock, business_date},
+    clock::{Clock, SystemClock, business_date},
 };
 use zhirong_proto::catalog::v1::{Institution, InstitutionRegistered};
 use zhirong_proto::profile::v1::{
-    AuditEntry, AuditRecord, Consent, FeatureValue, GrantConsentRequest, ListAuditRecordsRequest, Profile, Purpose,
-    Release, ReleaseProfileRequest, Scope, Score, audit_service_client::AuditServiceClient,
+    AuditEntry, AuditRecord, Consent, FeatureValue, GetReleaseRequest, GetReleaseResponse, GrantConsentRequest,
+    ListAuditRecordsRequest, NarrowConsentRequest, Profile, Purpose, Release, ReleaseProfileRequest,
+    RevokeConsentRequest, Scope, Score, audit_service_client::AuditServiceClient,
     consent_service_client::ConsentServiceClient, feature_value::Kind, release_service_client::ReleaseServiceClient,
 };
 use zhirong_runtime::{
@@ -47,8 +48,13 @@ pub const BANKS: [&str; 3] = ["bank-a", "bank-b", "sample-one-bank"];
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_by(Arc::new(SystemClock)).await
+    }
+
+    /// Starts it on a clock of the test's own.
+    pub async fn start_by(clock: Arc<dyn Clock>) -> Self {
         let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
-        let world = Self::on(database, broker, credit_profile::Own::for_tests()).await;
+        let world = Self::on(database, broker, credit_profile::Own::for_tests(), clock).await;
         world.registered(&BANKS).await;
         world
     }
@@ -56,19 +62,19 @@ impl World {
     /// Stops the service, all its replicas, and starts one again, with other settings.
     pub async fn again(self, own: credit_profile::Own) -> Self {
         stop_all(self.replicas).await;
-        Self::on(self.database, self.broker, own).await
+        Self::on(self.database, self.broker, own, Arc::new(SystemClock)).await
     }
 
     /// Starts another replica beside, and gives the way to it.
     pub async fn beside(&mut self, own: credit_profile::Own) -> Channel {
-        let replica = Replica::start(&self.database, &self.broker, own).await;
+        let replica = Replica::start(&self.database, &self.broker, own, Arc::new(SystemClock)).await;
         let channel = replica.channel.clone();
         self.replicas.push(replica);
         channel
     }
 
-    async fn on(database: TestDatabase, broker: TestBroker, own: credit_profile::Own) -> Self {
-        let replica = Replica::start(&database, &broker, own).await;
+    async fn on(database: TestDatabase, broker: TestBroker, own: credit_profile::Own, clock: Arc<dyn Clock>) -> Self {
+        let replica = Replica::start(&database, &broker, own, clock).await;
         Self { database, channel: replica.channel.clone(), broker, replicas: vec![replica] }
     }
 
@@ -154,6 +160,45 @@ impl World {
         Ok(answer.release.unwrap())
     }
 
+    /// A past release, read again.
+    pub async fn get(&self, request: Request<GetReleaseRequest>) -> Result<GetReleaseResponse, Status> {
+        Ok(ReleaseServiceClient::new(self.channel.clone()).get_release(request).await?.into_inner())
+    }
+
+    /// Takes a consent back.
+    pub async fn revoke(&self, uscc: &Uscc, consent_id: &str) {
+        let request = RevokeConsentRequest { request_id: id(), consent_id: consent_id.to_owned() };
+        ConsentServiceClient::new(self.channel.clone()).revoke_consent(as_enterprise(uscc, request)).await.unwrap();
+    }
+
+    /// Narrows a consent; `expires_at` in seconds since 1970.
+    pub async fn narrow(&self, uscc: &Uscc, consent_id: &str, scope: Option<Scope>, expires_at: Option<i64>) {
+        let request = NarrowConsentRequest {
+            request_id: id(),
+            consent_id: consent_id.to_owned(),
+            scope,
+            expires_at: expires_at.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+        };
+        ConsentServiceClient::new(self.channel.clone()).narrow_consent(as_enterprise(uscc, request)).await.unwrap();
+    }
+
+    /// Publishes facts of matching.
+    pub async fn publish(&self, deliveries: Deliveries) {
+        let jetstream = self.broker.jetstream().await.unwrap();
+        streams::ensure(&jetstream, streams::MATCHING, 1).await.unwrap();
+        deliveries.publish(&jetstream).await.unwrap();
+    }
+
+    /// Checks every link and gives what the entries say.
+    pub async fn chain(&self) -> Vec<AuditEntry> {
+        let mut hash = vec![0; 32];
+        for record in self.records().await {
+            hash = credit_profile::trust::audit::chained(&hash, &record.content);
+            assert_eq!(record.hash, hash);
+        }
+        self.trail().await
+    }
+
     pub async fn records(&self) -> Vec<AuditRecord> {
         let (mut all, mut page_token) = (Vec::new(), String::new());
         loop {
@@ -192,7 +237,12 @@ impl World {
 }
 
 impl Replica {
-    async fn start(database: &TestDatabase, broker: &TestBroker, own: credit_profile::Own) -> Self {
+    async fn start(
+        database: &TestDatabase,
+        broker: &TestBroker,
+        own: credit_profile::Own,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address_file = folder.path().join("grpc");
         let mut common = config::defaults().unwrap();
@@ -202,7 +252,7 @@ impl Replica {
         common.shutdown.notice_ms = 0;
         let stop = CancellationToken::new();
         let settings = Settings { common, own };
-        let served = tokio::spawn(credit_profile::serve(settings, stop.clone()));
+        let served = tokio::spawn(credit_profile::serve_by(clock, settings, stop.clone()));
         let address = eventually(PATIENCE, "the service listens", || async {
             Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
         })

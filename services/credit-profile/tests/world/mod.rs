@@ -135,6 +135,14 @@ pub fn as_staff<T>(message: T) -> Request<T> {
     request
 }
 
+pub fn as_enterprise<T>(uscc: &Uscc, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("zr-role", "enterprise".parse().unwrap());
+    request.metadata_mut().insert("zr-subject", "test".parse().unwrap());
+    request.metadata_mut().insert("zr-enterprise", uscc.as_str().parse().unwrap());
+    request
+}
+
 pub fn patent() -> Category {
     let field = CategoryField {
         name: "patent_count".to_owned(),

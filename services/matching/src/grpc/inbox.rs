@@ -59,11 +59,12 @@ impl Matching {
         let now = self.clock.now();
         let mut conn = self.pool.acquire().await?;
         let entries = orders::inbox(&mut conn, institution.as_str(), after, most).await?;
-        let (entries, refused) = disclosure::release(entries, now);
-        if !refused.is_empty() {
+        let disputes = disclosure::disputes(&mut conn, &entries).await?;
+        let (entries, read) = disclosure::release(entries, &disputes, now);
+        if !read.is_empty() {
             // On its way to the trail before the institution has its answer.
             let mut tx = conn.begin().await?;
-            let told = disclosure::refused(&mut tx, &refused, now).await?;
+            let told = disclosure::told(&mut tx, read, now).await?;
             tx.commit().await?;
             if told {
                 self.outbox.notify();

@@ -1,9 +1,10 @@
-//! How the consents of orders stand, and what was withheld for want of them.
+//! How the consents of orders stand, what was withheld for want of them, and what was shown by them.
 
 use jiff_sqlx::ToSqlx as _;
 use prost::Message as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
+use zhirong_proto::profile::v1::Scope;
 
 use crate::consent::Held;
 
@@ -33,6 +34,24 @@ pub async fn refuse(conn: &mut PgConnection, order_id: Uuid, reason: &str) -> Re
         "INSERT INTO disclosure_refused (order_id, reason) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         order_id,
         reason
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Notes that this part of an order's profile was shown; says whether that is new.
+pub async fn show(
+    conn: &mut PgConnection,
+    order_id: Uuid,
+    scope: &Scope,
+    profile_version: i64,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "INSERT INTO disclosure_made (order_id, scope, profile_version) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        order_id,
+        scope.encode_to_vec(),
+        profile_version
     )
     .execute(conn)
     .await?;

@@ -1,19 +1,23 @@
 //! Inboxes: no position is missing, none comes twice, and a reader that comes back goes on where it was.
 
 use futures::future::join_all;
+use prost::Message as _;
 use tonic::{Code, Streaming};
 use zhirong_proto::{
     matching::v1::{
         Consent, DataScope, DisclosureRefused, InboxEntry, ListInboxRequest, OrderState, PlaceOrderRequest,
         ProfileDisclosed, StreamInboxRequest, StreamInboxResponse,
     },
-    profile::v1::{self as registry, ConsentGranted, ConsentNarrowed, ConsentRevoked, ConsentState},
+    profile::v1::{
+        self as registry, ConsentGranted, ConsentNarrowed, ConsentRevoked, ConsentState, DisputedRecord, FeatureValue,
+        ObjectionDecided, ObjectionRaised, ProfileUpdated,
+    },
 };
 use zhirong_testkit::{Deliveries, Event};
 
 use crate::support::{
-    BANK, OTHER_BANK, World, acceptance, approval, as_bank, as_enterprise, at, new_id, order, profile, published,
-    reason, refusal, rejection, uscc, withdrawal,
+    BANK, OTHER_BANK, World, acceptance, approval, as_bank, as_enterprise, at, new_id, order, profile, profile_of,
+    published, reason, refusal, rejection, uscc, withdrawal,
 };
 
 async fn open(world: &World, replica: usize, after_position: i64) -> Streaming<StreamInboxResponse> {
@@ -156,6 +160,15 @@ async fn a_consent_taken_back_keeps_the_profile_of_an_open_order_from_the_bank()
     world.deliver(Deliveries::new([narrowed.clone(), granted.clone()])).await;
     let profile = seen().await.unwrap();
     assert!(profile.score.is_none() && profile.features.contains_key("patent_count"), "narrowed, not granted again");
+    // What is really shown is told the first time that it is.
+    assert_eq!(seen().await.as_ref(), Some(&profile));
+    let shown: Vec<_> = world.announced::<ProfileDisclosed>().await.into_iter().filter_map(|f| f.disclosure).collect();
+    assert_eq!(shown[..2], told[..]);
+    assert_eq!(shown.len(), 3, "once however often it is read");
+    assert_eq!((&shown[2].order_id, shown[2].profile_version), (&open.order_id, 1));
+    assert_eq!(shown[2].scope, Some(registry::Scope { all_categories: true, ..registry::Scope::default() }));
+    let hash = ring::digest::digest(&ring::digest::SHA256, &profile.encode_to_vec());
+    assert_eq!(shown[2].content_sha256, hash.as_ref());
 
     let revoked = Event::of(&open.order_id, &revoked);
     world.deliver(Deliveries::new([revoked, narrowed, granted]).twice().shuffled(7)).await;
@@ -168,6 +181,57 @@ async fn a_consent_taken_back_keeps_the_profile_of_an_open_order_from_the_bank()
     assert_eq!(refused.len(), 1, "told once however often it is read");
     assert_eq!(refused[0].reason, "CONSENT_REVOKED");
     assert_eq!(refused[0].disclosure.as_ref().unwrap().order_id, open.order_id);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_inbox_says_what_is_disputed_until_it_is_decided() {
+    let (world, product, enterprise) = World::ready().await;
+    let mut profile = profile_of(&enterprise, 2, 5);
+    let score = FeatureValue { categories: vec!["profile".to_owned()], ..FeatureValue::default() };
+    profile.features.insert("credit_score".to_owned(), score);
+    let known = Event::of(enterprise.as_str(), &ProfileUpdated { profile: Some(profile) });
+    let raised = |id: &str, category: &str| {
+        let record =
+            DisputedRecord { objection_id: id.to_owned(), category: category.to_owned(), ..DisputedRecord::default() };
+        let fact = ObjectionRaised {
+            enterprise_id: enterprise.to_string(),
+            record: Some(record),
+            computed_values: vec!["credit_score".to_owned(), "listing_tier".to_owned()],
+            ..ObjectionRaised::default()
+        };
+        Event::of(id, &fact)
+    };
+    let decided = |id: &str| {
+        let (objection_id, enterprise_id) = (id.to_owned(), enterprise.to_string());
+        Event::of(id, &ObjectionDecided { objection_id, enterprise_id, ..ObjectionDecided::default() })
+    };
+    let (open, closed) = (new_id(), new_id());
+    // The second is over, whichever is heard of first.
+    let facts = [known, raised(&open, "patent"), raised(&closed, "tax"), decided(&closed)];
+    world.deliver(Deliveries::new(facts).twice().shuffled(3)).await;
+    for scopes in [vec![DataScope::Score], vec![DataScope::Features], vec![DataScope::Score, DataScope::Features]] {
+        let wanted = order(&product, 10_000_000);
+        let scopes = scopes.into_iter().map(i32::from).collect();
+        let consent = wanted.consent.clone().map(|consent| Consent { scopes, ..consent });
+        let request = PlaceOrderRequest { consent, ..wanted };
+        world.orders().place_order(as_enterprise(&enterprise, request)).await.unwrap();
+    }
+    let credit = || vec!["credit_score".to_owned()];
+    let expected = [(0, credit()), (1, vec![]), (1, credit())];
+    let told = |disputed: &[DisputedRecord], values: &[String]| (disputed.len(), values.to_vec());
+    let seen = async || {
+        let entries = world.inbox(BANK).await;
+        entries.iter().map(|entry| told(&entry.disputed, &entry.disputed_values)).collect::<Vec<_>>()
+    };
+    assert_eq!(seen().await, expected);
+    let disclosures = world.announced::<ProfileDisclosed>().await;
+    let disclosures = disclosures.iter().filter_map(|fact| fact.disclosure.as_ref());
+    let handed: Vec<_> = disclosures.map(|of| told(&of.disputed, &of.disputed_values)).collect();
+    assert_eq!(handed, expected, "so that the hand-over is rebuilt with it");
+
+    world.deliver(Deliveries::new([decided(&open), raised(&open, "patent")])).await;
+    assert_eq!(seen().await, [(0, vec![]), (0, vec![]), (0, vec![])]);
     world.stop().await;
 }
 

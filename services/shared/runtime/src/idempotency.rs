@@ -96,6 +96,23 @@ impl Slot {
     }
 }
 
+/// Blanks the kept answers of these methods that name somebody, whoever called, in the transaction of their erasure: the ids
+/// stay taken, and whoever repeats such a request gets an empty answer.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_answers(tx: &mut PgConnection, methods: &[&str], named: &str) -> Result<(), Problem> {
+    sqlx::query!(
+        "UPDATE runtime.request_log SET response = ''
+         WHERE method = ANY($1) AND position(convert_to($2, 'UTF8') IN response) > 0",
+        methods as _,
+        named,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 fn parse(request_id: &str) -> Result<Uuid, Problem> {
     Uuid::try_parse(request_id).map_err(|_| {
         Problem::invalid("REQUEST_ID_INVALID", "the request id is not a UUID")

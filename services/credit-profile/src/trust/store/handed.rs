@@ -7,7 +7,30 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::{matching::v1::Disclosure, profile::v1 as pb};
 
+use super::Past;
 use crate::error::Error;
+
+/// Keeps profiles as they are until the transaction ends, so that an erasure comes wholly before or wholly after what is kept of
+/// them.
+pub async fn keep_profiles(conn: &mut PgConnection, enterprises: &[&str]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "SELECT FROM profile WHERE enterprise_id = ANY($1) ORDER BY enterprise_id FOR SHARE",
+        enterprises as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// For the rest of the transaction no lock is waited for longer than a tenth of a second, or again as long as usual.
+pub async fn wait_little(conn: &mut PgConnection, little: bool) -> Result<(), sqlx::Error> {
+    if little {
+        sqlx::query!("SET LOCAL lock_timeout = '100ms'").execute(conn).await?;
+    } else {
+        sqlx::query!("SET LOCAL lock_timeout TO DEFAULT").execute(conn).await?;
+    }
+    Ok(())
+}
 
 /// Notes a refusal of an order; says whether it is new.
 pub async fn note_withheld(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
@@ -18,7 +41,7 @@ pub async fn note_withheld(conn: &mut PgConnection, id: Uuid) -> Result<bool, sq
 }
 
 /// Notes what an order handed over, with what it is rebuilt from; says whether it is new. Of a version that is erased by now
-/// nothing is kept but that it was there.
+/// nothing is kept but that it was there. The profile is locked by [`keep_profiles`].
 pub async fn note_handed(
     conn: &mut PgConnection,
     id: Uuid,
@@ -52,8 +75,8 @@ pub async fn note_handed(
     Ok(done.rows_affected() > 0)
 }
 
-/// What an order handed over, and the whole profile of that version; none when it is erased.
-pub async fn handed(conn: &mut PgConnection, id: Uuid) -> Result<Option<(Disclosure, Option<pb::Profile>)>, Error> {
+/// What an order handed over.
+pub async fn handed(conn: &mut PgConnection, id: Uuid) -> Result<Option<Past>, Error> {
     let row = sqlx::query!(
         r#"SELECT d.content AS "told!", p.content
            FROM order_disclosure d JOIN released_profile p ON (p.enterprise_id, p.version) = (d.enterprise_id, d.profile_version)
@@ -63,6 +86,24 @@ pub async fn handed(conn: &mut PgConnection, id: Uuid) -> Result<Option<(Disclos
     .fetch_optional(conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let profile = if row.content.is_empty() { None } else { Some(pb::Profile::decode(row.content.as_slice())?) };
-    Ok(Some((Disclosure::decode(row.told.as_slice())?, profile)))
+    let whole = if row.content.is_empty() { None } else { Some(pb::Profile::decode(row.content.as_slice())?) };
+    let told = Disclosure::decode(row.told.as_slice())?;
+    let release = pb::Release {
+        release_id: told.disclosure_id,
+        consent_id: told.consent_id,
+        institution_id: told.institution_id,
+        purpose: pb::Purpose::LoanApplication.into(),
+        scope: Some(told.scope.unwrap_or_default()),
+        profile: None,
+        released_at: told.at,
+        disputed: told.disputed,
+        disputed_values: told.disputed_values,
+    };
+    Ok(Some(Past {
+        enterprise_id: told.enterprise_id,
+        order_id: told.order_id,
+        release,
+        whole,
+        content_sha256: told.content_sha256,
+    }))
 }

@@ -1,4 +1,4 @@
-//! Objections, and erasure.
+//! Objections.
 
 use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx as _;
@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::profile::v1 as pb;
 
-use crate::profile::proto_time;
+use crate::{profile::proto_time, trust::scope::Dispute};
 
 /// Open, as the column says it.
 const OPEN: i32 = 1;
@@ -23,6 +23,7 @@ struct Row {
     due_on: jiff_sqlx::Date,
     decided_at: Option<jiff_sqlx::Timestamp>,
     answer: String,
+    taken_out: bool,
 }
 
 impl Row {
@@ -41,56 +42,79 @@ impl Row {
             overdue: self.state == OPEN && today > due_on,
             decided_at: self.decided_at.map(|at| proto_time(at.to_jiff())),
             answer: self.answer,
+            taken_out: self.taken_out,
         }
     }
 }
 
-/// Whether a live record is about this enterprise; locked, so that it is not decided on twice at once.
-pub async fn is_about(
-    conn: &mut PgConnection,
-    enterprise_id: &str,
-    source: &str,
-    category: &str,
-    record_id: &str,
-) -> Result<bool, sqlx::Error> {
-    let found = sqlx::query_scalar!(
-        "SELECT record_id FROM record
-         WHERE source = $1 AND category = $2 AND record_id = $3 AND uscc = $4 AND NOT withdrawn FOR SHARE",
-        source,
-        category,
-        record_id,
-        enterprise_id
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(found.is_some())
+/// What tells the versions of a record apart.
+pub struct RecordVersion {
+    observed_at: jiff_sqlx::Timestamp,
+    revision: i32,
+    tie_break: String,
 }
 
-/// Keeps a new objection; none when the record is disputed already.
-pub async fn add_objection(
+/// The version of a live record about this enterprise that counts; locked, so that it is the one that is disputed.
+pub async fn live_version(
     conn: &mut PgConnection,
     enterprise_id: &str,
     request: &pb::RaiseObjectionRequest,
+) -> Result<Option<RecordVersion>, sqlx::Error> {
+    sqlx::query_as!(
+        RecordVersion,
+        "SELECT observed_at, revision, tie_break FROM record
+         WHERE source = $1 AND category = $2 AND record_id = $3 AND uscc = $4 AND NOT withdrawn AND NOT gone FOR SHARE",
+        request.source,
+        request.category,
+        request.record_id,
+        enterprise_id
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// A new objection.
+pub struct NewObjection<'a> {
+    /// Who raises it.
+    pub enterprise_id: &'a str,
+    /// Against what, and why.
+    pub request: &'a pb::RaiseObjectionRequest,
+    /// The version that is disputed.
+    pub version: RecordVersion,
+    /// Computed features that rest on the record's category.
+    pub computed_values: Vec<String>,
+    /// The last day to decide.
+    pub due_on: Date,
+}
+
+/// Keeps a new objection, told of as raised; none when the record is disputed already.
+pub async fn add_objection(
+    conn: &mut PgConnection,
+    new: &NewObjection<'_>,
     now: Timestamp,
     today: Date,
-    due_on: Date,
 ) -> Result<Option<pb::Objection>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
         "INSERT INTO objection
-             (objection_id, enterprise_id, source, category, record_id, statement, state, raised_at, due_on)
-         VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8)
+             (objection_id, enterprise_id, source, category, record_id, statement, state, raised_at, due_on, observed_at,
+              revision, tie_break, computed_values, version)
+         VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8, $9, $10, $11, $12, 1)
          ON CONFLICT (source, category, record_id) WHERE state = 1 DO NOTHING
          RETURNING objection_id, enterprise_id, source, category, record_id, statement, state, raised_at, due_on, decided_at,
-                   answer",
+                   answer, taken_out",
         Uuid::now_v7(),
-        enterprise_id,
-        request.source,
-        request.category,
-        request.record_id,
-        request.statement,
+        new.enterprise_id,
+        new.request.source,
+        new.request.category,
+        new.request.record_id,
+        new.request.statement,
         now.to_sqlx() as _,
-        due_on.to_sqlx() as _
+        new.due_on.to_sqlx() as _,
+        new.version.observed_at as _,
+        new.version.revision,
+        new.version.tie_break,
+        &new.computed_values
     )
     .fetch_optional(conn)
     .await?;
@@ -106,7 +130,7 @@ pub async fn objection_for_update(
     let row = sqlx::query_as!(
         Row,
         "SELECT objection_id, enterprise_id, source, category, record_id, statement, state, raised_at, due_on, decided_at,
-                answer
+                answer, taken_out
          FROM objection WHERE objection_id = $1 FOR UPDATE",
         id
     )
@@ -115,54 +139,94 @@ pub async fn objection_for_update(
     Ok(row.map(|row| row.message(today)))
 }
 
-/// Decides an objection.
+/// Decides an objection. The words of one whose enterprise was erased in the meantime go with it.
 pub async fn decide(
     conn: &mut PgConnection,
     id: Uuid,
     state: pb::ObjectionState,
+    taken_out: bool,
     answer: &str,
     now: Timestamp,
     today: Date,
 ) -> Result<pb::Objection, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
-        "UPDATE objection SET state = $2, answer = $3, decided_at = $4 WHERE objection_id = $1
+        "UPDATE objection AS o
+         SET state = $2, answer = $3, decided_at = $4, taken_out = $5, version = 3,
+             statement = CASE WHEN EXISTS (SELECT FROM erasure e
+                                           WHERE e.enterprise_id = o.enterprise_id AND e.erased_at >= o.raised_at)
+                              THEN '' ELSE statement END
+         WHERE objection_id = $1
          RETURNING objection_id, enterprise_id, source, category, record_id, statement, state, raised_at, due_on, decided_at,
-                   answer",
+                   answer, taken_out",
         id,
         i32::from(state),
         answer,
-        now.to_sqlx() as _
+        now.to_sqlx() as _,
+        taken_out
     )
     .fetch_one(conn)
     .await?;
     Ok(row.message(today))
 }
 
-/// Takes a disputed record out of features and profile. It stays as a tombstone at its observation, so that the same version
-/// delivered again does not bring it back, and a newer one does.
-pub async fn take_out(conn: &mut PgConnection, objection: &pb::Objection) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE record SET withdrawn = true, data = '{}'
-         WHERE source = $1 AND category = $2 AND record_id = $3 AND uscc = $4",
-        objection.source,
-        objection.category,
-        objection.record_id,
-        objection.enterprise_id
+/// Takes the version of a record that an objection disputes out of features and profile; says whether it was still the one that
+/// counts. It stays as a tombstone at its observation, so that the same version delivered again does not bring it back, and a
+/// newer one does.
+pub async fn take_out(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
+    let enterprise = sqlx::query_scalar!(
+        "UPDATE record AS r SET withdrawn = true, data = '{}' FROM objection o
+         WHERE o.objection_id = $1 AND NOT r.withdrawn AND r.uscc = o.enterprise_id
+           AND (r.source, r.category, r.record_id) = (o.source, o.category, o.record_id)
+           AND (r.observed_at, r.revision, r.tie_break) = (o.observed_at, o.revision, o.tie_break)
+         RETURNING r.uscc",
+        id
     )
-    .execute(&mut *conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    sqlx::query!("UPDATE profile SET stale = true WHERE enterprise_id = $1", objection.enterprise_id)
-        .execute(conn)
-        .await?;
-    Ok(())
+    let Some(enterprise) = enterprise else { return Ok(false) };
+    sqlx::query!("UPDATE profile SET stale = true WHERE enterprise_id = $1", enterprise).execute(conn).await?;
+    Ok(true)
 }
 
-/// Objections of an enterprise or of all, newest first, after a cursor.
+/// Records of an enterprise that it disputes and nobody has decided on, in a fixed order.
+pub async fn disputes(conn: &mut PgConnection, enterprise_id: &str) -> Result<Vec<Dispute>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT objection_id, category, source, record_id, raised_at, computed_values FROM objection
+         WHERE enterprise_id = $1 AND state = 1 ORDER BY objection_id",
+        enterprise_id
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Dispute {
+            record: pb::DisputedRecord {
+                objection_id: row.objection_id.to_string(),
+                category: row.category,
+                source: row.source,
+                record_id: row.record_id,
+                raised_at: Some(proto_time(row.raised_at.to_jiff())),
+            },
+            computed_values: row.computed_values,
+        })
+        .collect())
+}
+
+/// Which objections are listed.
+pub struct Which<'a> {
+    /// Of this enterprise; of all when there is none.
+    pub enterprise: Option<&'a str>,
+    /// Only those that nobody has decided.
+    pub open: bool,
+    /// Of those only the ones whose last day is over.
+    pub overdue: bool,
+}
+
+/// Objections, newest first, after a cursor.
 pub async fn list_objections(
     conn: &mut PgConnection,
-    enterprise_id: Option<&str>,
-    open_only: bool,
+    which: Which<'_>,
     after: Option<Uuid>,
     most: i64,
     today: Date,
@@ -170,13 +234,16 @@ pub async fn list_objections(
     let rows = sqlx::query_as!(
         Row,
         "SELECT objection_id, enterprise_id, source, category, record_id, statement, state, raised_at, due_on, decided_at,
-                answer
+                answer, taken_out
          FROM objection
          WHERE ($1::text IS NULL OR enterprise_id = $1) AND (NOT $2 OR state = 1) AND ($3::uuid IS NULL OR objection_id < $3)
-         ORDER BY objection_id DESC LIMIT $4",
-        enterprise_id,
-        open_only,
+           AND (NOT $4 OR (state = 1 AND due_on < $5))
+         ORDER BY objection_id DESC LIMIT $6",
+        which.enterprise,
+        which.open,
         after,
+        which.overdue,
+        today.to_sqlx() as _,
         most
     )
     .fetch_all(conn)
@@ -184,19 +251,49 @@ pub async fn list_objections(
     Ok(rows.into_iter().map(|row| row.message(today)).collect())
 }
 
-/// Erases what no release since an instant was made from; says how many versions.
-pub async fn erase_old_released(conn: &mut PgConnection, before: Timestamp) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query!(
-        "UPDATE released_profile AS p SET content = ''
-         WHERE p.content <> '' AND NOT EXISTS (
-             SELECT FROM release r
-             WHERE (r.enterprise_id, r.profile_version) = (p.enterprise_id, p.version) AND r.released_at >= $1)
-           AND NOT EXISTS (
-             SELECT FROM order_disclosure d
-             WHERE (d.enterprise_id, d.profile_version) = (p.enterprise_id, p.version) AND d.disclosed_at >= $1)",
-        before.to_sqlx() as _
+/// An objection of which something is to be told, locked.
+pub struct Untold {
+    /// As it stands.
+    pub objection: pb::Objection,
+    /// Whether nothing was told of it yet: it is older than the facts.
+    pub raised: bool,
+    /// Computed features that rest on the record's category.
+    pub computed_values: Vec<String>,
+}
+
+/// An open objection that was never told of, or whose last day is over and nobody was told; what others work on is left to them.
+pub async fn untold(conn: &mut PgConnection, today: Date) -> Result<Option<Untold>, sqlx::Error> {
+    let found = sqlx::query!(
+        "SELECT objection_id, version, computed_values FROM objection
+         WHERE state = 1 AND (version = 0 OR (version = 1 AND due_on < $1))
+         ORDER BY due_on LIMIT 1 FOR UPDATE SKIP LOCKED",
+        today.to_sqlx() as _
     )
-    .execute(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    Ok(done.rows_affected())
+    let Some(found) = found else { return Ok(None) };
+    let objection = objection_for_update(conn, found.objection_id, today).await?;
+    Ok(objection.map(|objection| Untold {
+        objection,
+        raised: found.version == 0,
+        computed_values: found.computed_values,
+    }))
+}
+
+/// Notes which fact of an objection was told last.
+pub async fn told(conn: &mut PgConnection, id: &str, version: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE objection SET version = $2 WHERE objection_id = $1::text::uuid", id, version)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// How many objections are overdue.
+pub async fn overdue(conn: &mut PgConnection, today: Date) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM objection WHERE state = 1 AND due_on < $1"#,
+        today.to_sqlx() as _
+    )
+    .fetch_one(conn)
+    .await
 }

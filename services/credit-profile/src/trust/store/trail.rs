@@ -10,6 +10,50 @@ use zhirong_proto::profile::v1 as pb;
 use super::super::keys::Signature;
 use crate::{error::Error, profile::proto_time};
 
+/// Entries ready for the chain, in columns.
+#[derive(Default)]
+pub struct Links {
+    /// Places in the chain.
+    pub sequences: Vec<i64>,
+    /// Whose data.
+    pub enterprises: Vec<String>,
+    /// The encoded entries.
+    pub contents: Vec<Vec<u8>>,
+    /// The hashes that chain them.
+    pub hashes: Vec<Vec<u8>>,
+    /// The signatures over those.
+    pub signatures: Vec<Vec<u8>>,
+    /// The numbers of the keys that made them.
+    pub signing_keys: Vec<i32>,
+}
+
+/// Locks the end of the chain: its sequence and hash.
+pub async fn lock_chain(conn: &mut PgConnection) -> Result<(i64, Vec<u8>), sqlx::Error> {
+    let row = sqlx::query!("SELECT sequence, hash FROM audit_head FOR UPDATE").fetch_one(conn).await?;
+    Ok((row.sequence, row.hash))
+}
+
+/// Adds entries at the end of the locked chain.
+pub async fn extend_chain(conn: &mut PgConnection, links: &Links) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "WITH added AS (
+             INSERT INTO audit_entry (sequence, enterprise_id, content, hash, signature, signing_key)
+             SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[], $6::integer[])
+             RETURNING sequence, hash)
+         UPDATE audit_head SET sequence = last.sequence, hash = last.hash
+         FROM (SELECT sequence, hash FROM added ORDER BY sequence DESC LIMIT 1) AS last",
+        &links.sequences,
+        &links.enterprises,
+        &links.contents,
+        &links.hashes,
+        &links.signatures,
+        &links.signing_keys
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// The end of the chain unless a checkpoint covers it.
 pub async fn unsigned_end(conn: &mut PgConnection) -> Result<Option<(i64, Vec<u8>)>, sqlx::Error> {
     let row = sqlx::query!(
@@ -123,7 +167,11 @@ pub async fn add_release(
     )
     .execute(&mut *conn)
     .await?;
-    let disputed = pb::Release { disputed: release.disputed.clone(), ..pb::Release::default() };
+    let disputed = pb::Release {
+        disputed: release.disputed.clone(),
+        disputed_values: release.disputed_values.clone(),
+        ..pb::Release::default()
+    };
     sqlx::query!(
         "INSERT INTO release
              (release_id, consent_id, enterprise_id, institution_id, purpose, scope, profile_version, disputed, released_at,
@@ -145,20 +193,22 @@ pub async fn add_release(
     Ok(())
 }
 
-/// What a release is rebuilt from.
-pub struct PastRelease {
+/// A release of the past.
+pub struct Past {
     /// Whose profile.
     pub enterprise_id: String,
+    /// The order that handed it over; empty when it was none.
+    pub order_id: String,
     /// All but the profile.
     pub release: pb::Release,
     /// The whole profile of that version; none when it was erased.
-    pub profile: Option<pb::Profile>,
+    pub whole: Option<pb::Profile>,
     /// The hash of what left.
     pub content_sha256: Vec<u8>,
 }
 
 /// A past release.
-pub async fn release(conn: &mut PgConnection, id: Uuid) -> Result<Option<PastRelease>, Error> {
+pub async fn release(conn: &mut PgConnection, id: Uuid) -> Result<Option<Past>, Error> {
     let row = sqlx::query!(
         "SELECT r.consent_id, r.enterprise_id, r.institution_id, r.purpose, r.scope, r.disputed, r.released_at,
                 r.content_sha256, p.content
@@ -169,38 +219,39 @@ pub async fn release(conn: &mut PgConnection, id: Uuid) -> Result<Option<PastRel
     .fetch_optional(conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let kept = pb::Release::decode(row.disputed.as_slice())?;
-    let profile = if row.content.is_empty() { None } else { Some(pb::Profile::decode(row.content.as_slice())?) };
+    let whole = if row.content.is_empty() { None } else { Some(pb::Profile::decode(row.content.as_slice())?) };
+    // what was disputed is kept, the rest has columns
     let release = pb::Release {
         release_id: id.to_string(),
         consent_id: row.consent_id.to_string(),
         institution_id: row.institution_id,
         purpose: row.purpose,
         scope: Some(pb::Scope::decode(row.scope.as_slice())?),
-        profile: None,
         released_at: Some(proto_time(row.released_at.to_jiff())),
-        disputed: kept.disputed,
+        ..pb::Release::decode(row.disputed.as_slice())?
     };
-    Ok(Some(PastRelease { enterprise_id: row.enterprise_id, release, profile, content_sha256: row.content_sha256 }))
+    Ok(Some(Past {
+        enterprise_id: row.enterprise_id,
+        order_id: String::new(),
+        release,
+        whole,
+        content_sha256: row.content_sha256,
+    }))
 }
 
-/// Records of an enterprise that it disputes and nobody has decided on, in a fixed order.
-pub async fn disputed(conn: &mut PgConnection, enterprise_id: &str) -> Result<Vec<pb::DisputedRecord>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "SELECT objection_id, category, source, record_id, raised_at FROM objection
-         WHERE enterprise_id = $1 AND state = 1 ORDER BY objection_id",
-        enterprise_id
+/// Erases what no release since an instant was made from; says how many versions.
+pub async fn erase_old_released(conn: &mut PgConnection, before: Timestamp) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "UPDATE released_profile AS p SET content = ''
+         WHERE p.content <> '' AND NOT EXISTS (
+             SELECT FROM release r
+             WHERE (r.enterprise_id, r.profile_version) = (p.enterprise_id, p.version) AND r.released_at >= $1)
+           AND NOT EXISTS (
+             SELECT FROM order_disclosure d
+             WHERE (d.enterprise_id, d.profile_version) = (p.enterprise_id, p.version) AND d.disclosed_at >= $1)",
+        before.to_sqlx() as _
     )
-    .fetch_all(conn)
+    .execute(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| pb::DisputedRecord {
-            objection_id: row.objection_id.to_string(),
-            category: row.category,
-            source: row.source,
-            record_id: row.record_id,
-            raised_at: Some(proto_time(row.raised_at.to_jiff())),
-        })
-        .collect())
+    Ok(done.rows_affected())
 }

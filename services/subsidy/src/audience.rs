@@ -73,6 +73,18 @@ impl Who {
         &self.text
     }
 
+    /// Whether it looks at anything that is known of the enterprise.
+    #[must_use]
+    pub fn asks_features(&self) -> bool {
+        !self.rule.features().is_empty()
+    }
+
+    /// Whether it looks at the LPR.
+    #[must_use]
+    pub fn asks_lpr(&self) -> bool {
+        self.rule.tree().reads("lpr_1y_ppm")
+    }
+
     /// Whether it is true. What is not known, or can't be computed, is not true.
     #[must_use]
     pub fn is_true(&self, context: &RuleContext) -> bool {

@@ -192,7 +192,7 @@ pub async fn review(
     if approve && pool.is_positive() {
         let (policy, _) = found.policy.ok_or(Refusal::NoPoolPolicy)?;
         let wanted = BTreeSet::from([(policy, found.budget_year)]);
-        let mut till = Till::lock_years(conn, desk, &wanted, now).await?;
+        let mut till = Till::lock_years(conn, desk, &wanted, &[], now).await?;
         let budget = till.of(policy, found.budget_year)?.budget_id;
         for reason in [Reason::Reserve, Reason::Accrue, Reason::FallDue] {
             till.post(budget, reason, pool, Owner::Compensation(id), None)?;

@@ -136,7 +136,7 @@ fn give(
     let holding = matches!(policy.spec.benefit, Benefit::RateCoupon(_))
         .then_some(entitlement::Holding { policy_id: policy.policy_id, version: policy.version });
     let policies = [open];
-    let candidates = entitlement::candidates(&policies, history, loan, features, holding)?;
+    let candidates = entitlement::candidates(&policies, history, loan, Some(features), holding)?;
     let combination = combine::best(&candidates, loan, |_| true, |_| left)?;
     let Some((candidate, share)) = candidates.first().zip(combination.first()) else { return Ok(None) };
     let (plan, disbursed) = planned(candidate, share, approved, events, now)?;
@@ -193,11 +193,12 @@ fn always(spec: &Spec) -> Spec {
 /// Enterprises of which a condition is true, in order of id.
 ///
 /// # Errors
-/// [`Error::Database`].
+/// [`Error::GroupTooLarge`]; [`Error::Database`].
 pub async fn group(
     conn: &mut PgConnection,
     who: &crate::policy::Who,
     lpr_1y_ppm: i64,
+    most: usize,
 ) -> Result<Vec<zhirong_kernel::Uscc>, Error> {
     let inputs = zhirong_kernel::rule::Inputs { requested_fen: 0, term_months: 0, lpr_1y_ppm };
     let mut found = Vec::new();
@@ -208,6 +209,9 @@ pub async fn group(
         after.clone_from(last);
         for (enterprise, features) in &page {
             if who.is_true(&RuleContext::new(features, inputs)) {
+                if found.len() >= most {
+                    return Err(Error::GroupTooLarge(most));
+                }
                 found.push(enterprise.parse().map_err(|_| Error::Stored("profile.enterprise_id"))?);
             }
         }

@@ -12,6 +12,7 @@
 mod budgets;
 mod compensations;
 mod coupons;
+mod flow;
 mod grants;
 mod independent;
 mod independent_life;
@@ -20,5 +21,6 @@ mod life;
 mod loans;
 mod policies;
 mod race;
+mod random;
 mod settlement;
 mod support;

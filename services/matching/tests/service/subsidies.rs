@@ -61,7 +61,8 @@ async fn the_subsidy_that_gives_most_is_told_and_counted_while_there_is_money() 
     let answered = async |what: &str, holds: &dyn Fn(&Eligible) -> bool| {
         eventually(PATIENCE, what, || async {
             let answer = world.calculator().calculate(as_enterprise(&enterprise, request.clone())).await?.into_inner();
-            let Some(Outcome::Eligible(terms)) = answer.offers[0].outcome.clone() else { return Ok(None) };
+            let first = answer.offers.first().and_then(|offer| offer.outcome.clone());
+            let Some(Outcome::Eligible(terms)) = first else { return Ok(None) };
             Ok(holds(&terms).then_some((answer, terms)))
         })
         .await
@@ -133,7 +134,8 @@ async fn a_share_is_reckoned_of_the_rate_that_the_policy_names() {
     let expected = async |what: &str, wanted: Option<(&str, i64, i64)>| {
         eventually(PATIENCE, what, || async {
             let answer = world.calculator().calculate(as_enterprise(&enterprise, request.clone())).await?.into_inner();
-            let Some(Outcome::Eligible(terms)) = answer.offers[0].outcome.clone() else { return Ok(None) };
+            let first = answer.offers.first().and_then(|offer| offer.outcome.clone());
+            let Some(Outcome::Eligible(terms)) = first else { return Ok(None) };
             let found = terms.subsidy.as_ref();
             let found = found.map(|told| (told.policy_id.as_str(), told.subsidy_rate_ppm, told.expected_fen));
             Ok((found == wanted).then_some(()))
@@ -168,7 +170,8 @@ async fn a_policy_is_for_whom_it_says_and_until_it_ends() {
     let told = async |what: &str, wanted: Option<&str>| {
         eventually(PATIENCE, what, || async {
             let answer = world.calculator().calculate(as_enterprise(&enterprise, request.clone())).await?.into_inner();
-            let Some(Outcome::Eligible(terms)) = answer.offers[0].outcome.clone() else { return Ok(None) };
+            let first = answer.offers.first().and_then(|offer| offer.outcome.clone());
+            let Some(Outcome::Eligible(terms)) = first else { return Ok(None) };
             let found = terms.subsidy.map(|subsidy| subsidy.policy_id);
             Ok((found.as_deref() == wanted).then_some(()))
         })
@@ -226,7 +229,8 @@ async fn a_coupon_is_counted_with_what_it_adds_up_to_and_used_on_an_order() {
     let answered = async |what: &str, holds: &dyn Fn(&Eligible) -> bool| {
         eventually(PATIENCE, what, || async {
             let answer = world.calculator().calculate(as_enterprise(&enterprise, request.clone())).await?.into_inner();
-            let Some(Outcome::Eligible(terms)) = answer.offers[0].outcome.clone() else { return Ok(None) };
+            let first = answer.offers.first().and_then(|offer| offer.outcome.clone());
+            let Some(Outcome::Eligible(terms)) = first else { return Ok(None) };
             Ok(holds(&terms).then_some((answer, terms)))
         })
         .await

@@ -66,7 +66,7 @@ impl Running {
         let what = match dice.below(8) {
             _ if self.version == 1 => {
                 let matures_on = self.on.checked_add(Span::new().months(12)).unwrap();
-                self.owed = self.owed / i64::try_from(1 + dice.below(2)).unwrap();
+                self.owed /= i64::try_from(1 + dice.below(2)).unwrap();
                 What::Disbursed { amount: Fen::new(self.owed), rate: Ppm::new(43_500), matures_on }
             }
             0 => {

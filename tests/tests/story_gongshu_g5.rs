@@ -5,7 +5,10 @@
 use anyhow::Result;
 use serde_json::json;
 use zhirong_proto::{
-    matching::v1::{ApproveLoanRequest, Guarantee},
+    matching::v1::{
+        ApproveLoanRequest, CalculateRequest, Guarantee, calculator_service_client::CalculatorServiceClient,
+        offer::Outcome,
+    },
     subsidy::v1::{
         FixedRate, Grant, GrantState, GuaranteeFeeShare, PolicySpec, TryPolicyRequest,
         policy_review_service_client::PolicyReviewServiceClient, policy_spec::Benefit,
@@ -55,7 +58,22 @@ async fn story_gongshu_g5_policy_guarantee_bank() -> Result<()> {
     };
     publish(&district, "classes", &[class(0, true), class(1, true), class(2, false)]).await?;
     liandu::records_kept(&district, 6).await?;
-    // Subsidy has heard of the classes once a trial on nothing yet counts nobody, and the loans below count two.
+    // A loan is judged on what was known when it was ordered: the calculator has heard of the classes once it tells the subsidy.
+    for uscc in &borrowers[..2] {
+        let calculator = CalculatorServiceClient::new(district.as_enterprise(uscc).await?);
+        let request = CalculateRequest { requested_fen: 300_000_000, term_months: 12, ..CalculateRequest::default() };
+        eventually("the calculator tells the subsidy", || {
+            let (mut calculator, request) = (calculator.clone(), request.clone());
+            let (product, policy) = (&product, &interest_policy.policy_id);
+            async move {
+                let answer = calculator.calculate(request).await?.into_inner();
+                let offer = answer.offers.into_iter().find(|offer| offer.product_id == *product);
+                let Some(Outcome::Eligible(terms)) = offer.and_then(|offer| offer.outcome) else { return Ok(None) };
+                Ok(terms.subsidy.is_some_and(|subsidy| subsidy.policy_id == *policy).then_some(()))
+            }
+        })
+        .await?;
+    }
     let wanted: Vec<Wanted> =
         borrowers.iter().map(|uscc| guaranteed(Wanted::new(uscc, 300_000_000, 40_000), 3_000_000)).collect();
     let loans = lend(&district, &product, &wanted).await?;

@@ -91,7 +91,7 @@ fn life(uscc: &Uscc, late: bool) -> Vec<(String, Told)> {
     };
     [
         Told::Placed(OrderPlaced { order: Some(order) }),
-        Told::Approved(LoanApproved { loan: after(1, LoanState::Approved, 0) }),
+        Told::Approved(LoanApproved { loan: after(1, LoanState::Approved, 0), ..LoanApproved::default() }),
         Told::Disbursed(LoanDisbursed { loan: after(2, LoanState::Disbursed, 1_000) }),
         repaid(3, 500, 40, late),
         repaid(4, 0, 3, false),
@@ -237,7 +237,7 @@ async fn facts_in_any_order_and_twice_give_the_same_standing() {
 
     // What breaks the form is set aside, and its neighbours are used.
     let nobody = Loan { loan_id: "x".to_owned(), ..Loan::default() };
-    tell(&world, &new_id(), &Told::Approved(LoanApproved { loan: Some(nobody) })).await;
+    tell(&world, &new_id(), &Told::Approved(LoanApproved { loan: Some(nobody), ..LoanApproved::default() })).await;
     let reasons = eventually(PATIENCE, "it is set aside", || async {
         let letters = world.dead_letters().await;
         Ok((!letters.is_empty()).then_some(letters))

@@ -43,7 +43,9 @@ pub fn best<'a>(
 pub fn fits(coupon: &Coupon, product: &CompiledProduct, day: Date) -> bool {
     let tags = product.product.spec.as_ref().map(|spec| spec.tags.as_slice()).unwrap_or_default();
     let valid_until: Option<Date> = coupon.valid_until.parse().ok();
-    valid_until.is_some_and(|last| day <= last) && coupon.required_product_tags.iter().all(|tag| tags.contains(tag))
+    valid_until.is_some_and(|last| day <= last)
+        && coupon.required_product_tags.iter().all(|tag| tags.contains(tag))
+        && (coupon.product_ids.is_empty() || coupon.product_ids.contains(&product.product.product_id))
 }
 
 fn expected(coupon: &Coupon, basis: Basis) -> Option<ExpectedCoupon> {

@@ -16,6 +16,9 @@ pub enum Error {
     /// It is used, expired, another's, or not for this product.
     #[error("the enterprise holds no such coupon that may be used on this product today")]
     CouponNotUsable,
+    /// An open order names it.
+    #[error("another open order names this coupon; it is free again when that order ends without a loan")]
+    CouponInUse,
     /// Nothing is known of the enterprise.
     #[error("there is no profile of this enterprise yet")]
     ProfileNotFound,
@@ -150,6 +153,8 @@ impl From<Error> for Problem {
             Error::CouponNotUsable => {
                 Self::failed_precondition("COUPON_NOT_USABLE", text).zh("该优惠券不可用于此产品，或已使用、过期")
             }
+            Error::CouponInUse => Self::failed_precondition("COUPON_IN_USE", text)
+                .zh("该优惠券已用于另一笔未办结的订单，待该订单撤回、被拒或过期后方可再用"),
             Error::AmountAboveLimit { limit, .. } => Self::failed_precondition("AMOUNT_ABOVE_LIMIT", text)
                 .meta("limit_fen", limit)
                 .zh("申请金额超过测算额度"),

@@ -20,8 +20,8 @@ use zhirong_proto::{
         ProfileUpdated, Purpose,
     },
     subsidy::v1::{
-        Budget, BudgetAppropriated, BudgetExhausted, BudgetLow, Coupon, CouponExpired, CouponIssued, CouponRedeemed,
-        PolicyPublished, PolicyRetired,
+        Budget, BudgetAppropriated, BudgetExhausted, BudgetFreed, BudgetLow, BudgetSpent, Coupon, CouponExpired,
+        CouponIssued, CouponRedeemed, PolicyPublished, PolicyRetired,
     },
 };
 use zhirong_runtime::{
@@ -261,18 +261,23 @@ impl Handler for CatalogHandler {
             CouponExpired::TYPE => put_coupon(conn, delivery.decode::<CouponExpired>()?.coupon).await?,
             BudgetLow::TYPE => {
                 let fact: BudgetLow = delivery.decode()?;
-                let budget = fact.budget.ok_or_else(|| missing("budget"))?;
-                put_budget(conn, &budget, fact.version, budget.available_fen > 0).await?;
+                put_budget(conn, fact.budget, fact.version).await?;
             }
             BudgetAppropriated::TYPE => {
                 let fact: BudgetAppropriated = delivery.decode()?;
-                let budget = fact.budget.ok_or_else(|| missing("budget"))?;
-                put_budget(conn, &budget, fact.version, budget.available_fen > 0).await?;
+                put_budget(conn, fact.budget, fact.version).await?;
             }
             BudgetExhausted::TYPE => {
                 let fact: BudgetExhausted = delivery.decode()?;
-                let budget = fact.budget.ok_or_else(|| missing("budget"))?;
-                put_budget(conn, &budget, fact.version, false).await?;
+                put_budget(conn, fact.budget, fact.version).await?;
+            }
+            BudgetSpent::TYPE => {
+                let fact: BudgetSpent = delivery.decode()?;
+                put_budget(conn, fact.budget, fact.version).await?;
+            }
+            BudgetFreed::TYPE => {
+                let fact: BudgetFreed = delivery.decode()?;
+                put_budget(conn, fact.budget, fact.version).await?;
             }
             other => return Err(Rejection::poison(format!("`{other}` is not a fact matching knows"))),
         }
@@ -287,7 +292,10 @@ impl Handler for CatalogHandler {
     }
 }
 
-async fn put_budget(conn: &mut PgConnection, budget: &Budget, version: i64, available: bool) -> Result<(), Rejection> {
+/// Whatever a fact is about, the newest tells whether there is money.
+async fn put_budget(conn: &mut PgConnection, budget: Option<Budget>, version: i64) -> Result<(), Rejection> {
+    let budget = budget.ok_or_else(|| missing("budget"))?;
+    let available = budget.available_fen > 0;
     Ok(subsidy::put_budget(conn, policy_uuid(&budget.policy_id)?, budget.year, version, available).await?)
 }
 

@@ -94,6 +94,7 @@ pub fn expected(
     let fitting = open.iter().filter_map(|policy| {
         let spec = policy.spec.as_ref().filter(|spec| {
             spec.required_product_tags.iter().all(|tag| tags.contains(tag))
+                && (spec.product_ids.is_empty() || spec.product_ids.contains(&product.product.product_id))
                 && (spec.ip_kinds.is_empty() || tags.iter().any(|tag| tag.ends_with("_pledge")))
                 && beside.is_none_or(|beside| add_up(spec, beside))
         })?;

@@ -73,6 +73,18 @@ impl Who {
         &self.text
     }
 
+    /// Whether it looks at anything that is known of the enterprise.
+    #[must_use]
+    pub fn asks_features(&self) -> bool {
+        !self.rule.features().is_empty()
+    }
+
+    /// Whether it looks at the LPR.
+    #[must_use]
+    pub fn asks_lpr(&self) -> bool {
+        self.rule.tree().reads("lpr_1y_ppm")
+    }
+
     /// Whether it is true. What is not known, or can't be computed, is not true.
     #[must_use]
     pub fn is_true(&self, context: &RuleContext) -> bool {
@@ -82,23 +94,24 @@ impl Who {
 
 /// An enterprise with its loan, as conditions look at it.
 pub struct Audience<'a> {
-    features: &'a Features,
+    features: Option<&'a Features>,
     inputs: Inputs,
     // Made when the first condition asks.
     context: Option<RuleContext>,
 }
 
 impl<'a> Audience<'a> {
-    /// What is known of the enterprise, and what the loan brings.
+    /// What is known of the enterprise, if anything is, and what the loan brings.
     #[must_use]
-    pub const fn new(features: &'a Features, inputs: Inputs) -> Self {
+    pub const fn new(features: Option<&'a Features>, inputs: Inputs) -> Self {
         Self { features, inputs, context: None }
     }
 
     /// Whether it is one of those whom a policy is for; none means anybody.
     pub fn admits(&mut self, who: Option<&Who>) -> bool {
         let Some(who) = who else { return true };
-        let (features, inputs) = (self.features, self.inputs);
+        let (nothing, inputs) = (Features::new(), self.inputs);
+        let features = self.features.unwrap_or(&nothing);
         who.is_true(self.context.get_or_insert_with(|| RuleContext::new(features, inputs)))
     }
 }

@@ -31,6 +31,8 @@ pub struct Budget {
     pub low_at: Ppm,
     /// Whether it was told that little is left.
     pub low_told: bool,
+    /// Whether it was last told that there is money.
+    pub funded_told: bool,
 }
 
 /// An account of a budget.
@@ -178,6 +180,7 @@ impl Budget {
             clawed_back: nothing,
             low_at: Ppm::new(100_000),
             low_told: false,
+            funded_told: false,
         }
     }
 

@@ -233,7 +233,7 @@ mod tests {
     /// Ids with their rates in ppm.
     fn chosen(policies: &[Published], rate: i64, may: impl Fn(u128) -> bool) -> Vec<(u128, i64)> {
         let loan = loan(rate);
-        let found = candidates(policies, None, &loan, &Features::new(), None).unwrap();
+        let found = candidates(policies, None, &loan, Some(&Features::new()), None).unwrap();
         let id = |place: usize| found[place].policy.policy_id.uuid().as_u128();
         let best = best(&found, &loan, |place| may(id(place)), |_| None).unwrap();
         best.iter().map(|share| (id(share.place), share.plan.rate.to_ppm().get())).collect()
@@ -261,7 +261,7 @@ mod tests {
             policy
         };
         let (policies, loan) = ([fee(1, 2), fee(2, 1)], Loan { guarantee_fee: Fen::new(1_001), ..loan(40_000) });
-        let found = candidates(&policies, None, &loan, &Features::new(), None).unwrap();
+        let found = candidates(&policies, None, &loan, Some(&Features::new()), None).unwrap();
         let best = best(&found, &loan, |_| true, |_| None).unwrap();
         let paid: Vec<i64> = best.iter().map(|share| share.plan.amount.get()).collect();
         assert_eq!(paid, [601, 400]);
@@ -284,7 +284,7 @@ mod tests {
         let all =
             [policy(1, 10_000, 1, true, &["ga"]), policy(2, 9_000, 2, true, &["ga"]), policy(3, 8_000, 3, true, &[])];
         let loan = loan(13_000);
-        let found = candidates(&all, None, &loan, &Features::new(), None).unwrap();
+        let found = candidates(&all, None, &loan, Some(&Features::new()), None).unwrap();
         let paid = best(&found, &loan, |place| place == 0, |_| None).unwrap();
         let waiting = beside(&found, &loan, &paid, |place| place != 0, |_| None).unwrap();
         let waits: Vec<_> = waiting.iter().map(|share| (share.place, share.plan.rate.to_ppm().get())).collect();
@@ -308,7 +308,7 @@ mod tests {
                 policy
             }).collect();
             let loan = Loan { guarantee_fee: Fen::new(fee), ..loan(loan_rate) };
-            let found = candidates(&policies, None, &loan, &Features::new(), None).unwrap();
+            let found = candidates(&policies, None, &loan, Some(&Features::new()), None).unwrap();
             let chosen = best(&found, &loan, |_| true, |_| None).unwrap();
             let total: i64 = chosen.iter().map(|share| share.plan.amount.get()).sum();
             for subset in 1_u32..(1 << found.len()) {

@@ -13,7 +13,7 @@ use zhirong_kernel::{
 };
 
 use crate::{
-    audience::Audience,
+    audience::{Audience, Who},
     plan::{self, Basis, ExactRate, Plan},
     policy::{Benefit, COPYRIGHT_PLEDGE, IpKind, Published, REGISTERED_PLEDGES, Spec},
 };
@@ -100,21 +100,25 @@ pub enum Error {
     /// The table does not tell the rate.
     #[error("a policy that fits pays a share of the {0} at the end of the year before: {1}")]
     Lpr(Tenor, #[source] lpr::Error),
+    /// Nothing is known of the enterprise.
+    #[error("nothing is known yet of the enterprise, and a policy that may fit asks for it")]
+    ProfileUnknown,
     /// The amount can't be computed.
     #[error(transparent)]
     Plan(#[from] plan::Error),
 }
 
 impl Error {
-    /// Whether new reference data can cure it.
+    /// Whether data that are still to come can cure it.
     #[must_use]
     pub const fn waits_for_data(&self) -> bool {
-        matches!(self, Self::LprNotPublished(_) | Self::Lpr(..))
+        matches!(self, Self::LprNotPublished(_) | Self::Lpr(..) | Self::ProfileUnknown)
     }
 }
 
 /// The policies that an approved loan fits and that give it anything, the best first: the one that gives most; at a tie the
-/// lower priority number, then the id. `features` is what is known of the enterprise, `coupon` the one it uses.
+/// lower priority number, then the id. `features` is what is known of the enterprise, none when nothing has come of it;
+/// `coupon` is the one it uses.
 ///
 /// # Errors
 /// [`Error`].
@@ -122,14 +126,14 @@ pub fn candidates<'a>(
     published: &'a [Published],
     history: Option<&LprHistory>,
     loan: &Loan,
-    features: &Features,
+    features: Option<&Features>,
     coupon: Option<Holding>,
 ) -> Result<Vec<Candidate<'a>>, Error> {
-    let mut audience = audience(history, loan, features);
+    let mut applicant = Applicant::new(history, loan, features);
     let mut found = Vec::new();
     for policy in entitling(published, loan.approved_at, coupon) {
         let spec = &policy.spec;
-        if spec.benefit.is_compensation() || !fits(spec, loan) || !audience.admits(spec.who.as_ref()) {
+        if spec.benefit.is_compensation() || !fits(spec, loan) || !applicant.is_among(spec.who.as_ref())? {
             continue;
         }
         let lpr = match spec.benefit {
@@ -151,22 +155,25 @@ pub fn candidates<'a>(
 }
 
 /// Of the policies whose pool bears a part of a loss, the one that the loan fitted at its approval: the lowest priority number,
-/// then the id. `features` is what is known of the enterprise.
-#[must_use]
+/// then the id. `features` is what is known of the enterprise, none when nothing has come of it.
+///
+/// # Errors
+/// [`Error`].
 pub fn pool<'a>(
     published: &'a [Published],
     history: Option<&LprHistory>,
     loan: &Loan,
-    features: &Features,
-) -> Option<&'a Published> {
-    let mut audience = audience(history, loan, features);
-    in_force(published, loan.approved_at)
-        .filter(|policy| {
-            policy.spec.benefit.is_compensation()
-                && fits(&policy.spec, loan)
-                && audience.admits(policy.spec.who.as_ref())
-        })
-        .min_by_key(|policy| (policy.spec.priority, policy.policy_id))
+    features: Option<&Features>,
+) -> Result<Option<&'a Published>, Error> {
+    let mut applicant = Applicant::new(history, loan, features);
+    let mut found = Vec::new();
+    for policy in in_force(published, loan.approved_at) {
+        let spec = &policy.spec;
+        if spec.benefit.is_compensation() && fits(spec, loan) && applicant.is_among(spec.who.as_ref())? {
+            found.push(policy);
+        }
+    }
+    Ok(found.into_iter().min_by_key(|policy| (policy.spec.priority, policy.policy_id)))
 }
 
 fn year_end(history: Option<&LprHistory>, loan: &Loan, tenor: Tenor) -> Result<Ppm, Error> {
@@ -174,13 +181,33 @@ fn year_end(history: Option<&LprHistory>, loan: &Loan, tenor: Tenor) -> Result<P
     history.at_end_of(lpr_year(loan), tenor).map_err(|error| Error::Lpr(tenor, error))
 }
 
-/// What the conditions of policies look at.
-fn audience<'a>(history: Option<&LprHistory>, loan: &Loan, features: &'a Features) -> Audience<'a> {
-    let lpr_1y_ppm = year_end(history, loan, Tenor::OneYear).map_or(0, Ppm::get);
-    Audience::new(
-        features,
-        Inputs { requested_fen: loan.amount.get(), term_months: loan.term_months.into(), lpr_1y_ppm },
-    )
+/// The borrower with the loan, as conditions of policies look at them, and what is not known yet.
+struct Applicant<'a> {
+    audience: Audience<'a>,
+    is_known: bool,
+    lpr: Result<Ppm, Error>,
+}
+
+impl<'a> Applicant<'a> {
+    fn new(history: Option<&LprHistory>, loan: &Loan, features: Option<&'a Features>) -> Self {
+        let lpr = year_end(history, loan, Tenor::OneYear);
+        let lpr_1y_ppm = lpr.as_ref().map_or(0, |lpr| lpr.get());
+        let inputs = Inputs { requested_fen: loan.amount.get(), term_months: loan.term_months.into(), lpr_1y_ppm };
+        Self { audience: Audience::new(features, inputs), is_known: features.is_some(), lpr }
+    }
+
+    /// Whether a policy is for it. A condition waits for what it asks for, and for nothing else.
+    fn is_among(&mut self, who: Option<&Who>) -> Result<bool, Error> {
+        if let Some(who) = who {
+            if !self.is_known && who.asks_features() {
+                return Err(Error::ProfileUnknown);
+            }
+            if who.asks_lpr() {
+                self.lpr.clone()?;
+            }
+        }
+        Ok(self.audience.admits(who))
+    }
 }
 
 /// What is in force, without what only a coupon gives, and what the coupon gives.
@@ -232,13 +259,14 @@ fn in_force(published: &[Published], approved_at: Timestamp) -> impl Iterator<It
 fn fits(spec: &Spec, loan: &Loan) -> bool {
     let has = |tag: &str| loan.product_tags.iter().any(|found| found == tag);
     let tags_fit = spec.required_product_tags.iter().all(|tag| has(tag));
+    let product_fits = spec.product_ids.is_empty() || spec.product_ids.contains(&loan.product_id);
     let class_fits = spec.enterprise_classes.is_empty() || spec.enterprise_classes.contains(&loan.enterprise_class);
     // A share of the LPR is for patents and trademarks: a pledge of copyright alone gets none, also under a general tag.
     let only_copyright = has(COPYRIGHT_PLEDGE) && !REGISTERED_PLEDGES.iter().any(|tag| has(tag));
     let refused = matches!(spec.benefit, Benefit::LprShare { .. }) && only_copyright;
     let region_fits = spec.region_codes.is_empty() || spec.region_codes.iter().any(|code| registered_in(loan, code));
     let pledge_fits = spec.ip_kinds.is_empty() || spec.ip_kinds.iter().any(|kind| loan.ip_kinds.contains(kind));
-    tags_fit && class_fits && region_fits && pledge_fits && !refused
+    tags_fit && product_fits && class_fits && region_fits && pledge_fits && !refused
 }
 
 /// The third to eighth characters of a USCC are the division of the registry (GB 32100).
@@ -305,7 +333,7 @@ mod tests {
         history: Option<&LprHistory>,
         loan: &Loan,
     ) -> Result<Vec<Candidate<'a>>, Error> {
-        candidates(policies, history, loan, &Features::new(), None)
+        candidates(policies, history, loan, Some(&Features::new()), None)
     }
 
     fn chosen(policies: &[Published], loan: &Loan) -> Vec<(u128, i32)> {
@@ -338,7 +366,7 @@ mod tests {
             let policies = [published(1, 1, JANUARY, change)];
             let mut loan = loan(&["ip_pledge"], MARCH);
             loan.ip_kinds = vec![IpKind::Trademark];
-            !candidates(&policies, Some(&history()), &loan, &features, None).unwrap().is_empty()
+            !candidates(&policies, Some(&history()), &loan, Some(&features), None).unwrap().is_empty()
         };
         let nothing = Features::new;
         assert!(fits(|wish| wish.region_codes = vec!["3311".to_owned(), "44".to_owned()], nothing()));
@@ -352,16 +380,46 @@ mod tests {
     }
 
     #[test]
+    fn what_a_condition_asks_for_is_waited_for() {
+        let judge = |who: &str, history: Option<&LprHistory>, features: Option<&Features>| {
+            let policies = [published(1, 1, JANUARY, |wish| {
+                fixed(10_000)(wish);
+                who.clone_into(&mut wish.who);
+            })];
+            candidates(&policies, history, &loan(&[], MARCH), features, None).map(|found| found.len())
+        };
+        let nothing = Features::new();
+        assert_eq!(judge("employee_count > 1", None, None), Err(Error::ProfileUnknown));
+        assert_eq!(judge("employee_count > 1", None, Some(&nothing)), Ok(0), "known not to be known");
+        assert_eq!(judge("requested_fen > 1", None, None), Ok(1), "neither features nor the LPR are asked for");
+        assert_eq!(judge("lpr_1y_ppm < 40000", None, None), Err(Error::LprNotPublished(Tenor::OneYear)));
+        assert_eq!(judge("lpr_1y_ppm < 31000", Some(&history()), None), Ok(1));
+    }
+
+    #[test]
+    fn a_policy_may_name_its_products() {
+        let of = |products: Vec<ProductId>| {
+            let policies = [published(1, 1, JANUARY, |wish| {
+                fixed(10_000)(wish);
+                wish.product_ids = products;
+            })];
+            chosen(&policies, &loan(&[], MARCH)).len()
+        };
+        let (own, other) = (ProductId::new(Uuid::nil()), ProductId::new(Uuid::from_u128(7)));
+        assert_eq!((of(vec![]), of(vec![other, own]), of(vec![other])), (1, 1, 0));
+    }
+
+    #[test]
     fn a_coupon_opens_its_version_alone_and_an_ended_policy_gives_nothing() {
         let coupon = |wish: &mut Wish| wish.benefit = Some(Benefit::RateCoupon(Ppm::new(5_000)));
         let mut policies = [published(1, 1, JANUARY, coupon), published(1, 2, "2026-02-01T00:00:00Z", coupon)];
         let loan = loan(&["ip_pledge"], MARCH);
         let with = |policies: &[Published], held| {
             let held = Some(Holding { policy_id: PolicyId::new(Uuid::from_u128(1)), version: held });
-            let found = candidates(policies, None, &loan, &Features::new(), held).unwrap();
+            let found = candidates(policies, None, &loan, Some(&Features::new()), held).unwrap();
             found.iter().map(|found| found.policy.version).collect::<Vec<_>>()
         };
-        assert!(candidates(&policies, None, &loan, &Features::new(), None).unwrap().is_empty());
+        assert!(candidates(&policies, None, &loan, Some(&Features::new()), None).unwrap().is_empty());
         assert_eq!((with(&policies, 1), with(&policies, 3)), (vec![1], vec![]));
         policies[1] = published(1, 2, "2026-02-01T00:00:00Z", |_| {});
         policies[1].ended_at = Some(MARCH.parse().unwrap());

@@ -46,6 +46,9 @@ pub enum Error {
     /// Nobody belongs to the group.
     #[error("nobody belongs to the group")]
     GroupEmpty,
+    /// It is too large for one issue.
+    #[error("more than {0} enterprises belong to the group; issue to them in parts that a condition tells apart")]
+    GroupTooLarge(usize),
     /// A coupon would outlive its policy.
     #[error("the coupons must be valid from today to at most {0}, the policy's last day")]
     CouponDates(Date),
@@ -159,6 +162,9 @@ impl From<Error> for Problem {
                 Self::failed_precondition("NOT_A_COUPON_POLICY", text).zh("该政策不发放利率优惠券")
             }
             Error::GroupEmpty => Self::failed_precondition("GROUP_EMPTY", text).zh("没有符合条件的企业"),
+            Error::GroupTooLarge(most) => Self::failed_precondition("GROUP_TOO_LARGE", text)
+                .meta("most", most)
+                .zh("符合条件的企业过多，请细分条件后分批发放"),
             Error::CouponDates(_) => Self::invalid("COUPON_DATES", text.clone())
                 .field("valid_until", text)
                 .zh("优惠券有效期须在今日至政策截止日之间"),

@@ -29,7 +29,7 @@ use crate::{
     entitlement::Loan,
     error::Error,
     flow::{
-        Desk, approval,
+        Desk, approval, batch,
         course::{self, Happened},
     },
     life::{Event, What},
@@ -86,10 +86,9 @@ impl Handler for LoanHandler {
         conn: &mut PgConnection,
         deliveries: &[&Delivery],
     ) -> Result<Vec<Result<(), Rejection>>, Rejection> {
-        let now = self.clock.now();
-        let mut outcomes = Vec::with_capacity(deliveries.len());
+        let (mut outcomes, mut places) = (Vec::with_capacity(deliveries.len()), Vec::new());
         let (mut approved, mut happened) = (Vec::new(), Vec::new());
-        for delivery in deliveries {
+        for (place, delivery) in deliveries.iter().enumerate() {
             outcomes.push(match parse(delivery) {
                 Ok(Fact::Approved(loan)) => {
                     approved.push(*loan);
@@ -97,17 +96,30 @@ impl Handler for LoanHandler {
                 }
                 Ok(Fact::Happened(fact)) => {
                     happened.push(fact);
+                    places.push(place);
                     Ok(())
                 }
                 Err(rejection) => Err(rejection),
             });
         }
-        approval::approve_all(conn, &self.desk, &approved, now).await?;
-        happened.sort_by_key(|fact| (fact.loan_id, fact.version));
-        for fact in &happened {
-            course::happen(conn, &self.desk, fact, now).await?;
+        for (which, reason) in batch::apply(conn, &self.desk, &approved, &happened, self.clock.now()).await? {
+            if let Some(outcome) = places.get(which).and_then(|place| outcomes.get_mut(*place)) {
+                *outcome = Err(Rejection::NotYet(reason));
+            }
         }
         Ok(outcomes)
+    }
+
+    async fn lock(&self, conn: &mut PgConnection, deliveries: &[&Delivery]) -> Result<(), Rejection> {
+        let (mut approved, mut happened) = (Vec::new(), Vec::new());
+        for delivery in deliveries {
+            match parse(delivery) {
+                Ok(Fact::Approved(loan)) => approved.push(*loan),
+                Ok(Fact::Happened(fact)) => happened.push(fact),
+                Err(_) => {}
+            }
+        }
+        Ok(batch::lock(conn, &self.desk, &approved, &happened, self.clock.now()).await?)
     }
 
     async fn committed(&self) {
@@ -124,8 +136,9 @@ enum Fact {
 fn parse(delivery: &Delivery) -> Result<Fact, Rejection> {
     let fact = match delivery.ce_type.as_str() {
         LoanApproved::TYPE => {
-            let loan = present(delivery.decode::<LoanApproved>()?.loan)?;
-            return Ok(Fact::Approved(Box::new(parse_approved(loan)?)));
+            let fact = delivery.decode::<LoanApproved>()?;
+            let features = (fact.profile_version > 0).then(|| store::profile::known(fact.features));
+            return Ok(Fact::Approved(Box::new(Approved { features, ..parse_approved(present(fact.loan)?)? })));
         }
         LoanDisbursed::TYPE => parse_disbursed(&present(delivery.decode::<LoanDisbursed>()?.loan)?)?,
         LoanRepaid::TYPE => {
@@ -278,6 +291,7 @@ fn parse_approved(loan: matching::Loan) -> Result<Approved, Rejection> {
             version: loan.version,
         },
         guarantee: loan.guarantee,
+        features: None,
     })
 }
 

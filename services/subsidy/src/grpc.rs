@@ -73,6 +73,7 @@ macro_rules! write {
                 let response = $act;
                 slot.complete(&mut transaction, &response).await?;
                 transaction.commit().await?;
+                zhirong_runtime::fault::point(concat!($method, " committed"));
                 $api.wake();
                 Ok(response)
             }

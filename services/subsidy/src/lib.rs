@@ -69,6 +69,10 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
     let wake = Arc::new(Notify::new());
     let desk = flow::Desk { ids: Arc::new(UuidV7), book: store::policy::Book::default() };
 
+    let mut conn = service.pool().acquire().await?;
+    store::grant_change::renumber(&mut conn).await?;
+    drop(conn);
+
     let loans = events::LoanHandler { clock: service.clock(), desk: desk.clone(), queue: Arc::clone(&wake) };
     service.consume(events::LOANS, loans);
     service.consume(events::REFERENCE, events::ReferenceHandler);

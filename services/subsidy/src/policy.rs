@@ -3,7 +3,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{Timestamp, civil::Date};
-use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount, lpr::Tenor};
+use zhirong_kernel::{
+    Fen, Ppm,
+    id::{PolicyId, ProductId},
+    interest::DayCount,
+    lpr::Tenor,
+};
 
 pub use crate::audience::{IpKind, Who};
 use crate::loss::Pool;
@@ -17,6 +22,7 @@ pub const REGISTERED_PLEDGES: [&str; 2] = ["patent_pledge", "trademark_pledge"];
 
 const MOST_TAGS: usize = 16;
 const MOST_REGIONS: usize = 32;
+const MOST_PRODUCTS: usize = 64;
 const LONGEST_NAME: usize = 64;
 /// A budget is low at 10 %, unless its policy says otherwise.
 const LOW_BUDGET: Ppm = Ppm::new(100_000);
@@ -90,6 +96,8 @@ pub struct Spec {
     pub benefit: Benefit,
     /// The product must carry all of these.
     pub required_product_tags: Vec<String>,
+    /// The product must be one of these; empty means any.
+    pub product_ids: Vec<ProductId>,
     /// The enterprise must be of one of these; empty means any.
     pub enterprise_classes: Vec<String>,
     /// First day on which an approval counts.
@@ -161,6 +169,8 @@ pub struct Wish {
     pub benefit: Option<Benefit>,
     /// See [`Spec::required_product_tags`].
     pub required_product_tags: Vec<String>,
+    /// See [`Spec::product_ids`].
+    pub product_ids: Vec<ProductId>,
     /// See [`Spec::enterprise_classes`].
     pub enterprise_classes: Vec<String>,
     /// See [`Spec::effective_from`].
@@ -219,6 +229,7 @@ impl TryFrom<Wish> for Spec {
                     source_document_zh: wish.source_document_zh,
                     benefit,
                     required_product_tags: wish.required_product_tags,
+                    product_ids: wish.product_ids,
                     enterprise_classes: wish.enterprise_classes,
                     effective_from,
                     effective_to,
@@ -288,6 +299,9 @@ fn violations(wish: &Wish) -> Vec<Violation> {
     must(tags.len() <= MOST_TAGS, "required_product_tags", "must be at most 16");
     must(tags.iter().all(|tag| is_tag(tag)), "required_product_tags", "each must match [a-z][a-z0-9_]{1,31}");
     must(all_differ(tags), "required_product_tags", "must not repeat");
+    let products = &wish.product_ids;
+    must(products.len() <= MOST_PRODUCTS, "product_ids", "must be at most 64");
+    must(products.iter().collect::<BTreeSet<_>>().len() == products.len(), "product_ids", "must not repeat");
     let classes = &wish.enterprise_classes;
     let known = classes.iter().all(|class| CLASSES.contains(&class.as_str()));
     must(known, "enterprise_classes", "each must be micro, small, medium, large or individual");
@@ -432,6 +446,10 @@ pub(crate) mod tests {
         );
         let seventeen = |wish: &mut Wish| wish.required_product_tags = (10..27).map(|n| format!("tag_{n}")).collect();
         assert_eq!(refused(seventeen), ["required_product_tags"]);
+        let product = |number: u128| ProductId::new(uuid::Uuid::from_u128(number));
+        assert!(refused(|wish| wish.product_ids = (0..64).map(product).collect()).is_empty());
+        assert_eq!(refused(|wish| wish.product_ids = (0..65).map(product).collect()), ["product_ids"]);
+        assert_eq!(refused(|wish| wish.product_ids = vec![product(1); 2]), ["product_ids"]);
         assert_eq!(refused(|wish| wish.enterprise_classes = vec!["tiny".to_owned()]), ["enterprise_classes"]);
         assert_eq!(refused(|wish| wish.effective_to = Some(date(2025, 12, 31))), ["effective_to"]);
         assert_eq!(refused(|wish| wish.max_months = 121), ["max_months"]);

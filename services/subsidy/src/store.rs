@@ -1,9 +1,10 @@
-//! All SQL of subsidy. Locks are always taken in the order loan, budgets by id, grants.
+//! All SQL of subsidy. The order of locks is that of [`crate::flow`].
 
 pub mod budget;
 pub mod compensation;
 pub mod coupon;
 pub mod grant;
+pub mod grant_change;
 pub mod loan;
 pub mod lpr;
 pub mod policy;

@@ -84,6 +84,7 @@ pub fn coupon(coupon: &Coupon, spec: &Spec) -> pb::Coupon {
         cap_per_loan_fen: spec.cap_per_loan.get(),
         max_months: spec.max_months,
         day_count_days: if spec.day_count == DayCount::Actual360 { 360 } else { 365 },
+        product_ids: spec.product_ids.iter().map(ToString::to_string).collect(),
         ..bare_coupon(coupon)
     }
 }
@@ -282,6 +283,7 @@ pub fn spec(spec: Spec) -> pb::PolicySpec {
         exclusive_groups: spec.stacking.exclusive_groups,
         least_days: spec.least_days,
         low_budget_ppm: spec.low_budget.get(),
+        product_ids: spec.product_ids.iter().map(ToString::to_string).collect(),
     }
 }
 

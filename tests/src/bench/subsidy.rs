@@ -128,5 +128,5 @@ fn approved(number: usize) -> Result<Approved> {
         guarantee_fee: Fen::ZERO,
         version: 1,
     };
-    Ok(Approved { loan, guarantee: None, coupon: None, bank_reference: format!("B-{number}") })
+    Ok(Approved { loan, guarantee: None, coupon: None, bank_reference: format!("B-{number}"), features: None })
 }

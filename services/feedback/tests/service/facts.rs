@@ -64,10 +64,10 @@ async fn a_broken_fact_is_laid_aside_and_stops_nothing() {
         Loan { approved_at: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }), ..good.clone() },
     ];
     // The subject's last token stays one that a broker takes.
-    let fact = |loan: Loan| Event::of("key", &LoanApproved { loan: Some(loan) });
+    let fact = |loan: Loan| Event::of("key", &LoanApproved { loan: Some(loan), ..LoanApproved::default() });
     let subject = format!("{}.key", LoanApproved::SUBJECT);
     let mut events: Vec<Event> = broken.into_iter().map(fact).collect();
-    events.push(Event::of("key", &LoanApproved { loan: None }));
+    events.push(Event::of("key", &LoanApproved::default()));
     events.push(Event::new(&subject, LoanDisbursed::TYPE, "application/protobuf", ""));
     events.push(Event::new(&subject, LoanApproved::TYPE, "application/protobuf", vec![0xff; 40]));
     let laid_aside = i64::try_from(events.len()).unwrap();

@@ -191,7 +191,7 @@ pub fn reserved(loan: &Loan) -> Event {
 
 /// The fact that a loan was approved, under a new id.
 pub fn approved(loan: &Loan) -> Event {
-    Event::of(&loan.loan_id, &LoanApproved { loan: Some(loan.clone()) })
+    Event::of(&loan.loan_id, &LoanApproved { loan: Some(loan.clone()), ..LoanApproved::default() })
 }
 
 /// A request with the metadata that the gateway sets.

@@ -1,5 +1,7 @@
 //! The institution's side: its inbox and its answers.
 
+use std::collections::BTreeMap;
+
 use jiff::{Timestamp, civil::Date};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -16,7 +18,7 @@ use zhirong_proto::{
         RejectOrderRequest, RejectOrderResponse, StreamInboxRequest, bank_order_service_server::BankOrderService,
         get_loan_request::Key,
     },
-    profile::v1::feature_value::Kind,
+    profile::v1::{FeatureValue, Profile, feature_value::Kind},
 };
 use zhirong_runtime::{
     caller::Caller,
@@ -177,7 +179,8 @@ impl Matching {
         row.order.loan_id = loan_id.to_string();
         loans::insert(&mut tx, loan_id, order_id, &loan, renews, now).await?;
         orders::update(&mut tx, order_id, &row.order, now).await?;
-        let fact = LoanApproved { loan: Some(loan.clone()) };
+        let (features, profile_version) = (known(&row.profile), row.profile.version);
+        let fact = LoanApproved { loan: Some(loan.clone()), features, profile_version };
         let aggregate = Aggregate { kind: "loan", id: &loan.loan_id, version: loan.version };
         outbox::append(&mut tx, aggregate, &loan.loan_id, &fact, now).await.map_err(Error::from)?;
         let response = ApproveLoanResponse { loan: Some(loan) };
@@ -292,6 +295,12 @@ fn check_disbursement(request: &RecordDisbursementRequest) -> Result<(LoanId, Da
         (request.amount_fen <= 0, "amount_fen", "must be positive"),
     ];
     Err(wrong.into_iter().filter(|(is, ..)| *is).fold(problem, |problem, (_, field, why)| problem.field(field, why)))
+}
+
+/// What was known of the enterprise, without where it comes from.
+fn known(profile: &Profile) -> BTreeMap<String, FeatureValue> {
+    let bare = |value: &FeatureValue| FeatureValue { kind: value.kind.clone(), ..FeatureValue::default() };
+    profile.features.iter().map(|(name, value)| (name.clone(), bare(value))).collect()
 }
 
 /// The loan that an approval makes of an order.

@@ -42,8 +42,8 @@ pub async fn insert(
     let profile = if erased_at.is_some() { erasure::reduced(row.profile.clone()) } else { row.profile.clone() };
     sqlx::query!(
         "INSERT INTO orders (order_id, enterprise_id, institution_id, state, version, content, product, profile, placed_at,
-                             answer_due_on, profile_erased_at)
-         VALUES ($1, $2, $3, 'routed', $4, $5, $6, $7, $8, $9, $10)",
+                             answer_due_on, profile_erased_at, coupon_id)
+         VALUES ($1, $2, $3, 'routed', $4, $5, $6, $7, $8, $9, $10, $11)",
         order_id.uuid(),
         row.order.enterprise_id,
         row.order.institution_id,
@@ -53,10 +53,15 @@ pub async fn insert(
         profile.encode_to_vec(),
         now.to_sqlx() as _,
         due.to_sqlx() as _,
-        erased_at.map(|at| at.to_sqlx()) as _
+        erased_at.map(|at| at.to_sqlx()) as _,
+        row.order.coupon_id.parse::<Uuid>().ok()
     )
     .execute(&mut *conn)
-    .await?;
+    .await
+    .map_err(|error| match &error {
+        sqlx::Error::Database(refused) if refused.constraint() == Some("orders_coupon_in_use") => Error::CouponInUse,
+        _ => error.into(),
+    })?;
     add_to_inbox(conn, order_id.uuid(), &row.order).await
 }
 

@@ -216,7 +216,8 @@ async fn an_approval_tells_what_secures_the_loan() {
     assert_eq!(wrong.fields, ["guarantee.risk_shares", "ip_pledges", "renews_loan_id"]);
     let loan = world.approve(good.clone()).await;
     assert_eq!((loan.guarantee.clone(), loan.ip_pledges.clone()), (good.guarantee, good.ip_pledges));
-    assert_eq!(world.announced::<LoanApproved>().await, [LoanApproved { loan: Some(loan) }]);
+    let told: Vec<_> = world.announced::<LoanApproved>().await.into_iter().map(|fact| fact.loan).collect();
+    assert_eq!(told, [Some(loan)]);
     world.stop().await;
 }
 

@@ -59,7 +59,10 @@ async fn an_order_is_accepted_approved_and_paid_out() {
     }
     assert_eq!(world.announced::<OrderPlaced>().await, [OrderPlaced { order: Some(placed) }]);
     assert_eq!(world.announced::<OrderAccepted>().await, [OrderAccepted { order: Some(accepted) }]);
-    assert_eq!(world.announced::<LoanApproved>().await, [LoanApproved { loan: Some(loan) }]);
+    let told = world.announced::<LoanApproved>().await;
+    assert_eq!(told.iter().map(|fact| fact.loan.clone()).collect::<Vec<_>>(), [Some(loan)]);
+    let of_order = |fact: &LoanApproved| (fact.features.contains_key("patent_count"), fact.profile_version > 0);
+    assert_eq!(of_order(&told[0]), (true, true), "with what was known when it was ordered");
     assert_eq!(world.announced::<LoanDisbursed>().await, [LoanDisbursed { loan: Some(paid) }]);
     world.stop().await;
 }

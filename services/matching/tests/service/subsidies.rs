@@ -2,11 +2,13 @@
 
 use zhirong_proto::{
     catalog::v1::{LprChange, LprTable},
-    matching::v1::{CalculateRequest, Eligible, PlaceOrderRequest, RecalculateRequest, offer::Outcome},
+    matching::v1::{
+        CalculateRequest, Eligible, PlaceOrderRequest, RecalculateRequest, WithdrawOrderRequest, offer::Outcome,
+    },
     subsidy::v1::{
-        Budget, BudgetAppropriated, BudgetExhausted, BudgetLow, Coupon, CouponIssued, CouponRedeemed, CouponState,
-        DayCount, FixedRate, LprShare, Policy, PolicyPublished, PolicyRetired, PolicySpec, PolicyState, RateCoupon,
-        ReferenceRate, policy_spec::Benefit,
+        Budget, BudgetAppropriated, BudgetExhausted, BudgetFreed, BudgetLow, BudgetSpent, Coupon, CouponIssued,
+        CouponRedeemed, CouponState, DayCount, FixedRate, LprShare, Policy, PolicyPublished, PolicyRetired, PolicySpec,
+        PolicyState, RateCoupon, ReferenceRate, policy_spec::Benefit,
     },
 };
 use zhirong_testkit::{Deliveries, Event, eventually};
@@ -97,6 +99,18 @@ async fn the_subsidy_that_gives_most_is_told_and_counted_while_there_is_money() 
     let (_, terms) = answered("the budget is empty", &|terms| !counted(terms)).await;
     assert_eq!((terms.net_rate_ppm, terms.net_cost_fen), (35_000, terms.total_interest_fen));
     assert_eq!(terms.subsidy.unwrap().expected_fen, 152_500);
+
+    // Each crossing of zero shows, both ways; who did not fit leaves what is there to others.
+    let key = format!("{share}-2031");
+    let freed = Event::of(&key, &BudgetFreed { budget: Some(budget(&share, 7)), version: 4 });
+    world.deliver(Deliveries::new([freed]).twice()).await;
+    answered("money came back", &counted).await;
+    let spent = Event::of(&key, &BudgetSpent { budget: Some(budget(&share, 0)), version: 5 });
+    world.deliver(Deliveries::new([spent]).twice()).await;
+    answered("the last fen is promised", &|terms| !counted(terms)).await;
+    let too_large = Event::of(&key, &BudgetExhausted { budget: Some(budget(&share, 9)), version: 6 });
+    world.deliver(Deliveries::new([too_large])).await;
+    answered("a large loan did not fit", &counted).await;
 
     // The answer of before can be computed again.
     let again = RecalculateRequest {
@@ -249,8 +263,16 @@ async fn a_coupon_is_counted_with_what_it_adds_up_to_and_used_on_an_order() {
     let stranger = PlaceOrderRequest { coupon_id: new_id(), ..order(&product, 10_000_000) };
     let refused = world.orders().place_order(as_enterprise(&enterprise, stranger)).await.unwrap_err();
     assert_eq!(refused.get_error_details().error_info().unwrap().reason, "COUPON_NOT_USABLE");
-    let own = PlaceOrderRequest { coupon_id: id.clone(), ..order(&product, 10_000_000) };
-    let placed = world.orders().place_order(as_enterprise(&enterprise, own)).await.unwrap().into_inner().order.unwrap();
+    // One open order has it at a time; it is free again when that ends without a loan.
+    let own = || PlaceOrderRequest { coupon_id: id.clone(), ..order(&product, 10_000_000) };
+    let place = async || world.orders().place_order(as_enterprise(&enterprise, own())).await;
+    let withdrawn = place().await.unwrap().into_inner().order.unwrap();
+    let in_use = place().await.unwrap_err();
+    assert_eq!(in_use.get_error_details().error_info().unwrap().reason, "COUPON_IN_USE");
+    let withdraw =
+        WithdrawOrderRequest { request_id: new_id(), order_id: withdrawn.order_id, reason_zh: String::new() };
+    world.orders().withdraw_order(as_enterprise(&enterprise, withdraw)).await.unwrap();
+    let placed = place().await.unwrap().into_inner().order.unwrap();
     assert_eq!(placed.coupon_id, id);
     let loan = world.approve(approval(&placed, "REF-1")).await;
     assert_eq!(loan.coupon_id, id);

@@ -70,6 +70,17 @@ pub trait Handler: Send + Sync + 'static {
         }
     }
 
+    /// Events are about to be applied one by one in one transaction. Whoever must take locks in an order of its own takes here
+    /// all that [`Handler::handle`] will need for them, so that those of the first do not stand across those of the second. When
+    /// it fails, the events are applied without.
+    fn lock(
+        &self,
+        _tx: &mut PgConnection,
+        _deliveries: &[&Delivery],
+    ) -> impl Future<Output = Result<(), Rejection>> + Send {
+        async { Ok(()) }
+    }
+
     /// A message was set aside for good: write here, in the same transaction, what its sender is told.
     fn refused(
         &self,

@@ -1,7 +1,9 @@
 //! Loans are approved: the best legal combination of the policies that fit and have money gives grants, without an application.
 //!
 //! A batch is written in a few statements, because a popular budget is one row that everybody waits for. While there is money for
-//! all, everything but the ledger is written before that row is locked; else the batch is decided under the lock.
+//! all, everything but the ledger is written before that row is locked; else the batch is decided under the lock. Coupons are
+//! locked before anything is decided, and what an enterprise has of a cap is looked at once more under the budget's lock, so
+//! that neither sends a batch the slow way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -12,10 +14,11 @@ use zhirong_kernel::{
     Fen,
     feature::Features,
     id::{CouponId, GrantId, PolicyId},
+    lpr::LprHistory,
 };
 use zhirong_proto::subsidy::v1::{GrantQueued, GrantReserved};
 
-use super::{Desk, coupon, till::Till};
+use super::{Desk, coupon, purse::Purses, till::Till};
 use crate::{
     budget::Reason,
     combine::{self, Share},
@@ -44,32 +47,34 @@ impl Case<'_> {
 /// Applies approvals; those that were applied before change nothing.
 ///
 /// # Errors
-/// [`Error::Entitlement`] when reference data is missing for one of them; nothing is written then that stands without the
-/// caller's commit.
+/// [`Error::Entitlement`] when data are missing for one of them; nothing is written then that stands without the caller's
+/// commit.
 pub async fn approve_all(
     conn: &mut PgConnection,
     desk: &Desk,
     loans: &[Approved],
     now: Timestamp,
 ) -> Result<(), Error> {
+    approve_beside(conn, desk, loans, &[], now).await
+}
+
+/// As [`approve_all`]; whenever it locks budgets, it locks with them those `beside` that the transaction needs later.
+///
+/// # Errors
+/// As [`approve_all`].
+pub async fn approve_beside(
+    conn: &mut PgConnection,
+    desk: &Desk,
+    loans: &[Approved],
+    beside: &[Uuid],
+    now: Timestamp,
+) -> Result<(), Error> {
     let fresh = fresh(conn, loans).await?;
     if fresh.is_empty() {
         return Ok(());
     }
-    let published = desk.book.published(conn).await?;
-    let history = store::lpr::load(conn).await?;
-    let features = features(conn, &published, &fresh).await?;
-    let coupons = coupons(conn, &fresh).await?;
-    let nothing = Features::new();
-    let mut cases = Vec::with_capacity(fresh.len());
-    for approved in fresh {
-        let loan = &approved.loan;
-        let coupon = approved.coupon.and_then(|id| coupons.get(&id)).filter(|coupon| coupon.serves(loan));
-        let holding = coupon.map(|coupon| Holding { policy_id: coupon.policy_id, version: coupon.policy_version });
-        let known = features.get(loan.enterprise_id.as_str()).unwrap_or(&nothing);
-        let candidates = entitlement::candidates(&published, history.as_ref(), loan, known, holding)?;
-        cases.push(Case { approved, candidates, coupon });
-    }
+    let known = Known::load(conn, desk, &fresh).await?;
+    let mut cases = fresh.into_iter().map(|approved| known.judge(approved)).collect::<Result<Vec<_>, _>>()?;
     let rows: Vec<_> =
         cases.iter().map(|case| Judged { approved: case.approved, fitting: case.candidates.len() }).collect();
     let new: HashSet<Uuid> = store::loan::insert_all(conn, &rows).await?.into_iter().collect();
@@ -78,7 +83,54 @@ pub async fn approve_all(
         return Ok(());
     }
     cases.sort_by_key(|case| (case.approved.loan.approved_at, case.approved.loan.loan_id));
-    decide(conn, desk, &cases, now).await
+    if foreseen(conn, desk, &cases, beside, now).await? {
+        return Ok(());
+    }
+    under_lock(conn, desk, &cases, beside, now).await
+}
+
+/// The budgets at which approvals may get something; their coupons are locked on the way.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Stored`].
+pub async fn wanted(
+    conn: &mut PgConnection,
+    desk: &Desk,
+    loans: &[Approved],
+) -> Result<BTreeSet<(PolicyId, i32)>, Error> {
+    let fresh = fresh(conn, loans).await?;
+    if fresh.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let known = Known::load(conn, desk, &fresh).await?;
+    // one that can't be judged yet wants nothing yet
+    let cases: Vec<_> = fresh.into_iter().filter_map(|approved| known.judge(approved).ok()).collect();
+    Ok(budgets_of(&cases))
+}
+
+/// What approvals are judged by.
+struct Known {
+    published: Vec<Published>,
+    history: Option<LprHistory>,
+    features: HashMap<String, Features>,
+    coupons: HashMap<CouponId, Coupon>,
+}
+
+impl Known {
+    async fn load(conn: &mut PgConnection, desk: &Desk, loans: &[&Approved]) -> Result<Self, Error> {
+        let published = desk.book.published(conn).await?;
+        let features = features(conn, &published, loans).await?;
+        Ok(Self { history: store::lpr::load(conn).await?, coupons: coupons(conn, loans).await?, published, features })
+    }
+
+    fn judge<'a>(&'a self, approved: &'a Approved) -> Result<Case<'a>, Error> {
+        let loan = &approved.loan;
+        let coupon = approved.coupon.and_then(|id| self.coupons.get(&id)).filter(|coupon| coupon.serves(loan));
+        let holding = coupon.map(|coupon| Holding { policy_id: coupon.policy_id, version: coupon.policy_version });
+        let known = approved.features.as_ref().or_else(|| self.features.get(loan.enterprise_id.as_str()));
+        let candidates = entitlement::candidates(&self.published, self.history.as_ref(), loan, known, holding)?;
+        Ok(Case { approved, candidates, coupon })
+    }
 }
 
 /// Those that are not known, each once.
@@ -88,16 +140,17 @@ async fn fresh<'a>(conn: &mut PgConnection, loans: &'a [Approved]) -> Result<Vec
     Ok(loans.iter().filter(|approved| seen.insert(approved.loan.loan_id.uuid())).collect())
 }
 
-/// What is known of the borrowers, when a policy asks.
+/// What is known of borrowers whose approval does not tell it, when a policy asks.
 async fn features(
     conn: &mut PgConnection,
     published: &[Published],
     loans: &[&Approved],
 ) -> Result<HashMap<String, Features>, Error> {
-    if published.iter().all(|policy| policy.spec.who.is_none()) {
+    let silent = loans.iter().filter(|approved| approved.features.is_none());
+    let enterprises: Vec<String> = silent.map(|approved| approved.loan.enterprise_id.to_string()).collect();
+    if enterprises.is_empty() || published.iter().all(|policy| policy.spec.who.is_none()) {
         return Ok(HashMap::new());
     }
-    let enterprises: Vec<String> = loans.iter().map(|approved| approved.loan.enterprise_id.to_string()).collect();
     store::profile::features(conn, &enterprises).await
 }
 
@@ -110,31 +163,51 @@ async fn coupons(conn: &mut PgConnection, loans: &[&Approved]) -> Result<HashMap
     Ok(found.into_iter().map(|coupon| (coupon.coupon_id, coupon)).collect())
 }
 
-async fn decide(conn: &mut PgConnection, desk: &Desk, cases: &[Case<'_>], now: Timestamp) -> Result<(), Error> {
-    let wanted: BTreeSet<(PolicyId, i32)> = cases
-        .iter()
-        .flat_map(|case| case.candidates.iter().map(|found| (found.policy.policy_id, year(&case.approved.loan))))
-        .collect();
-    if foreseen(conn, desk, cases, &wanted, now).await? {
-        return Ok(());
-    }
-    let mut till = Till::lock_years(conn, desk, &wanted, now).await?;
-    let mut purses = Purses::load(conn, &till, cases).await?;
-    let mut grants = Vec::new();
-    let mut redeemed = Vec::new();
-    for case in cases {
-        let from = grants.len();
-        serve(&mut till, &mut purses, case, &mut grants)?;
-        let used = |coupon: &&Coupon| {
-            let mut made = grants.iter().skip(from);
-            made.any(|grant: &Grant| grant.policy_id == coupon.policy_id)
-        };
-        if let Some(coupon) = case.coupon.filter(used) {
-            redeemed.push(coupon::redeemed(&mut till, coupon, &case.approved.loan)?);
+fn budgets_of(cases: &[Case<'_>]) -> BTreeSet<(PolicyId, i32)> {
+    let of = |case: &Case<'_>| {
+        let year = year(&case.approved.loan);
+        case.candidates.iter().map(|found| (found.policy.policy_id, year)).collect::<Vec<_>>()
+    };
+    cases.iter().flat_map(of).collect()
+}
+
+/// Borrowers that a policy gives only so much a year.
+fn capped(cases: &[Case<'_>]) -> Vec<String> {
+    let capped = cases.iter().filter(|case| case.is_capped());
+    capped.map(|case| case.approved.loan.enterprise_id.to_string()).collect()
+}
+
+/// What a batch comes to.
+#[derive(Default)]
+struct Decided {
+    grants: Vec<Grant>,
+    redeemed: Vec<Coupon>,
+}
+
+impl Decided {
+    async fn write(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        store::grant::insert_all(conn, &self.grants).await?;
+        if !self.redeemed.is_empty() {
+            store::coupon::redeem_all(conn, &self.redeemed).await?;
         }
+        Ok(())
     }
-    store::grant::insert_all(conn, &grants).await?;
-    store::coupon::redeem_all(conn, &redeemed).await?;
+}
+
+async fn under_lock(
+    conn: &mut PgConnection,
+    desk: &Desk,
+    cases: &[Case<'_>],
+    beside: &[Uuid],
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut till = Till::lock_years(conn, desk, &budgets_of(cases), beside, now).await?;
+    let mut purses = Purses::load(conn, &till, capped(cases)).await?;
+    let mut decided = Decided::default();
+    for case in cases {
+        serve(&mut till, &mut purses, case, &mut decided)?;
+    }
+    decided.write(conn).await?;
     till.close(conn).await
 }
 
@@ -144,38 +217,35 @@ async fn foreseen(
     conn: &mut PgConnection,
     desk: &Desk,
     cases: &[Case<'_>],
-    wanted: &BTreeSet<(PolicyId, i32)>,
+    beside: &[Uuid],
     now: Timestamp,
 ) -> Result<bool, Error> {
-    // a coupon, and what an enterprise has of a year's cap, are only known under the lock
-    if cases.iter().any(|case| case.coupon.is_some() || case.is_capped()) {
-        return Ok(false);
-    }
-    let Some(mut till) = Till::foresee(conn, desk, wanted, now).await? else { return Ok(false) };
-    let (mut purses, mut grants, mut largest) = (Purses::default(), Vec::new(), BTreeMap::<Uuid, Fen>::new());
+    let Some(mut till) = Till::foresee(conn, desk, &budgets_of(cases), now).await? else { return Ok(false) };
+    let (mut decided, mut largest) = (Decided::default(), BTreeMap::<Uuid, Fen>::new());
+    let mut purses = Purses::load(conn, &till, capped(cases)).await?;
     for case in cases {
         for candidate in &case.candidates {
             let largest = largest.entry(till.of(candidate.policy.policy_id, year(&case.approved.loan))?.budget_id);
             let amount = candidate.plan.amount;
             largest.and_modify(|known| *known = amount.max(*known)).or_insert(amount);
         }
-        serve(&mut till, &mut purses, case, &mut grants)?;
+        serve(&mut till, &mut purses, case, &mut decided)?;
     }
     // with the largest still there in the end, every candidate had its money at every loan
     let enough = |(budget, largest): (&Uuid, &Fen)| Ok::<_, Error>(till.budget(*budget)?.available >= *largest);
     let enough = largest.iter().map(enough).collect::<Result<Vec<_>, _>>()?.into_iter().all(|enough| enough);
-    if !enough || grants.iter().any(|grant| grant.state != State::Reserved) {
+    if !enough || decided.grants.iter().any(|grant| grant.state != State::Reserved) {
         return Ok(false);
     }
     let mut needed = largest;
-    for grant in &grants {
+    for grant in &decided.grants {
         let needed = needed.entry(grant.budget_id).or_insert(Fen::ZERO);
         *needed = needed.checked_add(grant.planned)?;
     }
     let mut attempt = conn.begin().await?;
-    store::grant::insert_all(&mut attempt, &grants).await?;
+    decided.write(&mut attempt).await?;
     till.write_facts(&mut attempt).await?;
-    if !till.lock_foreseen(&mut attempt, &needed).await? {
+    if !till.lock_foreseen(&mut attempt, &needed, beside).await? || !purses.hold(&mut attempt, &till).await? {
         attempt.rollback().await?;
         return Ok(false);
     }
@@ -185,9 +255,15 @@ async fn foreseen(
 }
 
 /// Decides one loan: what is paid, what waits.
-fn serve(till: &mut Till<'_>, purses: &mut Purses, case: &Case<'_>, grants: &mut Vec<Grant>) -> Result<(), Error> {
+fn serve(till: &mut Till<'_>, purses: &mut Purses, case: &Case<'_>, decided: &mut Decided) -> Result<(), Error> {
     let loan = &case.approved.loan;
-    let candidates = case.candidates.as_slice();
+    let coupon = case.coupon.filter(|named| decided.redeemed.iter().all(|used| used.coupon_id != named.coupon_id));
+    // A coupon that a loan of the batch has used gives nothing to the next one that names it.
+    let mut open = case.candidates.clone();
+    if let Some(used) = case.coupon.filter(|_| coupon.is_none()) {
+        open.retain(|candidate| candidate.policy.policy_id != used.policy_id);
+    }
+    let candidates = open.as_slice();
     let mut budgets = Vec::with_capacity(candidates.len());
     let mut funded = Vec::with_capacity(candidates.len());
     let mut caps = Vec::with_capacity(candidates.len());
@@ -228,11 +304,14 @@ fn serve(till: &mut Till<'_>, purses: &mut Purses, case: &Case<'_>, grants: &mut
             } else {
                 till.tell(&grant, &GrantQueued { grant: Some(wire::grant(&grant)) })?;
             }
-            grants.push(grant);
+            if let Some(coupon) = coupon.filter(|coupon| coupon.policy_id == grant.policy_id) {
+                decided.redeemed.push(coupon::redeemed(till, coupon, loan)?);
+            }
+            decided.grants.push(grant);
         }
     }
     for budget_id in short.iter().filter_map(|place| budgets.get(*place)) {
-        till.exhausted(*budget_id)?;
+        till.exhausted(*budget_id);
     }
     Ok(())
 }
@@ -289,49 +368,4 @@ fn new_grant(
 /// As the database keeps it, so that the event tells the same instant as a list does later.
 fn microseconds(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
-}
-
-/// What the locked budgets owe beside their balances: who waits, and what each enterprise has of a year's cap.
-#[derive(Default)]
-struct Purses {
-    least_waiting: BTreeMap<Uuid, Fen>,
-    spent: HashMap<(Uuid, String), Fen>,
-}
-
-impl Purses {
-    async fn load(conn: &mut PgConnection, till: &Till<'_>, cases: &[Case<'_>]) -> Result<Self, Error> {
-        let budgets: Vec<Uuid> = till.budgets().map(|budget| budget.budget_id).collect();
-        let least_waiting = store::grant::least_waiting(conn, &budgets).await?.into_iter().collect();
-        let capped = cases.iter().filter(|case| case.is_capped());
-        let enterprises: Vec<String> = capped.map(|case| case.approved.loan.enterprise_id.to_string()).collect();
-        let spent = if enterprises.is_empty() {
-            Vec::new()
-        } else {
-            store::grant::of_enterprises(conn, &budgets, &enterprises).await?
-        };
-        let spent = spent.into_iter().map(|(budget, of, fen)| ((budget, of), Fen::new(fen))).collect();
-        Ok(Self { least_waiting, spent })
-    }
-
-    /// Who waits already and fits what is left goes first.
-    fn somebody_waits(&self, budget_id: Uuid, available: Fen) -> bool {
-        self.least_waiting.get(&budget_id).is_some_and(|least| *least <= available)
-    }
-
-    /// What the enterprise may still get of the year's budget; none when there is no such cap.
-    fn left_of_cap(&self, candidate: &Candidate<'_>, budget_id: Uuid, loan: &Loan) -> Option<Fen> {
-        let cap = candidate.policy.spec.cap_per_enterprise_year?;
-        let key = (budget_id, loan.enterprise_id.to_string());
-        let spent = self.spent.get(&key).copied().unwrap_or(Fen::ZERO);
-        Some(cap.checked_sub(spent).unwrap_or(Fen::ZERO).max(Fen::ZERO))
-    }
-
-    fn spend(&mut self, grant: &Grant) {
-        let spent = self.spent.entry((grant.budget_id, grant.enterprise_id.to_string())).or_insert(Fen::ZERO);
-        *spent = spent.checked_add(grant.planned).unwrap_or(Fen::MAX);
-        if grant.state == State::Waiting {
-            let least = self.least_waiting.entry(grant.budget_id).or_insert(Fen::MAX);
-            *least = grant.planned.min(*least);
-        }
-    }
 }

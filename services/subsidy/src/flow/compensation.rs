@@ -84,7 +84,7 @@ pub async fn open(
         let history = store::lpr::load(conn).await?;
         let owner = loan.enterprise_id.to_string();
         let features = store::profile::features(conn, std::slice::from_ref(&owner)).await?.remove(&owner);
-        entitlement::pool(&published, history.as_ref(), loan, &features.unwrap_or_default())
+        entitlement::pool(&published, history.as_ref(), loan, features.as_ref())?
     } else {
         None
     };
@@ -206,7 +206,7 @@ pub async fn review(
     if approve && pool.is_positive() {
         let (policy, _) = found.policy.ok_or(Refusal::NoPoolPolicy)?;
         let wanted = BTreeSet::from([(policy, found.budget_year)]);
-        let mut till = Till::lock_years(conn, desk, &wanted, now).await?;
+        let mut till = Till::lock_years(conn, desk, &wanted, &[], now).await?;
         let budget = till.of(policy, found.budget_year)?.budget_id;
         for reason in [Reason::Reserve, Reason::Accrue, Reason::FallDue] {
             till.post(budget, reason, pool, Owner::Compensation(id), None)?;

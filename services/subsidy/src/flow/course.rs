@@ -6,7 +6,7 @@ use jiff::{Timestamp, civil::Date};
 use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_kernel::{Fen, clock::business_date, id::LoanId};
-use zhirong_proto::subsidy::v1::{GrantAccrued, GrantActivated, GrantQueued};
+use zhirong_proto::subsidy::v1::{GrantAccrued, GrantActivated, GrantQueued, GrantReversed};
 
 use super::{Desk, compensation, queue, till::Till};
 use crate::{
@@ -217,13 +217,22 @@ async fn follow(
     grant.changed();
     store::grant::update(conn, grant, loaded).await?;
     if grant.short && !before.short {
-        till.exhausted(grant.budget_id)?;
+        till.exhausted(grant.budget_id);
     }
-    if voice == Voice::Quiet || unchanged {
+    let claimed = grant.money.clawed_back.checked_sub(before.money.clawed_back)?;
+    // Whoever must pay something back is told, also where the rest goes without saying.
+    if (voice == Voice::Quiet && !claimed.is_positive()) || unchanged {
         return Ok(());
     }
     let wire = Some(wire::grant(grant));
-    if grant.state == State::Waiting {
+    if claimed.is_positive() {
+        let reason_zh = if grant.state == State::Reversed {
+            "贴息已撤销，其后到账的款项应退回"
+        } else {
+            "贷款情况变化，已付贴息超出应付部分应退回"
+        };
+        till.tell(grant, &GrantReversed { grant: wire, claimed_fen: claimed.get(), reason_zh: reason_zh.to_owned() })?;
+    } else if grant.state == State::Waiting {
         till.tell(grant, &GrantQueued { grant: wire })?;
     } else if !before.disbursed {
         till.tell(grant, &GrantActivated { grant: wire })?;

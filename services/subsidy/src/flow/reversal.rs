@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_kernel::{Fen, id::GrantId};
 use zhirong_proto::subsidy::v1::GrantReversed;
+use zhirong_runtime::fault;
 
 use super::{Desk, queue, settlement::lock_grant};
 use crate::{
@@ -90,6 +91,7 @@ async fn take_back(
     let fact =
         GrantReversed { grant: Some(wire::grant(grant)), claimed_fen: claimed.get(), reason_zh: reason_zh.to_owned() };
     till.tell(grant, &fact)?;
+    fault::point("reversal_taking_back");
     queue::serve_all(conn, &mut till).await?;
     till.close(conn).await
 }
@@ -120,5 +122,6 @@ pub async fn returned(
     let grant = grant.clone();
     queue::serve_all(conn, &mut till).await?;
     till.close(conn).await?;
+    fault::point("return_recorded");
     Ok(grant)
 }

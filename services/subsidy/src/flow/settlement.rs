@@ -15,7 +15,10 @@ use zhirong_kernel::{
     id::{GrantId, LineId, LoanId, PolicyId, SettlementId},
 };
 use zhirong_proto::subsidy::v1::{GrantPaid, GrantSettled};
-use zhirong_runtime::fault;
+use zhirong_runtime::{
+    fault,
+    outbox::{self, Aggregate, Prepared},
+};
 
 use super::{
     Desk,
@@ -36,7 +39,11 @@ use crate::{
 };
 
 /// Lines of one batch at most; what is left goes into the next batch.
-const MOST_LINES: i64 = 20_000;
+const MOST_LINES: usize = 20_000;
+/// Grants read at once.
+const PAGE: i64 = 2000;
+/// Lines told with one statement.
+const TOLD_AT_ONCE: usize = 1000;
 
 /// Computes a batch of what is due for the days up to `days.1`.
 ///
@@ -52,16 +59,15 @@ pub async fn compute(
     if business_date(now) <= days.1 {
         return Err(Refusal::PeriodNotOver(days.1).into());
     }
-    let due = store::settlement::lock_due(conn, policy, MOST_LINES).await?;
-    let by_then = due_by(conn, desk, &due, days.1).await?;
-    let mut lines = Vec::with_capacity(due.len());
-    for found in &due {
-        let whole = by_then.get(&found.grant_id).copied().unwrap_or(Fen::ZERO);
-        let amount = whole.checked_sub(Fen::new(found.paid_fen))?.min(Fen::new(found.payable_fen));
-        if amount.is_positive() {
-            lines.push((LineId::new(desk.ids.next()), found, amount));
-        }
-    }
+    store::settlement::one_at_a_time(conn).await?;
+    let chosen = choose(conn, desk, policy, days.1).await?;
+    // Of what was chosen, what is due now that the loans stand still.
+    let loans = store::settlement::loans_of(conn, &chosen).await?;
+    store::loan::hold(conn, &loans).await?;
+    let due = store::settlement::due_of(conn, &chosen).await?;
+    let amounts = amounts(conn, desk, &due, days.1).await?;
+    let lines: Vec<_> =
+        amounts.into_iter().map(|(found, amount)| (LineId::new(desk.ids.next()), found, amount)).collect();
     if lines.is_empty() {
         return Err(Refusal::NothingDue.into());
     }
@@ -69,6 +75,46 @@ pub async fn compute(
     store::settlement::insert(conn, New { batch_id, days, policy, by }, &lines, now).await?;
     fault::point("settlement_computed");
     Ok(batch_id)
+}
+
+/// Grants of which something is due for the days up to one, in order of id, as many as a batch takes. Nothing is locked.
+async fn choose(
+    conn: &mut PgConnection,
+    desk: &Desk,
+    policy: Option<PolicyId>,
+    last: Date,
+) -> Result<Vec<Uuid>, Error> {
+    let (mut chosen, mut after) = (Vec::new(), Uuid::nil());
+    loop {
+        let page = store::settlement::due_after(conn, policy, after, PAGE).await?;
+        let Some(end) = page.last() else { return Ok(chosen) };
+        after = end.grant_id;
+        for (found, _) in amounts(conn, desk, &page, last).await? {
+            chosen.push(found.grant_id);
+            if chosen.len() >= MOST_LINES {
+                return Ok(chosen);
+            }
+        }
+    }
+}
+
+/// Those of which something is due for the days up to one, and how much.
+async fn amounts<'a>(
+    conn: &mut PgConnection,
+    desk: &Desk,
+    due: &'a [Due],
+    last: Date,
+) -> Result<Vec<(&'a Due, Fen)>, Error> {
+    let by_then = due_by(conn, desk, due, last).await?;
+    let mut found = Vec::with_capacity(due.len());
+    for one in due {
+        let whole = by_then.get(&one.grant_id).copied().unwrap_or(Fen::ZERO);
+        let amount = whole.checked_sub(Fen::new(one.paid_fen))?.min(Fen::new(one.payable_fen));
+        if amount.is_positive() {
+            found.push((one, amount));
+        }
+    }
+    Ok(found)
 }
 
 /// What is due of each grant with the events up to a day, that day included.
@@ -99,7 +145,6 @@ async fn due_by(conn: &mut PgConnection, desk: &Desk, due: &[Due], last: Date) -
 /// [`Refusal`]; [`Error::SettlementNotFound`].
 pub async fn review(
     conn: &mut PgConnection,
-    desk: &Desk,
     batch_id: SettlementId,
     (approve, by, reason_zh): (bool, &str, &str),
     now: Timestamp,
@@ -117,23 +162,38 @@ pub async fn review(
     if !approve {
         return Ok(store::settlement::drop_lines(conn, batch_id).await?);
     }
+    // No money moves, so that no budget is locked; the loans' locks guard their grants.
     let lines = all_lines(conn, batch_id).await?;
-    let (mut till, _) = lock_lines(conn, desk, &lines, now).await?;
-    for line in &lines {
-        let Some(mut grant) = store::grant::find(conn, GrantId::new(line.grant_id)).await? else { continue };
-        let loaded = grant.version;
-        grant.changed();
-        store::grant::update(conn, &grant, loaded).await?;
+    let grants: Vec<Uuid> = lines.iter().map(|line| line.grant_id).collect();
+    let loans = store::settlement::loans_of(conn, &grants).await?;
+    store::loan::hold(conn, &loans).await?;
+    for some in lines.chunks(TOLD_AT_ONCE) {
+        tell_settled(conn, batch_id, some, now).await?;
+    }
+    fault::point("settlement_reviewed");
+    Ok(())
+}
+
+async fn tell_settled(
+    conn: &mut PgConnection,
+    batch_id: SettlementId,
+    lines: &[Line],
+    now: Timestamp,
+) -> Result<(), Error> {
+    let amounts: HashMap<Uuid, i64> = lines.iter().map(|line| (line.grant_id, line.amount_fen)).collect();
+    let ids: Vec<Uuid> = lines.iter().map(|line| line.grant_id).collect();
+    let mut events = Vec::with_capacity(lines.len());
+    for grant in store::grant::count_change(conn, &ids).await? {
+        let key = grant.grant_id.to_string();
         let fact = GrantSettled {
             grant: Some(wire::grant(&grant)),
             batch_id: batch_id.to_string(),
-            amount_fen: line.amount_fen,
+            amount_fen: amounts.get(&grant.grant_id.uuid()).copied().unwrap_or_default(),
         };
-        till.tell(&grant, &fact)?;
+        let aggregate = Aggregate { kind: "grant", id: &key, version: grant.version };
+        events.push(Prepared::new(aggregate, &key, &fact, now)?);
     }
-    till.close(conn).await?;
-    fault::point("settlement_reviewed");
-    Ok(())
+    Ok(outbox::append_all(conn, &events).await?)
 }
 
 /// The payment file of a reviewed batch; always the same bytes.
@@ -274,7 +334,7 @@ async fn lock_lines<'a>(
 }
 
 async fn all_lines(conn: &mut PgConnection, batch_id: SettlementId) -> Result<Vec<Line>, Error> {
-    Ok(store::settlement::lines(conn, batch_id, 0, MOST_LINES).await?)
+    Ok(store::settlement::lines(conn, batch_id, 0, i64::MAX).await?)
 }
 
 /// Locks the loan, the budgets and the till for one grant.

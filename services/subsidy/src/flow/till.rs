@@ -9,7 +9,7 @@ use uuid::Uuid;
 use zhirong_kernel::{Fen, id::PolicyId};
 use zhirong_proto::{
     Fact,
-    subsidy::v1::{BudgetAppropriated, BudgetExhausted, BudgetLow},
+    subsidy::v1::{BudgetAppropriated, BudgetExhausted, BudgetFreed, BudgetLow, BudgetSpent},
 };
 use zhirong_runtime::outbox::{self, Aggregate, Prepared};
 
@@ -26,10 +26,13 @@ use crate::{
 };
 
 /// What is told of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum About {
     Exhausted,
     Appropriated,
     Low,
+    Spent,
+    Freed,
 }
 
 /// See the module.
@@ -39,7 +42,7 @@ pub struct Till<'a> {
     budgets: BTreeMap<Uuid, Budget>,
     postings: Vec<Posting>,
     events: Vec<Prepared>,
-    about: Vec<(Uuid, About, zhirong_proto::subsidy::v1::Budget)>,
+    about: Vec<(Uuid, About)>,
     touched: BTreeSet<Uuid>,
 }
 
@@ -63,7 +66,8 @@ impl<'a> Till<'a> {
         Ok(Self::new(desk, store::budget::lock_some(conn, budgets).await?, now))
     }
 
-    /// Locks the budgets of policies for their years, making those that are missing.
+    /// Locks the budgets of policies for their years, making those that are missing, and with them those `beside` that the
+    /// transaction needs later.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -71,15 +75,18 @@ impl<'a> Till<'a> {
         conn: &mut PgConnection,
         desk: &'a Desk,
         wanted: &BTreeSet<(PolicyId, i32)>,
+        beside: &[Uuid],
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let wanted: Vec<_> = wanted.iter().copied().collect();
-        let new_ids: Vec<Uuid> = wanted.iter().map(|_| desk.ids.next()).collect();
-        Ok(Self::new(desk, store::budget::lock_all(conn, &wanted, &new_ids).await?, now))
+        let pairs: Vec<_> = wanted.iter().copied().collect();
+        let new_ids: Vec<Uuid> = pairs.iter().map(|_| desk.ids.next()).collect();
+        let mut locked = store::budget::lock_all(conn, &pairs, &new_ids, beside).await?;
+        locked.retain(|budget| wanted.contains(&(budget.policy_id, budget.year)));
+        Ok(Self::new(desk, locked, now))
     }
 
     /// The budgets of policies for their years as they stand, not locked: what is decided on them holds when
-    /// [`Till::lock_foreseen`] says so. None when one is missing.
+    /// [`Till::lock_foreseen`] says so. None when one is missing, or somebody waits: then nothing can be foreseen.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -91,11 +98,14 @@ impl<'a> Till<'a> {
     ) -> Result<Option<Self>, Error> {
         let wanted: Vec<_> = wanted.iter().copied().collect();
         let budgets = store::budget::look_at(conn, &wanted).await?;
-        Ok((budgets.len() == wanted.len()).then(|| Self::new(desk, budgets, now)))
+        let ids: Vec<Uuid> = budgets.iter().map(|budget| budget.budget_id).collect();
+        let foreseeable = budgets.len() == wanted.len() && store::grant::least_waiting(conn, &ids).await?.is_empty();
+        Ok(foreseeable.then(|| Self::new(desk, budgets, now)))
     }
 
-    /// Locks the budgets that were only looked at and moves the money on what they hold now. False, and the transaction is
-    /// to be rolled back, when nobody may say any more that each had `needed`, or somebody waits.
+    /// Locks the budgets that were only looked at, with those `beside` that the transaction needs later, and moves the money
+    /// on what they hold now. False, and the transaction is to be rolled back, when nobody may say any more that each had
+    /// `needed`, or somebody waits.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -103,10 +113,13 @@ impl<'a> Till<'a> {
         &mut self,
         conn: &mut PgConnection,
         needed: &BTreeMap<Uuid, Fen>,
+        beside: &[Uuid],
     ) -> Result<bool, Error> {
         let ids: Vec<Uuid> = self.budgets.keys().copied().collect();
-        let locked = store::budget::lock_some(conn, &ids).await?;
-        self.budgets = locked.into_iter().map(|budget| (budget.budget_id, budget)).collect();
+        let locked = store::budget::lock_some(conn, &[&ids, beside].concat()).await?;
+        for budget in locked {
+            self.budgets.entry(budget.budget_id).and_modify(|looked_at| *looked_at = budget);
+        }
         for (budget_id, needed) in needed {
             if self.budget(*budget_id)?.available < *needed {
                 return Ok(false);
@@ -210,25 +223,13 @@ impl<'a> Till<'a> {
     }
 
     /// Tells that a budget could not serve somebody in full.
-    ///
-    /// # Errors
-    /// [`Error::Stored`].
-    pub fn exhausted(&mut self, budget_id: Uuid) -> Result<(), Error> {
-        self.about(budget_id, About::Exhausted)
+    pub fn exhausted(&mut self, budget_id: Uuid) {
+        self.about.push((budget_id, About::Exhausted));
     }
 
     /// Tells that the treasury has given money.
-    ///
-    /// # Errors
-    /// [`Error::Stored`].
-    pub fn appropriated(&mut self, budget_id: Uuid) -> Result<(), Error> {
-        self.about(budget_id, About::Appropriated)
-    }
-
-    fn about(&mut self, budget_id: Uuid, about: About) -> Result<(), Error> {
-        let budget = wire::budget(self.budget(budget_id)?);
-        self.about.push((budget_id, about, budget));
-        Ok(())
+    pub fn appropriated(&mut self, budget_id: Uuid) {
+        self.about.push((budget_id, About::Appropriated));
     }
 
     /// Writes the facts that were told so far; [`Till::close`] writes the rest.
@@ -249,21 +250,30 @@ impl<'a> Till<'a> {
         for budget_id in std::mem::take(&mut self.touched) {
             let budget = self.budget(budget_id)?;
             let low = budget.is_low().map_err(|_| Error::Stored("budget.appropriated_fen"))?;
-            if low != budget.low_told {
-                store::budget::tell_low(conn, budget_id, low).await?;
+            let funded = budget.available.is_positive();
+            let (low_told, funded_told) = (budget.low_told, budget.funded_told);
+            if (low, funded) != (low_told, funded_told) {
+                store::budget::keep_told(conn, budget_id, low, funded).await?;
             }
-            if low && !budget.low_told {
-                self.about(budget_id, About::Low)?;
+            if low && !low_told {
+                self.about.push((budget_id, About::Low));
+            }
+            let given = self.about.contains(&(budget_id, About::Appropriated));
+            match (funded_told, funded) {
+                (true, false) => self.about.push((budget_id, About::Spent)),
+                (false, true) if !given => self.about.push((budget_id, About::Freed)),
+                _ => {}
             }
         }
         self.number_facts(conn).await?;
         self.write_facts(conn).await
     }
 
-    /// Facts about a budget count up by one, under its lock.
+    /// Facts about a budget count up by one, under its lock. All of a transaction tell the budget as it is in the end, so that
+    /// the newest is true.
     async fn number_facts(&mut self, conn: &mut PgConnection) -> Result<(), Error> {
         let mut counts: BTreeMap<Uuid, i64> = BTreeMap::new();
-        for (budget_id, ..) in &self.about {
+        for (budget_id, _) in &self.about {
             let count = counts.entry(*budget_id).or_default();
             *count = count.saturating_add(1);
         }
@@ -272,17 +282,19 @@ impl<'a> Till<'a> {
             let last = store::budget::count_facts(conn, budget_id, count).await?;
             next.insert(budget_id, last.saturating_sub(count));
         }
-        for (budget_id, about, wire) in std::mem::take(&mut self.about) {
+        for (budget_id, about) in std::mem::take(&mut self.about) {
             let version = next.entry(budget_id).or_default();
             *version = version.saturating_add(1);
-            let (version, threshold_ppm) = (*version, self.budget(budget_id)?.low_at.get());
-            let key = format!("{}-{}", wire.policy_id, wire.year);
+            let (version, found) = (*version, self.budget(budget_id)?);
+            let key = format!("{}-{}", found.policy_id, found.year);
             let aggregate = Aggregate { kind: "budget", id: &key, version };
-            let budget = Some(wire);
+            let (threshold_ppm, budget) = (found.low_at.get(), Some(wire::budget(found)));
             match about {
                 About::Exhausted => self.tell_of(aggregate, &key, &BudgetExhausted { budget, version })?,
                 About::Appropriated => self.tell_of(aggregate, &key, &BudgetAppropriated { budget, version })?,
                 About::Low => self.tell_of(aggregate, &key, &BudgetLow { budget, version, threshold_ppm })?,
+                About::Spent => self.tell_of(aggregate, &key, &BudgetSpent { budget, version })?,
+                About::Freed => self.tell_of(aggregate, &key, &BudgetFreed { budget, version })?,
             }
         }
         Ok(())

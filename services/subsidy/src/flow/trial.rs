@@ -140,7 +140,7 @@ fn give(
     let holding = matches!(policy.spec.benefit, Benefit::RateCoupon(_))
         .then_some(entitlement::Holding { policy_id: policy.policy_id, version: policy.version });
     let policies = [open(policy)];
-    let candidates = entitlement::candidates(&policies, history, loan, features, holding)?;
+    let candidates = entitlement::candidates(&policies, history, loan, Some(features), holding)?;
     let combination = combine::best(&candidates, loan, |_| true, |_| left)?;
     let Some((candidate, share)) = candidates.first().zip(combination.first()) else { return Ok(None) };
     let (plan, disbursed) = planned(candidate, share, approved, events, now)?;
@@ -170,11 +170,8 @@ fn bear(
     let shares = compensation::shares(approved)?.filter(|shares| compensation::names_pool(shares));
     let Some(((on, owed), shares)) = lost.zip(shares) else { return Ok(None) };
     let policies = [open(policy)];
-    let Some(pool) =
-        entitlement::pool(&policies, history, &approved.loan, features).and_then(|found| found.spec.pool())
-    else {
-        return Ok(None);
-    };
+    let found = entitlement::pool(&policies, history, &approved.loan, Some(features))?;
+    let Some(pool) = found.and_then(|found| found.spec.pool()) else { return Ok(None) };
     let broken = |error: loss::Error| Error::BrokenFact(format!("loan {}: {error}", approved.loan.loan_id));
     let whole = loss::lost(owed, Some(pool)).map_err(broken)?;
     let parts = loss::parts(owed, &shares, Some(pool), approved.loan.institution_id.as_str()).map_err(broken)?;
@@ -231,11 +228,12 @@ fn open(policy: &Published) -> Published {
 /// Enterprises of which a condition is true, in order of id.
 ///
 /// # Errors
-/// [`Error::Database`].
+/// [`Error::GroupTooLarge`]; [`Error::Database`].
 pub async fn group(
     conn: &mut PgConnection,
     who: &crate::policy::Who,
     lpr_1y_ppm: i64,
+    most: usize,
 ) -> Result<Vec<zhirong_kernel::Uscc>, Error> {
     let inputs = zhirong_kernel::rule::Inputs { requested_fen: 0, term_months: 0, lpr_1y_ppm };
     let mut found = Vec::new();
@@ -246,6 +244,9 @@ pub async fn group(
         after.clone_from(last);
         for (enterprise, features) in &page {
             if who.is_true(&RuleContext::new(features, inputs)) {
+                if found.len() >= most {
+                    return Err(Error::GroupTooLarge(most));
+                }
                 found.push(enterprise.parse().map_err(|_| Error::Stored("profile.enterprise_id"))?);
             }
         }

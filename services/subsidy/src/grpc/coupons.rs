@@ -22,6 +22,8 @@ use crate::{
 };
 
 const MOST_HOLDERS: usize = 5000;
+/// One transaction issues to a group that a condition tells.
+const MOST_OF_A_GROUP: usize = 20_000;
 
 #[tonic::async_trait]
 impl CouponService for Api {
@@ -71,7 +73,7 @@ impl Api {
             }
             let group = match holders {
                 Holders::Named(group) => group,
-                Holders::Who(who) => trial::group(tx, &who, 0).await?,
+                Holders::Who(who) => trial::group(tx, &who, 0, MOST_OF_A_GROUP).await?,
             };
             if group.is_empty() {
                 return Err(Error::GroupEmpty.into());

@@ -1,6 +1,11 @@
 //! Reads what somebody wants a policy to say.
 
-use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount, lpr::Tenor};
+use zhirong_kernel::{
+    Fen, Ppm,
+    id::{PolicyId, ProductId},
+    interest::DayCount,
+    lpr::Tenor,
+};
 use zhirong_proto::{matching::v1::IpKind as pb_ip, subsidy::v1 as pb};
 use zhirong_runtime::problem::Problem;
 
@@ -42,6 +47,8 @@ pub(super) fn parse_spec(spec: pb::PolicySpec) -> Result<Spec, Vec<Violation>> {
     }
     let known = spec.ip_kinds.iter().all(|kind| pb_ip::try_from(*kind).ok().and_then(ip_kind).is_some());
     must(known, "ip_kinds", "each must be IP_KIND_PATENT, IP_KIND_TRADEMARK or IP_KIND_COPYRIGHT");
+    let known = spec.product_ids.iter().all(|product| product.parse::<ProductId>().is_ok());
+    must(known, "product_ids", "each must be a UUID");
     match Spec::try_from(wish(spec)) {
         Ok(spec) if unknown.is_empty() => Ok(spec),
         Ok(_) => Err(unknown),
@@ -79,6 +86,7 @@ fn wish(spec: pb::PolicySpec) -> Wish {
         name_zh: spec.name_zh,
         source_document_zh: spec.source_document_zh,
         required_product_tags: spec.required_product_tags,
+        product_ids: spec.product_ids.iter().filter_map(|product| product.parse().ok()).collect(),
         enterprise_classes: spec.enterprise_classes,
         effective_from: date(&spec.effective_from),
         effective_to: date(&spec.effective_to),

@@ -101,7 +101,7 @@ impl Api {
             let version = request.version;
             let current = store::policy::lock(tx, policy_id).await?.ok_or(Error::PolicyNotFound(policy_id))?;
             let draft = store::policy::version(tx, policy_id, version).await?;
-            check_publication(&draft, current, caller, &["draft", "submitted"])?;
+            check_publication(&draft, current, caller)?;
             pb::PublishPolicyResponse { policy: Some(put_in_force(tx, &draft, caller, "", now).await?) }
         })
     }
@@ -126,13 +126,13 @@ impl Api {
                 return Err(Error::PolicyNotFound(policy_id).into());
             }
             let wanted = BTreeSet::from([(policy_id, request.year)]);
-            let mut till = Till::lock_years(tx, &self.desk, &wanted, now).await?;
+            let mut till = Till::lock_years(tx, &self.desk, &wanted, &[], now).await?;
             let budget_id = till.of(policy_id, request.year)?.budget_id;
             let paper = Paper { document_zh: request.document_zh.clone(), entered_by: caller.subject.clone() };
             let amount = Fen::new(request.amount_fen);
             till.post(budget_id, Reason::Appropriate, amount, Owner::Treasury, Some(paper))?;
             queue::serve_all(tx, &mut till).await?;
-            till.appropriated(budget_id)?;
+            till.appropriated(budget_id);
             let budget = Some(wire::budget(till.budget(budget_id)?));
             till.close(tx).await?;
             pb::AppropriateBudgetResponse { budget }
@@ -149,19 +149,11 @@ impl Api {
     }
 }
 
-/// A version that is published must stand in one of these states, be the latest, and be another person's.
-pub(super) fn check_publication(
-    draft: &Row,
-    current: Option<i32>,
-    caller: &Caller,
-    from: &[&str],
-) -> Result<(), Error> {
+/// A version that is published must be handed in, the latest, and another person's.
+pub(super) fn check_publication(draft: &Row, current: Option<i32>, caller: &Caller) -> Result<(), Error> {
     let policy_id = PolicyId::new(draft.policy_id);
-    if !from.contains(&draft.state.as_str()) {
-        return Err(match from {
-            ["submitted"] => Error::NotSubmitted(policy_id, draft.version),
-            _ => Error::NotDraft(policy_id, draft.version),
-        });
+    if draft.state != "submitted" {
+        return Err(Error::NotSubmitted(policy_id, draft.version));
     }
     if let Some(current) = current.filter(|current| *current > draft.version) {
         return Err(Error::Superseded(policy_id, draft.version, current));

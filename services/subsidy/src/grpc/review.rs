@@ -110,7 +110,7 @@ impl Api {
             let version = request.version;
             let current = store::policy::lock(tx, policy).await?.ok_or(Error::PolicyNotFound(policy))?;
             let submitted = store::policy::version(tx, policy, version).await?;
-            check_publication(&submitted, current, caller, &["submitted"])?;
+            check_publication(&submitted, current, caller)?;
             let reviewed = if request.publish {
                 put_in_force(tx, &submitted, caller, reason_zh, now).await?
             } else {

@@ -116,7 +116,7 @@ impl Api {
         let batch: SettlementId = id(&request.batch_id, "batch_id")?;
         let decision = (request.approve, caller.subject.as_str(), reason(&request.reason_zh, !request.approve)?);
         write!(self, caller, "SettlementService/ReviewSettlement", request, |tx, now| {
-            settlement::review(tx, &self.desk, batch, decision, now).await?;
+            settlement::review(tx, batch, decision, now).await?;
             pb::ReviewSettlementResponse { settlement: Some(load(tx, batch).await?) }
         })
     }

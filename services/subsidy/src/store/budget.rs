@@ -24,6 +24,7 @@ struct Row {
     clawed_back_fen: i64,
     low_at_ppm: i64,
     low_told: bool,
+    funded_told: bool,
 }
 
 impl From<Row> for Budget {
@@ -41,6 +42,7 @@ impl From<Row> for Budget {
             clawed_back: Fen::new(row.clawed_back_fen),
             low_at: Ppm::new(row.low_at_ppm),
             low_told: row.low_told,
+            funded_told: row.funded_told,
         }
     }
 }
@@ -50,7 +52,7 @@ macro_rules! budgets {
         sqlx::query_as!(
             Row,
             r#"SELECT budget_id, policy_id, year, appropriated_fen, available_fen, reserved_fen, accrued_fen, payable_fen, paid_fen,
-                      clawed_back_fen, low_told, coalesce((SELECT v.low_budget_ppm FROM policy_version v
+                      clawed_back_fen, low_told, funded_told, coalesce((SELECT v.low_budget_ppm FROM policy_version v
                           WHERE v.policy_id = budget.policy_id AND v.state = 'published'), 100000) AS "low_at_ppm!"
                FROM budget "# + $tail
             $(, $argument)*
@@ -58,38 +60,36 @@ macro_rules! budgets {
     };
 }
 
-/// Locks the budgets of some policies for their years, in order of id, making those that are missing: an empty budget is what
-/// a grant waits at. Each pair stands once.
+/// Locks the budgets of some policies for their years and some others beside them, all in order of id, making those that are
+/// missing: an empty budget is what a grant waits at. They are made before any is locked, because whoever makes the same ones
+/// is waited for. Each pair stands once.
 pub async fn lock_all(
     conn: &mut PgConnection,
     wanted: &[(PolicyId, i32)],
     new_ids: &[Uuid],
+    beside: &[Uuid],
 ) -> Result<Vec<Budget>, sqlx::Error> {
     let policies: Vec<Uuid> = wanted.iter().map(|(policy, _)| policy.uuid()).collect();
     let years: Vec<i32> = wanted.iter().map(|(_, year)| *year).collect();
-    let found = lock_existing(conn, &policies, &years).await?;
-    if found.len() == wanted.len() {
-        return Ok(found);
+    if look_at(conn, wanted).await?.len() < wanted.len() {
+        sqlx::query!(
+            "INSERT INTO budget (budget_id, policy_id, year)
+             SELECT n.budget_id, n.policy_id, n.year
+             FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS n (budget_id, policy_id, year)
+             ORDER BY n.policy_id, n.year ON CONFLICT (policy_id, year) DO NOTHING",
+            new_ids,
+            &policies,
+            &years
+        )
+        .execute(&mut *conn)
+        .await?;
     }
-    sqlx::query!(
-        "INSERT INTO budget (budget_id, policy_id, year)
-         SELECT n.budget_id, n.policy_id, n.year
-         FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS n (budget_id, policy_id, year)
-         ORDER BY n.policy_id, n.year ON CONFLICT (policy_id, year) DO NOTHING",
-        new_ids,
-        &policies,
-        &years
-    )
-    .execute(&mut *conn)
-    .await?;
-    lock_existing(conn, &policies, &years).await
-}
-
-async fn lock_existing(conn: &mut PgConnection, policies: &[Uuid], years: &[i32]) -> Result<Vec<Budget>, sqlx::Error> {
     let rows = budgets!(
-        "WHERE (policy_id, year) IN (SELECT * FROM unnest($1::uuid[], $2::int[])) ORDER BY budget_id FOR UPDATE",
-        policies,
-        years
+        "WHERE budget_id = ANY($3) OR (policy_id, year) IN (SELECT * FROM unnest($1::uuid[], $2::int[]))
+         ORDER BY budget_id FOR UPDATE",
+        &policies,
+        &years,
+        beside
     )
     .fetch_all(conn)
     .await?;
@@ -154,9 +154,11 @@ pub async fn count_facts(conn: &mut PgConnection, budget_id: Uuid, more: i64) ->
     .await
 }
 
-/// Keeps whether it was told that little is left.
-pub async fn tell_low(conn: &mut PgConnection, budget_id: Uuid, told: bool) -> Result<(), sqlx::Error> {
-    sqlx::query!("UPDATE budget SET low_told = $2 WHERE budget_id = $1", budget_id, told).execute(conn).await?;
+/// Keeps what was last told of a locked budget: that little is left, that there is money.
+pub async fn keep_told(conn: &mut PgConnection, budget_id: Uuid, low: bool, funded: bool) -> Result<(), sqlx::Error> {
+    sqlx::query!("UPDATE budget SET low_told = $2, funded_told = $3 WHERE budget_id = $1", budget_id, low, funded)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

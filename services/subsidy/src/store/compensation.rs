@@ -293,6 +293,17 @@ pub async fn lock_of_loan(conn: &mut PgConnection, loan: LoanId) -> Result<Optio
     Ok(with_parts(conn, rows).await?.pop())
 }
 
+/// Locks the compensations of some loans in order of id; gives the budgets that they have money of.
+pub async fn hold_of_loans(conn: &mut PgConnection, loans: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+    let held = sqlx::query_scalar!(
+        "SELECT budget_id FROM compensation WHERE loan_id = ANY($1) ORDER BY compensation_id FOR UPDATE",
+        loans
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(held.into_iter().flatten().collect())
+}
+
 /// Compensations in order of opening, after a cursor; those that an institution lent for or bears a part of, and of one
 /// enterprise, when given.
 pub async fn list(

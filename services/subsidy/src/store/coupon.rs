@@ -62,10 +62,13 @@ pub struct Coupon {
 }
 
 impl Coupon {
-    /// Whether it may be used on a loan: its holder's, approved in time.
+    /// Whether it may be used on a loan: its holder's, approved in time, also when the news of it comes after the coupon has
+    /// expired.
     #[must_use]
     pub fn serves(&self, loan: &Loan) -> bool {
-        self.state == State::Held && self.enterprise_id == loan.enterprise_id && loan.approved_on() <= self.valid_until
+        self.state != State::Redeemed
+            && self.enterprise_id == loan.enterprise_id
+            && loan.approved_on() <= self.valid_until
     }
 }
 
@@ -128,7 +131,7 @@ pub async fn insert_all(conn: &mut PgConnection, coupons: &[Coupon], by: &str) -
          FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::date[], $6::timestamptz[], $8::bigint[])
              AS n (coupon_id, policy_id, policy_version, enterprise_id, valid_until, issued_at, version)
          ORDER BY n.enterprise_id
-         ON CONFLICT (policy_id, enterprise_id) WHERE state <> 'expired' DO NOTHING RETURNING coupon_id",
+         ON CONFLICT (policy_id, enterprise_id) WHERE state <> 'expired' AND NOT used_late DO NOTHING RETURNING coupon_id",
         &each(coupons, |coupon| coupon.coupon_id.uuid()),
         &each(coupons, |coupon| coupon.policy_id.uuid()),
         &each(coupons, |coupon| coupon.policy_version),
@@ -147,7 +150,7 @@ pub async fn redeem_all(conn: &mut PgConnection, coupons: &[Coupon]) -> Result<(
     let ids: Vec<Uuid> = coupons.iter().map(|coupon| coupon.coupon_id.uuid()).collect();
     let loans: Vec<Option<Uuid>> = coupons.iter().map(|coupon| coupon.loan_id.map(LoanId::uuid)).collect();
     sqlx::query!(
-        "UPDATE coupon c SET state = 'redeemed', loan_id = n.loan_id, version = c.version + 1
+        "UPDATE coupon c SET state = 'redeemed', used_late = (c.state = 'expired'), loan_id = n.loan_id, version = c.version + 1
          FROM unnest($1::uuid[], $2::uuid[]) AS n (coupon_id, loan_id) WHERE c.coupon_id = n.coupon_id",
         &ids,
         &loans as _

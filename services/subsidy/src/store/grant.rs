@@ -179,6 +179,20 @@ pub async fn update(conn: &mut PgConnection, grant: &Grant, loaded_version: i64)
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Stored("subsidy_grant.version")) }
 }
 
+/// Counts a change of some grants whose loans are locked, and gives them as they are then, in order of id.
+pub async fn count_change(conn: &mut PgConnection, grants: &[Uuid]) -> Result<Vec<Grant>, Error> {
+    sqlx::query!("UPDATE subsidy_grant SET version = version + 1 WHERE grant_id = ANY($1)", grants)
+        .execute(&mut *conn)
+        .await?;
+    some(conn, grants).await
+}
+
+/// Some grants in order of id, not locked.
+pub async fn some(conn: &mut PgConnection, grants: &[Uuid]) -> Result<Vec<Grant>, Error> {
+    let rows = grants!("WHERE g.grant_id = ANY($1) ORDER BY g.grant_id", grants).fetch_all(conn).await?;
+    rows.into_iter().map(Grant::try_from).collect()
+}
+
 /// The budgets of a loan's grants, which never change, in order of id.
 pub async fn budgets_of(conn: &mut PgConnection, loan: LoanId) -> Result<Vec<Uuid>, sqlx::Error> {
     budgets_of_loans(conn, &[loan.uuid()]).await

@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_kernel::{
     Fen, Ppm,
+    feature::Features,
     id::{CouponId, LoanId},
 };
 use zhirong_proto::matching::v1::Guarantee;
@@ -31,6 +32,9 @@ pub struct Approved {
     pub coupon: Option<CouponId>,
     /// The lender's own reference.
     pub bank_reference: String,
+    /// What was known of the borrower when it placed the order, as the approval told it; not kept, and none in facts of
+    /// before they told it.
+    pub features: Option<Features>,
 }
 
 /// A new loan and how many policies it fits.
@@ -107,7 +111,7 @@ struct Columns {
 
 impl Columns {
     fn push(&mut self, judged: &Judged<'_>) {
-        let Approved { loan, guarantee, coupon, bank_reference } = judged.approved;
+        let Approved { loan, guarantee, coupon, bank_reference, features: _ } = judged.approved;
         self.loan_id.push(loan.loan_id.uuid());
         self.enterprise_id.push(loan.enterprise_id.to_string());
         self.institution_id.push(loan.institution_id.to_string());
@@ -171,6 +175,7 @@ impl TryFrom<Row> for Approved {
             guarantee,
             coupon: row.coupon_id.map(CouponId::new),
             bank_reference: row.bank_reference,
+            features: None,
         })
     }
 }
@@ -209,6 +214,14 @@ pub async fn find_all(conn: &mut PgConnection, loans: &[Uuid]) -> Result<Vec<App
 pub async fn lock_all(conn: &mut PgConnection, loans: &[Uuid]) -> Result<Vec<Approved>, Error> {
     let rows = loans!("WHERE loan_id = ANY($1) ORDER BY loan_id FOR UPDATE", loans).fetch_all(conn).await?;
     rows.into_iter().map(Approved::try_from).collect()
+}
+
+/// Locks some loans in order of id, without reading them.
+pub async fn hold(conn: &mut PgConnection, loans: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query_scalar!("SELECT loan_id FROM loan WHERE loan_id = ANY($1) ORDER BY loan_id FOR UPDATE", loans)
+        .fetch_all(conn)
+        .await
+        .map(drop)
 }
 
 /// Loans approved from an instant until before another, in order, after a cursor.

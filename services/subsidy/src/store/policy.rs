@@ -9,7 +9,12 @@ use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
-use zhirong_kernel::{Fen, Ppm, id::PolicyId, interest::DayCount, lpr::Tenor};
+use zhirong_kernel::{
+    Fen, Ppm,
+    id::{PolicyId, ProductId},
+    interest::DayCount,
+    lpr::Tenor,
+};
 
 use crate::{
     error::Error,
@@ -49,6 +54,7 @@ pub struct Row {
     waiting_days: Option<i32>,
     interest_counts: Option<bool>,
     reference_rate: String,
+    product_ids: Vec<Uuid>,
     /// Who wrote it.
     pub drafted_by: String,
 }
@@ -83,6 +89,7 @@ impl Row {
                 _ => return Err(Error::Stored("policy_version.benefit")),
             },
             required_product_tags: self.required_product_tags.clone(),
+            product_ids: self.product_ids.iter().copied().map(ProductId::new).collect(),
             enterprise_classes: self.enterprise_classes.clone(),
             effective_from: self.effective_from.to_jiff(),
             effective_to: self.effective_to.to_jiff(),
@@ -125,7 +132,7 @@ macro_rules! versions {
                       enterprise_classes, effective_from AS "effective_from: _", effective_to AS "effective_to: _", max_months,
                       cap_per_loan_fen, principal_cap_fen, day_count, priority, region_codes, who, ip_kinds,
                       cap_per_enterprise_year_fen, adds_up, exclusive_groups, least_days, low_budget_ppm, waiting_days,
-                      interest_counts, reference_rate, drafted_by
+                      interest_counts, reference_rate, product_ids, drafted_by
                FROM policy_version "# + $tail
             $(, $argument)*
         )
@@ -174,6 +181,7 @@ pub async fn insert_draft(
         Benefit::LprShare { tenor: Tenor::OverFiveYears, .. } => "over_five_year_lpr",
         _ => "one_year_lpr",
     };
+    let product_ids: Vec<Uuid> = spec.product_ids.iter().map(|product| product.uuid()).collect();
     let ip_kinds: Vec<String> = spec.ip_kinds.iter().map(|kind| kind.word().to_owned()).collect();
     let day_count = match spec.day_count {
         DayCount::Actual360 => 360,
@@ -184,9 +192,9 @@ pub async fn insert_draft(
              required_product_tags, enterprise_classes, effective_from, effective_to, max_months, cap_per_loan_fen,
              principal_cap_fen, day_count, priority, drafted_by, drafted_at, region_codes, who, ip_kinds,
              cap_per_enterprise_year_fen, adds_up, exclusive_groups, least_days, low_budget_ppm, waiting_days, interest_counts,
-             reference_rate)
+             reference_rate, product_ids)
          VALUES ($1, $2, 'draft', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $25, $26, $27, $28)",
+             $23, $24, $25, $26, $27, $28, $29)",
         policy.uuid(),
         version,
         spec.name_zh,
@@ -214,7 +222,8 @@ pub async fn insert_draft(
         spec.low_budget.get(),
         waiting_days,
         interest_counts,
-        reference_rate
+        reference_rate,
+        &product_ids
     )
     .execute(conn)
     .await?;

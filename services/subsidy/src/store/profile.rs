@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use prost::Message as _;
 use sqlx::PgConnection;
 use zhirong_kernel::feature::{FeatureValue, Features};
-use zhirong_proto::profile::v1::{Profile, feature_value::Kind};
+use zhirong_proto::profile::v1::{FeatureValue as Told, Profile, feature_value::Kind};
 
 use crate::error::Error;
 
@@ -54,8 +54,13 @@ pub async fn page(conn: &mut PgConnection, after: &str, most: i64) -> Result<Vec
 }
 
 fn read(content: &[u8]) -> Result<Features, Error> {
-    let profile = Profile::decode(content).map_err(|_| Error::Stored("profile.content"))?;
-    let known = profile.features.into_iter().filter_map(|(name, value)| {
+    Ok(known(Profile::decode(content).map_err(|_| Error::Stored("profile.content"))?.features))
+}
+
+/// The features that a message tells.
+#[must_use]
+pub fn known(told: BTreeMap<String, Told>) -> Features {
+    let known = told.into_iter().filter_map(|(name, value)| {
         Some((
             name,
             match value.kind? {
@@ -65,5 +70,5 @@ fn read(content: &[u8]) -> Result<Features, Error> {
             },
         ))
     });
-    Ok(known.collect::<BTreeMap<_, _>>())
+    known.collect()
 }

@@ -8,6 +8,7 @@ use zhirong_kernel::{
     Fen,
     id::{GrantId, LineId, PolicyId, SettlementId},
 };
+use zhirong_runtime::fault;
 
 use crate::error::Error;
 
@@ -100,20 +101,44 @@ pub struct Due {
     pub paid_fen: i64,
 }
 
-/// Locks a bounded number of grants that have something due, in order of id.
-pub async fn lock_due(conn: &mut PgConnection, policy: Option<PolicyId>, most: i64) -> Result<Vec<Due>, sqlx::Error> {
-    sqlx::query_as!(
-        Due,
-        r#"SELECT g.grant_id, g.loan_id, g.enterprise_id, coalesce(p.name, '') AS "enterprise_name!", g.payable_fen, g.paid_fen
-           FROM subsidy_grant g LEFT JOIN profile p ON p.enterprise_id = g.enterprise_id
-           WHERE g.payable_fen > 0 AND ($1::uuid IS NULL OR g.policy_id = $1)
-             AND NOT EXISTS (SELECT FROM settlement_line l WHERE l.grant_id = g.grant_id AND l.state = 'open')
-           ORDER BY g.grant_id LIMIT $2 FOR UPDATE OF g"#,
+/// Lets one computation of a batch go on at a time, until its transaction ends: what is due is put into one batch.
+pub async fn one_at_a_time(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('settlement', 0))").execute(conn).await.map(drop)
+}
+
+macro_rules! due {
+    ($tail:tt $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            Due,
+            r#"SELECT g.grant_id, g.loan_id, g.enterprise_id, coalesce(p.name, '') AS "enterprise_name!", g.payable_fen, g.paid_fen
+               FROM subsidy_grant g LEFT JOIN profile p ON p.enterprise_id = g.enterprise_id
+               WHERE g.payable_fen > 0
+                 AND NOT EXISTS (SELECT FROM settlement_line l WHERE l.grant_id = g.grant_id AND l.state = 'open') "# + $tail
+            $(, $argument)*
+        )
+    };
+}
+
+/// Grants that have something due, in order of id, after one; a bounded number, not locked.
+pub async fn due_after(
+    conn: &mut PgConnection,
+    policy: Option<PolicyId>,
+    after: Uuid,
+    most: i64,
+) -> Result<Vec<Due>, sqlx::Error> {
+    due!(
+        "AND ($1::uuid IS NULL OR g.policy_id = $1) AND g.grant_id > $2 ORDER BY g.grant_id LIMIT $3",
         policy.map(PolicyId::uuid),
+        after,
         most
     )
     .fetch_all(conn)
     .await
+}
+
+/// What is due of some grants, in order of id.
+pub async fn due_of(conn: &mut PgConnection, grants: &[Uuid]) -> Result<Vec<Due>, sqlx::Error> {
+    due!("AND g.grant_id = ANY($1) ORDER BY g.grant_id", grants).fetch_all(conn).await
 }
 
 /// A new batch.
@@ -148,6 +173,7 @@ pub async fn insert(
     )
     .execute(&mut *conn)
     .await?;
+    fault::point("settlement_batch_kept");
     let ids: Vec<Uuid> = lines.iter().map(|(line, ..)| line.uuid()).collect();
     let grants: Vec<Uuid> = lines.iter().map(|(_, due, _)| due.grant_id).collect();
     let enterprises: Vec<String> = lines.iter().map(|(_, due, _)| due.enterprise_id.clone()).collect();

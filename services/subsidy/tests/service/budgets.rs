@@ -1,7 +1,9 @@
 //! Budgets: money of the treasury, entered once, served at once to who waits.
 
 use tonic::Code;
-use zhirong_proto::subsidy::v1::{BudgetExhausted, GrantQueued, GrantReserved, GrantState, ListBudgetsRequest};
+use zhirong_proto::subsidy::v1::{
+    BudgetExhausted, BudgetFreed, BudgetSpent, GrantQueued, GrantReserved, GrantState, ListBudgetsRequest,
+};
 
 use crate::support::{IP_FEN, World, appropriation, general_policy, ip_policy, loan, new_id, refusal, staff};
 
@@ -111,5 +113,44 @@ async fn a_loan_falls_back_to_the_best_policy_with_money_and_waits_for_the_best(
         [ip.policy_id.clone(), ip.policy_id],
         "the budget that was passed over, then the one that is waited for"
     );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_fen_and_the_first_that_comes_back_are_told() {
+    let world = World::with_lpr(1).await;
+    let policy = world.policy(ip_policy()).await;
+    world.appropriate(&policy, 2026, 2 * IP_FEN).await;
+    let told = async |spent: usize, freed: usize| {
+        let found = (world.announced::<BudgetSpent>().await, world.announced::<BudgetFreed>().await);
+        assert_eq!((found.0.len(), found.1.len()), (spent, freed));
+        assert!(found.0.iter().all(|fact| fact.budget.as_ref().unwrap().available_fen == 0));
+        assert!(found.1.iter().all(|fact| fact.budget.as_ref().unwrap().available_fen > 0));
+        let versions = found.0.iter().map(|fact| fact.version).chain(found.1.iter().map(|fact| fact.version));
+        versions.max().unwrap_or(0)
+    };
+    let approve = async |number: usize, amount_fen: i64| {
+        let loan = zhirong_proto::matching::v1::Loan { amount_fen, ..loan(number) };
+        world.approve(&loan).await;
+        world.handled().await;
+        loan
+    };
+    let first = approve(1, 100_000_000).await;
+    told(0, 0).await;
+    // One that does not fit says so, and that there is money.
+    approve(2, 200_000_000).await;
+    let short = world.announced::<BudgetExhausted>().await.pop().unwrap();
+    assert_eq!(short.budget.unwrap().available_fen, IP_FEN);
+    told(0, 0).await;
+    approve(3, 100_000_000).await;
+    let spent = told(1, 0).await;
+    // Half is paid out: what is released is there for others, who want less than it.
+    world.disburse(&first, 50_000_000, "2026-03-02").await;
+    world.handled().await;
+    assert!(told(1, 1).await > spent);
+    // What the treasury gives is told as such.
+    approve(4, 50_000_000).await;
+    world.appropriate(&policy, 2026, 2 * IP_FEN + 1).await;
+    told(2, 1).await;
     world.stop().await;
 }

@@ -130,9 +130,16 @@ async fn what_is_not_used_in_time_expires_and_another_may_be_issued() {
     assert_eq!(expired.state(), CouponState::Expired);
     let again = world.coupons().issue_coupons(staff("zhao", issue(&policy.policy_id, holders(&[1])))).await.unwrap();
     assert_eq!(again.into_inner().issued, 1);
-    let loan = Loan { coupon_id: expired.coupon_id, ..loan(1) };
-    world.approve(&loan).await;
+    // A loan that was approved too late gets nothing; the news of one that was approved in time may come when it likes.
+    let late = prost_types::Timestamp { seconds: 4_118_169_600, nanos: 0 };
+    let with = |loan: Loan| Loan { coupon_id: expired.coupon_id.clone(), ..loan };
+    world.approve(&with(Loan { approved_at: Some(late), ..loan(1) })).await;
     world.handled().await;
     assert!(world.all_grants().await.is_empty());
+    world.approve(&with(loan(1))).await;
+    world.handled().await;
+    assert_eq!(world.all_grants().await.len(), 1);
+    let states: Vec<_> = world.coupons_of(1).await.iter().map(Coupon::state).collect();
+    assert_eq!(states, [CouponState::Redeemed, CouponState::Held]);
     world.stop().await;
 }

@@ -3,11 +3,14 @@
 use tonic::Code;
 use zhirong_proto::{
     matching::v1::Loan,
-    subsidy::v1::{GetSubsidyOutcomeRequest, GetSubsidyOutcomeResponse, ListGrantsRequest},
+    subsidy::v1::{
+        GetGrantRequest, GetSubsidyOutcomeRequest, GetSubsidyOutcomeResponse, ListGrantChangesRequest,
+        ListGrantsRequest,
+    },
 };
 
 use crate::support::{
-    GENERAL_FEN, IP_FEN, World, call, enterprise, general_policy, ip_policy, loan, refusal, staff, uscc,
+    GENERAL_FEN, IP_FEN, World, bank, call, enterprise, general_policy, ip_policy, loan, refusal, staff, uscc,
 };
 
 fn list(enterprise_id: &str, page_size: i32, page_token: &str) -> ListGrantsRequest {
@@ -106,5 +109,64 @@ async fn the_report_counts_grants_enterprises_and_amounts_apart_from_who_waits()
 
     assert_eq!(refusal(report("x", "2026-13-01").await).fields, ["from", "to"]);
     assert_eq!(refusal(report("2026-02-02", "2026-02-01").await).fields, ["to"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_bank_keeps_up_with_its_grants_and_misses_none() {
+    let world = World::with_lpr(1).await;
+    let policy = world.policy(ip_policy()).await;
+    world.appropriate(&policy, 2026, 1_000_000_000).await;
+    let lent_by = |number, institution: &str| Loan { institution_id: institution.to_owned(), ..loan(number) };
+    let (first, second) = (lent_by(1, "sample-one-bank"), lent_by(2, "sample-two-bank"));
+    for loan in [&first, &second] {
+        world.approve(loan).await;
+        world.handled().await;
+    }
+    let changes = async |page_token: &str| {
+        let request = ListGrantChangesRequest { page_size: 0, page_token: page_token.to_owned() };
+        let answer = world.grants().list_grant_changes(bank("sample-one-bank", request)).await.unwrap().into_inner();
+        let told: Vec<_> = answer.grants.into_iter().map(|grant| (grant.loan_id, grant.version)).collect();
+        (told, answer.next_page_token)
+    };
+    let (told, after_first) = changes("").await;
+    assert_eq!(told, [(first.loan_id.clone(), 1)], "of its own loan alone");
+    assert_eq!(changes(&after_first).await, (vec![], after_first.clone()));
+
+    // A change that began earlier and commits later is not passed over.
+    let mut slow = world.pool.begin().await.unwrap();
+    let third = lent_by(3, "sample-one-bank");
+    sqlx::query("SELECT pg_current_xact_id()").execute(&mut *slow).await.unwrap();
+    world.approve(&third).await;
+    world.handled().await;
+    assert!(changes(&after_first).await.0.is_empty(), "somebody may still come before it");
+    sqlx::query("UPDATE subsidy_grant SET calculation_zh = calculation_zh").execute(&mut *slow).await.unwrap();
+    slow.commit().await.unwrap();
+    let (told, _) = changes(&after_first).await;
+    let mut loans: Vec<_> = told.into_iter().map(|(loan, _)| loan).collect();
+    loans.sort_unstable();
+    let mut expected = vec![first.loan_id.clone(), third.loan_id.clone()];
+    expected.sort_unstable();
+    assert_eq!(loans, expected);
+
+    let outlived = zhirong_runtime::page::encode(&(i64::MAX, uuid::Uuid::nil())).unwrap();
+    let request = ListGrantChangesRequest { page_size: 0, page_token: outlived };
+    let refused = refusal(world.grants().list_grant_changes(bank("sample-one-bank", request)).await);
+    assert_eq!(refused.reason, "PAGE_TOKEN_OUTLIVED");
+
+    // One grant by its id: its own bank's and its own enterprise's, nobody else's.
+    let id = world.grant_of(&first).await.grant_id;
+    let get = |grant_id: &str| GetGrantRequest { grant_id: grant_id.to_owned() };
+    let found = world.grants().get_grant(bank("sample-one-bank", get(&id))).await.unwrap().into_inner().grant.unwrap();
+    assert_eq!(found, world.grant_of(&first).await);
+    world.grants().get_grant(enterprise(&uscc(1), get(&id))).await.unwrap();
+    world.grants().get_grant(staff("zhao", get(&id))).await.unwrap();
+    for hidden in [
+        refusal(world.grants().get_grant(bank("sample-two-bank", get(&id))).await),
+        refusal(world.grants().get_grant(enterprise(&uscc(2), get(&id))).await),
+        refusal(world.grants().get_grant(staff("zhao", get(&crate::support::new_id()))).await),
+    ] {
+        assert_eq!((hidden.code, hidden.reason.as_str()), (Code::NotFound, "GRANT_NOT_FOUND"));
+    }
     world.stop().await;
 }

@@ -135,7 +135,7 @@ fn planned(
     loan: &Loan,
     paid: Option<(Fen, Date)>,
 ) -> Option<(PolicyId, i64)> {
-    let ranked = candidates(policies, Some(history), loan, &Features::new(), None).unwrap();
+    let ranked = candidates(policies, Some(history), loan, Some(&Features::new()), None).unwrap();
     let best = ranked.first()?;
     let Some((principal, from)) = paid else {
         return Some((best.policy.policy_id, best.plan.amount.get()));

@@ -115,7 +115,7 @@ fn fee(random: &mut Random) -> (Value, i64) {
         guarantee_fee: Fen::new(fee),
         version: 1,
     };
-    let found = candidates(&policies, None, &loan, &Features::new(), None).unwrap();
+    let found = candidates(&policies, None, &loan, Some(&Features::new()), None).unwrap();
     let best = combine::best(&found, &loan, |_| true, |_| None).unwrap();
     let paid_out = [subsidy::life::Event {
         on: "2026-03-02".parse().unwrap(),

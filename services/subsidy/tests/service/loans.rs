@@ -3,6 +3,7 @@
 use zhirong_proto::{
     catalog::v1::{LprChange, LprTable, ReferencePublished, reference_published::Reference},
     matching::v1::{Loan, LoanApproved, LoanDisbursed},
+    profile::v1::{FeatureValue, Profile, ProfileUpdated, feature_value::Kind},
     subsidy::v1::{
         BudgetExhausted, Grant, GrantActivated, GrantQueued, GrantReserved, GrantState, PolicySpec, ReferenceRate,
         TryPolicyRequest,
@@ -12,7 +13,7 @@ use zhirong_runtime::streams;
 use zhirong_testkit::eventually;
 
 use crate::support::{
-    GENERAL_FEN, IP_FEN, PATIENCE, World, disbursed, general_policy, ip_policy, loan, lpr_share, new_id, staff,
+    GENERAL_FEN, IP_FEN, PATIENCE, World, disbursed, general_policy, ip_policy, loan, lpr_share, new_id, staff, uscc,
 };
 
 #[tokio::test]
@@ -216,7 +217,13 @@ async fn duplicated_and_shuffled_facts_give_the_same_end_state() {
             let id = |kind: &str| if round == 2 { new_id() } else { format!("{kind}-{}", loan.loan_id) };
             let paid = disbursed(loan, 100_000_000 - i64::try_from(number).unwrap() * 1_000_000, "2026-03-09");
             world.publish(&id("disbursed"), &loan.loan_id, &LoanDisbursed { loan: Some(paid) }).await;
-            world.publish(&id("approved"), &loan.loan_id, &LoanApproved { loan: Some(loan.clone()) }).await;
+            world
+                .publish(
+                    &id("approved"),
+                    &loan.loan_id,
+                    &LoanApproved { loan: Some(loan.clone()), ..LoanApproved::default() },
+                )
+                .await;
         }
     }
     world.handled().await;
@@ -273,7 +280,7 @@ async fn a_loan_waits_for_the_lpr_and_only_if_a_policy_needs_it() {
 async fn facts_that_break_a_rule_are_set_aside_with_their_reason() {
     let world = World::with_lpr(1).await;
     world.policy(ip_policy()).await;
-    world.publish(&new_id(), "none", &LoanApproved { loan: None }).await;
+    world.publish(&new_id(), "none", &LoanApproved::default()).await;
     world.approve(&Loan { enterprise_id: "9133".to_owned(), ..loan(1) }).await;
     world.approve(&Loan { amount_fen: 0, ..loan(2) }).await;
     world.approve(&Loan { term_months: 0, ..loan(3) }).await;
@@ -301,5 +308,92 @@ async fn facts_that_break_a_rule_are_set_aside_with_their_reason() {
     ];
     assert_eq!(reasons[..8], expected, "{reasons:?}");
     assert!(reasons[8].contains("more than the approved 1,000,000.00"), "{reasons:?}");
+    world.stop().await;
+}
+
+fn feature(name: &str, number: i64) -> (String, FeatureValue) {
+    (name.to_owned(), FeatureValue { kind: Some(Kind::Integer(number)), ..FeatureValue::default() })
+}
+
+#[tokio::test]
+async fn a_loan_is_judged_on_what_was_known_when_it_was_ordered_in_whatever_order_the_news_arrives() {
+    let world = World::with_lpr(1).await;
+    let who = "employee_count >= 10".to_owned();
+    let policy = world.policy(PolicySpec { who, ..ip_policy() }).await;
+    world.appropriate(&policy, 2026, 100 * IP_FEN).await;
+    let profile = async |number: usize, employees: i64| {
+        let profile = Profile {
+            enterprise_id: uscc(number),
+            name: "示例企业".to_owned(),
+            version: 1,
+            features: [feature("employee_count", employees)].into(),
+            ..Profile::default()
+        };
+        world.publish(&new_id(), &uscc(number), &ProfileUpdated { profile: Some(profile) }).await;
+        world.drained(streams::PROFILE, "subsidy-profiles").await;
+    };
+    let told = async |loan: &Loan, employees: i64| {
+        let features = [feature("employee_count", employees)].into();
+        let fact = LoanApproved { loan: Some(loan.clone()), features, profile_version: 1 };
+        world.publish(&new_id(), &loan.loan_id, &fact).await;
+        world.handled().await;
+    };
+    // What the approval tells counts: without a profile, and against one that says otherwise today.
+    let (first, second, third) = (loan(1), loan(2), loan(3));
+    told(&first, 10).await;
+    profile(2, 1).await;
+    told(&second, 10).await;
+    profile(3, 99).await;
+    told(&third, 9).await;
+    profile(1, 1).await;
+    let mut granted: Vec<_> = world.all_grants().await.into_iter().map(|grant| grant.loan_id).collect();
+    granted.sort_unstable();
+    let mut expected = vec![first.loan_id, second.loan_id];
+    expected.sort_unstable();
+    assert_eq!(granted, expected);
+    // A fact of before approvals told it waits for the profile; one that fits no such policy does not.
+    let (old, plain) = (loan(4), Loan { product_tags: vec![], ..loan(5) });
+    world.approve(&old).await;
+    world.approve(&plain).await;
+    eventually(PATIENCE, "the loan that asks for nothing is known", || async {
+        Ok((world.count("SELECT count(*) FROM loan").await == 4).then_some(()))
+    })
+    .await
+    .unwrap();
+    profile(4, 10).await;
+    world.handled().await;
+    assert_eq!(world.grant_of(&old).await.planned_fen, IP_FEN);
+    assert!(world.dead_letters().await.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_condition_on_the_lpr_waits_for_it() {
+    let world = World::start(1).await;
+    let who = "lpr_1y_ppm <= 30000".to_owned();
+    let policy = world.policy(PolicySpec { who, ..general_policy() }).await;
+    world.appropriate(&policy, 2026, 100 * IP_FEN).await;
+    let loan = loan(1);
+    world.approve(&loan).await;
+    world.publish_lpr(1, &[("2025-05-20", 30_000)], "2025-12-31").await;
+    world.handled().await;
+    assert_eq!(world.all_grants().await.len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_names_products_is_for_loans_of_them_alone() {
+    let world = World::with_lpr(1).await;
+    let (own, other) = (loan(1), loan(2));
+    let spec = PolicySpec { product_ids: vec![own.product_id.clone()], ..ip_policy() };
+    let policy = world.policy(spec.clone()).await;
+    assert_eq!(policy.spec, Some(spec));
+    world.appropriate(&policy, 2026, 100 * IP_FEN).await;
+    for loan in [&own, &other] {
+        world.approve(loan).await;
+    }
+    world.handled().await;
+    let grants = world.all_grants().await;
+    assert_eq!(grants.iter().map(|grant| &grant.loan_id).collect::<Vec<_>>(), [&own.loan_id]);
     world.stop().await;
 }

@@ -26,10 +26,13 @@ async fn a_policy_is_drafted_under_a_given_id_and_published_by_another_person() 
     let again = world.policies().draft_policy(staff("zhao", request)).await.unwrap().into_inner().policy.unwrap();
     assert_eq!(again, drafted, "a repeated request gets the first answer");
 
-    let same = refusal(world.policies().publish_policy(staff("zhao", publication(id, 1))).await);
+    let raw = refusal(world.policies().publish_policy(staff("qian", publication(id, 1))).await);
+    assert_eq!((raw.code, raw.reason.as_str()), (Code::FailedPrecondition, "POLICY_NOT_SUBMITTED"));
+    world.submitted(id, ip_policy()).await;
+    let same = refusal(world.policies().publish_policy(staff("zhao", publication(id, 2))).await);
     assert_eq!((same.code, same.reason.as_str()), (Code::FailedPrecondition, "SAME_PERSON"));
     let published =
-        world.policies().publish_policy(staff("qian", publication(id, 1))).await.unwrap().into_inner().policy.unwrap();
+        world.policies().publish_policy(staff("qian", publication(id, 2))).await.unwrap().into_inner().policy.unwrap();
     assert_eq!(published.state(), PolicyState::Published);
     world.stop().await;
 }
@@ -42,9 +45,7 @@ async fn a_later_version_replaces_the_one_before_and_never_the_other_way() {
     let versions = [2, 3];
     for version in versions {
         let spec = PolicySpec { priority: version, ..ip_policy() };
-        let drafted =
-            world.policies().draft_policy(staff("zhao", draft(id, spec))).await.unwrap().into_inner().policy.unwrap();
-        assert_eq!(drafted.version, version);
+        assert_eq!(world.submitted(id, spec).await.version, version);
     }
     world.policies().publish_policy(staff("qian", publication(id, 3))).await.unwrap();
     let refused = |version| {
@@ -53,7 +54,10 @@ async fn a_later_version_replaces_the_one_before_and_never_the_other_way() {
     };
     let reasons =
         [refused(1).await, refused(2).await, refused(3).await, refused(4).await].map(|refusal| refusal.reason);
-    assert_eq!(reasons, ["POLICY_NOT_DRAFT", "POLICY_SUPERSEDED", "POLICY_NOT_DRAFT", "POLICY_VERSION_NOT_FOUND"]);
+    assert_eq!(
+        reasons,
+        ["POLICY_NOT_SUBMITTED", "POLICY_SUPERSEDED", "POLICY_NOT_SUBMITTED", "POLICY_VERSION_NOT_FOUND"]
+    );
     let nobody = refusal(world.policies().publish_policy(staff("qian", publication(&new_id(), 1))).await);
     assert_eq!((nobody.code, nobody.reason.as_str()), (Code::NotFound, "POLICY_NOT_FOUND"));
     assert_eq!(world.count("SELECT count(*) FROM policy_version WHERE state = 'retired'").await, 1);

@@ -16,7 +16,7 @@ use zhirong_testkit::eventually;
 
 use crate::support::{GENERAL_FEN, IP_FEN, PATIENCE, World, general_policy, ip_policy, loan, uscc};
 
-fn approved(number: usize) -> Approved {
+pub fn approved(number: usize) -> Approved {
     let loan = Loan {
         loan_id: Uuid::now_v7().into(),
         enterprise_id: uscc(number).parse().unwrap(),
@@ -32,10 +32,10 @@ fn approved(number: usize) -> Approved {
         guarantee_fee: Fen::ZERO,
         version: 1,
     };
-    Approved { loan, guarantee: None, coupon: None, bank_reference: format!("REF-{number}") }
+    Approved { loan, guarantee: None, coupon: None, bank_reference: format!("REF-{number}"), features: None }
 }
 
-fn desk() -> Desk {
+pub fn desk() -> Desk {
     Desk { ids: Arc::new(UuidV7), book: Book::default() }
 }
 

@@ -192,6 +192,12 @@ async fn a_grant_that_is_taken_back_claims_what_was_paid_and_what_is_on_its_way(
 
     // The bank pays what was on its way; it is claimed back at once.
     world.settlements().record_payments(staff("zhao", results(&march, vec![(line, paid())]))).await.unwrap();
+    let told = world.announced::<GrantReversed>().await;
+    assert_eq!(
+        told.iter().map(|fact| fact.claimed_fen).collect::<Vec<_>>(),
+        [0, 150_000],
+        "what is claimed back is told"
+    );
     let claimed = world.grant_of(&loans[0]).await;
     assert_eq!((claimed.planned_fen, claimed.paid_fen, claimed.clawed_back_fen), (0, 0, 150_000));
     let returned = |amount_fen| RecordReturnRequest {
@@ -241,6 +247,67 @@ async fn a_renewal_is_no_early_repayment_whichever_of_its_facts_comes_first() {
         world.handled().await;
         assert_eq!(stands(loan).await, (GrantState::Ended, 100_000, 100_000, 0));
     }
+    world.check().await;
+    world.stop().await;
+}
+
+/// Five thousand loans of a million on 1 March with 20 days due, the first thousand of which were paid for in April only; written
+/// with a few statements.
+async fn five_thousand_due(world: &World) {
+    let policy = world.policy(ip_policy()).await;
+    world.appropriate(&policy, 2026, 5000 * IP_FEN).await;
+    let loans: Vec<_> = (0..5000).map(crate::race::approved).collect();
+    let mut tx = world.pool.begin().await.unwrap();
+    subsidy::flow::approval::approve_all(&mut tx, &crate::race::desk(), &loans, jiff::Timestamp::now()).await.unwrap();
+    for statement in [
+        "INSERT INTO loan_event (loan_id, version, kind, on_date, principal_fen, rate_ppm, matures_on)
+         SELECT loan_id, 2, 'disbursed', '2026-03-01', 100000000, 43500, '2027-03-01' FROM loan",
+        "INSERT INTO loan_event (loan_id, version, kind, on_date, principal_fen, interest_fen)
+         SELECT g.loan_id, 3, 'repaid', CASE WHEN row_number() OVER (ORDER BY grant_id) <= 1000 THEN date '2026-04-21'
+                                             ELSE date '2026-03-21' END, 0, 240000 FROM subsidy_grant g",
+        "UPDATE loan SET version = 3, disbursed_fen = 100000000, disbursed_on = '2026-03-01'",
+        "INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, loses, gains, amount_fen, posted_at)
+         SELECT gen_random_uuid(), budget_id, 'accrue', grant_id, 'reserved', 'accrued', 100000, now() FROM subsidy_grant",
+        "INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, loses, gains, amount_fen, posted_at)
+         SELECT gen_random_uuid(), budget_id, 'fall_due', grant_id, 'accrued', 'payable', 100000, now() FROM subsidy_grant",
+        // accrued far into the future, so that no background work changes them meanwhile
+        "UPDATE subsidy_grant SET state = 'active', disbursed = true, reserved_fen = reserved_fen - 100000, payable_fen = 100000,
+             accrued_until = '2100-01-01'",
+    ] {
+        sqlx::query(statement).execute(&mut *tx).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_large_batch_goes_in_few_statements_and_two_computations_at_once_share_nothing() {
+    let world = World::with_lpr(1).await;
+    five_thousand_due(&world).await;
+    let (mut one, mut other) = (world.settlements(), world.settlements());
+    let both = tokio::join!(
+        one.compute_settlement(staff("zhao", compute(Period::Month(3)))),
+        other.compute_settlement(staff("sun", compute(Period::Month(3))))
+    );
+    let (done, refused): (Vec<_>, Vec<_>) = [both.0, both.1].into_iter().partition(Result::is_ok);
+    assert_eq!((done.len(), refused.len()), (1, 1));
+    assert_eq!(refusal(refused.into_iter().next().unwrap()).reason, "NOTHING_DUE");
+    let batch = done.into_iter().next().unwrap().unwrap().into_inner().settlement.unwrap();
+    assert_eq!((batch.lines, batch.total_fen), (4000, 400_000_000), "what falls due in April is not in the way");
+
+    // A review moves no money, so that it does not wait for who holds the budget.
+    let mut holder = world.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM budget FOR UPDATE").execute(&mut *holder).await.unwrap();
+    world.settlements().review_settlement(staff("qian", review(&batch, true))).await.unwrap();
+    holder.rollback().await.unwrap();
+    let settled = world.announced::<GrantSettled>().await;
+    assert_eq!(settled.len(), 4000);
+    assert!(settled.iter().all(|fact| fact.amount_fen == 100_000 && fact.grant.as_ref().unwrap().version == 2));
+
+    world.settlements().export_settlement(staff("zhao", export(&batch))).await.unwrap();
+    let lines = world.lines(&batch).await;
+    let some = lines.iter().take(20).map(|line| (line, paid())).collect();
+    let answer = world.settlements().record_payments(staff("zhao", results(&batch, some))).await.unwrap();
+    assert_eq!(answer.into_inner().settlement.unwrap().paid_fen, 2_000_000);
     world.check().await;
     world.stop().await;
 }

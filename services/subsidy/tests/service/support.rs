@@ -18,7 +18,7 @@ use zhirong_proto::{
     matching::v1::{Loan, LoanApproved, LoanDisbursed, LoanRepaid, LoanSettled, LoanState},
     subsidy::v1::{
         AppropriateBudgetRequest, Budget, DayCount, DraftPolicyRequest, FixedRate, Grant, ListBudgetsRequest,
-        ListGrantsRequest, LprShare, Policy, PolicySpec, PublishPolicyRequest, ReferenceRate,
+        ListGrantsRequest, LprShare, Policy, PolicySpec, PublishPolicyRequest, ReferenceRate, SubmitPolicyRequest,
         compensation_service_client::CompensationServiceClient, coupon_service_client::CouponServiceClient,
         grant_service_client::GrantServiceClient, ledger_service_client::LedgerServiceClient,
         policy_review_service_client::PolicyReviewServiceClient, policy_service_client::PolicyServiceClient,
@@ -148,10 +148,22 @@ impl World {
         assert_eq!(self.count(unbalanced).await, 0);
     }
 
+    /// A version that `zhao` has written and handed in.
+    pub async fn submitted(&self, policy_id: &str, spec: PolicySpec) -> Policy {
+        let request = staff("zhao", draft(policy_id, spec));
+        let drafted = self.policies().draft_policy(request).await.unwrap().into_inner().policy.unwrap();
+        let request = SubmitPolicyRequest {
+            request_id: new_id(),
+            policy_id: drafted.policy_id.clone(),
+            version: drafted.version,
+            reason_zh: String::new(),
+        };
+        self.reviews().submit_policy(staff("zhao", request)).await.unwrap().into_inner().policy.unwrap()
+    }
+
     /// A policy in force, written by `zhao` and published by `qian`.
     pub async fn policy(&self, spec: PolicySpec) -> Policy {
-        let drafted =
-            self.policies().draft_policy(staff("zhao", draft("", spec))).await.unwrap().into_inner().policy.unwrap();
+        let drafted = self.submitted("", spec).await;
         let request =
             PublishPolicyRequest { request_id: new_id(), policy_id: drafted.policy_id, version: drafted.version };
         self.policies().publish_policy(staff("qian", request)).await.unwrap().into_inner().policy.unwrap()
@@ -221,7 +233,7 @@ impl World {
     }
 
     pub async fn approve(&self, loan: &Loan) {
-        let fact = LoanApproved { loan: Some(loan.clone()) };
+        let fact = LoanApproved { loan: Some(loan.clone()), ..LoanApproved::default() };
         self.publish(&format!("approved-{}", loan.loan_id), &loan.loan_id, &fact).await;
     }
 

@@ -36,6 +36,23 @@ pub enum Tree {
     Math(Operation, Box<Self>, Box<Self>),
 }
 
+impl Tree {
+    /// Whether it looks at one of [`INPUTS`].
+    #[must_use]
+    pub fn reads(&self, input: &str) -> bool {
+        match self {
+            Self::Input(place) => INPUTS.get(*place) == Some(&input),
+            Self::Int(_) | Self::Bool(_) | Self::Text(_) | Self::Feature(_) => false,
+            Self::Not(one) | Self::Negate(one) => one.reads(input),
+            Self::And(one, other) | Self::Or(one, other) | Self::Compare(_, one, other) | Self::Math(_, one, other) => {
+                one.reads(input) || other.reads(input)
+            }
+            Self::Choose(condition, one, other) => [condition, one, other].into_iter().any(|part| part.reads(input)),
+            Self::OneOf(one, others) => one.reads(input) || others.iter().any(|other| other.reads(input)),
+        }
+    }
+}
+
 /// How two values are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Comparison {

@@ -156,6 +156,9 @@ async fn one_by_one<H: Handler>(
 ) -> Result<Vec<Verdict>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let fresh = fresh::<H>(&mut tx, consumer, items).await?;
+    let deliveries: Vec<&Delivery> =
+        items.iter().filter(|item| fresh.has(item)).filter_map(|item| item.delivery.as_ref().ok()).collect();
+    lock(&mut tx, handler, &deliveries).await?;
     let mut decided: HashMap<&str, Verdict> = HashMap::new();
     let mut verdicts = Vec::with_capacity(items.len());
     for item in items {
@@ -169,6 +172,21 @@ async fn one_by_one<H: Handler>(
     }
     finish(tx, consumer, decided.iter().map(|(key, verdict)| (*key, verdict))).await?;
     Ok(verdicts)
+}
+
+async fn lock<H: Handler>(tx: &mut PgConnection, handler: &H, deliveries: &[&Delivery]) -> Result<(), sqlx::Error> {
+    let mut savepoint = tx.begin().await?;
+    match AssertUnwindSafe(async { handler.lock(&mut savepoint, deliveries).await }).catch_unwind().await {
+        Ok(Ok(())) => savepoint.commit().await,
+        Ok(Err(rejection)) => {
+            tracing::warn!(%rejection, "what events need could not be locked; they are applied without");
+            savepoint.rollback().await
+        }
+        Err(panic) => {
+            tracing::error!(panic = words(panic.as_ref()), "locking panicked; the events are applied without");
+            savepoint.rollback().await
+        }
+    }
 }
 
 /// What becomes of a second copy in one batch: it comes again if the first does.

@@ -93,7 +93,7 @@ async fn state(world: &World) -> Vec<String> {
         world
             .rows::<String>(
                 "SELECT concat_ws(' ', aggregate_id, aggregate_version, event_type, encode(payload, 'hex'))
-                 FROM runtime.outbox ORDER BY aggregate_id, aggregate_version",
+                 FROM runtime.outbox WHERE aggregate_kind = 'consent' ORDER BY aggregate_id, aggregate_version",
             )
             .await,
     );

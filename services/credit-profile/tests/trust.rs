@@ -188,7 +188,7 @@ async fn a_bank_reads_a_release_again_only_while_its_consent_covers_it() {
     // Taken back, narrowed, run out.
     world.revoke(&uscc, &releases[0].1.consent_id).await;
     world.narrow(&uscc, &releases[1].1.consent_id, Some(named(&["patent", "tax"])), None).await;
-    clock.advance(SignedDuration::from_secs(3601));
+    clock.advance(SignedDuration::from_hours(2));
     for (bank, consent, release) in &releases {
         let refused = world.get(as_bank(bank, ask(release))).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "CONSENT_REQUIRED"), "{bank}");

@@ -29,7 +29,14 @@ async fn what_if_answers_for_other_values_and_stores_nothing() {
     let (world, _, enterprise) = World::ready().await;
     let mut calculator = world.calculator();
     let supposed = CalculateRequest { what_if: supposing("patent_count", Kind::Integer(7)), ..wish() };
-    let answer = calculator.calculate(as_enterprise(&enterprise, supposed)).await.unwrap().into_inner();
+    // What was delivered is kept before it is in memory.
+    let answer = eventually(PATIENCE, "the product is offered", || async {
+        let request = as_enterprise(&enterprise, supposed.clone());
+        let answer = world.calculator().calculate(request).await?.into_inner();
+        Ok((!answer.offers.is_empty()).then_some(answer))
+    })
+    .await
+    .unwrap();
     assert_eq!(limit_of(&answer), 70_000_000);
     assert_eq!(world.count("SELECT count(*) FROM calculation").await, 0);
     let answer = calculator.calculate(as_enterprise(&enterprise, wish())).await.unwrap().into_inner();

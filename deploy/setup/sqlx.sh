@@ -25,6 +25,7 @@ prepare() { # CRATE CONTEXT FOLDER
     cargo check --quiet -p "$crate" --all-targets
 }
 # first, because the others are built on it
+# first: the others are built on it
 prepare zhirong-runtime runtime services/shared/runtime
 prepare credit-profile profile services/credit-profile
 prepare product-catalog catalog services/product-catalog

@@ -24,7 +24,6 @@ prepare() { # CRATE CONTEXT FOLDER
     "$(echo "$context" | tr '[:lower:]' '[:upper:]')_DATABASE_URL=$ZHIRONG_TEST_POSTGRES/$context" \
     cargo check --quiet -p "$crate" --all-targets
 }
-# first, because the others are built on it
 # first: the others are built on it
 prepare zhirong-runtime runtime services/shared/runtime
 prepare credit-profile profile services/credit-profile

@@ -319,9 +319,7 @@ async fn whoever_is_named_as_a_candidate_finds_it_on_the_trail_once() {
     // Twice under other ids of events, and one that names nobody.
     let nobody = CandidatesNamed { candidates: Vec::new(), ..few.clone() };
     let events = [&many, &few, &many, &nobody].map(|fact| Event::of(&fact.product_id, fact));
-    let jetstream = world.broker.jetstream().await.unwrap();
-    streams::ensure(&jetstream, streams::MATCHING, 1).await.unwrap();
-    Deliveries::new(events).twice().shuffled(2).publish(&jetstream).await.unwrap();
+    world.publish(Deliveries::new(events).twice().shuffled(2)).await;
     eventually(PATIENCE, "each fact was dealt with", || async {
         let seen = world.rows::<i64>("SELECT count(*) FROM runtime.inbox WHERE consumer = 'profile-candidates'").await;
         Ok((seen == [4]).then_some(()))

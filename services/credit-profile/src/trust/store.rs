@@ -14,7 +14,6 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::profile::v1 as pb;
 
-use super::keys::Signature;
 use crate::{error::Error, profile::proto_time};
 
 pub use self::{handed::*, institutions::*, named::*, objections::*, persons::*, trail::*};

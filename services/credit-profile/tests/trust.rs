@@ -172,7 +172,7 @@ async fn a_bank_reads_a_release_again_only_while_its_consent_covers_it() {
     let uscc = enterprise(9);
     world.known(&uscc, 3).await;
     let mut releases = Vec::new();
-    for (bank, seconds) in [("bank-a", 86_400), ("bank-b", 86_400), ("bank-c", 3600)] {
+    for (bank, seconds) in [("bank-a", 86_400), ("bank-b", 86_400), ("sample-one-bank", 3600)] {
         let consent = world.grant(&uscc, bank, Purpose::LoanApplication, whole(), seconds).await;
         releases.push((bank, consent, world.release(&uscc, bank, Purpose::LoanApplication, None).await.unwrap()));
     }

@@ -216,7 +216,19 @@ async fn an_insurer_stands_for_a_pledge_without_any_pool_and_a_waiting_period_is
         assert_eq!(answer.compensations.len(), seen, "{institution}");
     }
 
+    let employs = async |loan: &Loan, employees: i64| {
+        let count = FeatureValue { kind: Some(Kind::Integer(employees)), ..FeatureValue::default() };
+        let profile = Profile {
+            enterprise_id: loan.enterprise_id.clone(),
+            version: 1,
+            features: BTreeMap::from([("employee_count".to_owned(), count)]),
+            ..Profile::default()
+        };
+        world.publish(&new_id(), &loan.enterprise_id, &ProfileUpdated { profile: Some(profile) }).await;
+        world.drained(streams::PROFILE, "subsidy-profiles").await;
+    };
     // No policy has a pool: the lender bears its part, and the guarantor pays all the same. Nor has one for this enterprise.
+    employs(&shared(5), 9).await;
     let who = "employee_count >= 10".to_owned();
     for (number, policy) in [(4, None), (5, Some(PolicySpec { who, ..pool_policy(0) }))] {
         if let Some(spec) = policy {
@@ -231,22 +243,14 @@ async fn an_insurer_stands_for_a_pledge_without_any_pool_and_a_waiting_period_is
         assert_eq!(paid.into_inner().compensation.unwrap().state(), CompensationState::Paid);
     }
     let known = shared(6);
-    let profile = Profile {
-        enterprise_id: known.enterprise_id.clone(),
-        version: 1,
-        features: BTreeMap::from([(
-            "employee_count".to_owned(),
-            FeatureValue { kind: Some(Kind::Integer(10)), ..FeatureValue::default() },
-        )]),
-        ..Profile::default()
-    };
-    world.publish(&new_id(), &known.enterprise_id, &ProfileUpdated { profile: Some(profile) }).await;
-    world.drained(streams::PROFILE, "subsidy-profiles").await;
+    employs(&known, 10).await;
     let fits = world.lost(&known, 10_000_000, 7).await.unwrap();
     assert_eq!(amounts(&fits), [4_000_003, 4_000_003, 2_000_001]);
 
     world.policy(PolicySpec { priority: 1, ..pool_policy(3660) }).await;
-    let waits = world.lost(&shared(2), 100, 0).await.unwrap();
+    let waiting = shared(2);
+    employs(&waiting, 10).await;
+    let waits = world.lost(&waiting, 100, 0).await.unwrap();
     assert_eq!(refusal(world.claim(&waits, "sample-bank").await).reason, "WAITING_PERIOD");
     assert!(world.lost(&loan(3), 100, 0).await.is_none(), "the lender alone stands for it");
     world.stop().await;

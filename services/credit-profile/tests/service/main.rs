@@ -1,0 +1,17 @@
+//! The credit profile from outside: its gRPC, its events, its database, and what it publishes for data engineers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod appraisal_and_tier;
+mod keys;
+mod objections;
+mod orders;
+mod personal;
+mod profiles;
+mod published;
+mod quality;
+mod records;
+mod scorecard;
+mod scored;
+mod trust;
+mod trusted;
+mod world;

@@ -1,0 +1,241 @@
+//! Products around intellectual property: a portfolio of pledge, combined and credit loans, and offers to a list of enterprises.
+
+use anyhow::{Context as _, Result};
+use prost_types::Timestamp;
+use serde_json::{Value, json};
+use tonic::Code;
+use uuid::Uuid;
+use zhirong_kernel::{
+    clock::{Clock as _, SystemClock},
+    id::InstitutionId,
+    uscc::Uscc,
+};
+use zhirong_proto::{
+    catalog::v1::{
+        Condition, CreditTerms, DraftProductRequest, GuaranteeForm, ListProductsRequest, ProductSpec,
+        PublishProductRequest, RepaymentMethod, product_service_client::ProductServiceClient, product_spec::Terms,
+    },
+    matching::v1::{
+        Candidate, CandidateSummary, PlaceOrderRequest, StreamCandidatesRequest,
+        order_service_client::OrderServiceClient, stream_candidates_response::Element,
+        targeting_service_client::TargetingServiceClient,
+    },
+    profile::v1::{
+        AuditKind, GrantConsentRequest, Purpose, RevokeConsentRequest, Scope,
+        consent_service_client::ConsentServiceClient,
+    },
+};
+use zhirong_tests::{
+    district::{Authorised, District, eventually},
+    liandu,
+    records::{publish, record},
+    trail,
+};
+
+const BANK: &str = "sample-puhui-bank";
+const ENTERPRISES: usize = 24;
+
+fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+fn spec(name_zh: &str, form: GuaranteeForm, tags: &[&str], condition: (&str, &str), limit: &str) -> ProductSpec {
+    let (expression, label_zh) = condition;
+    let terms = CreditTerms {
+        conditions: vec![Condition {
+            expression: expression.to_owned(),
+            label_zh: label_zh.to_owned(),
+            ..Condition::default()
+        }],
+        limit_formula: limit.to_owned(),
+        rate_formula: "lpr_1y_ppm + 3000".to_owned(),
+        min_amount_fen: 10_000_000,
+        max_amount_fen: 2_000_000_000,
+        min_term_months: 3,
+        max_term_months: 36,
+        repayment_method: RepaymentMethod::InterestFirst.into(),
+        guarantee_form: form.into(),
+        answer_working_days: 5,
+        ..CreditTerms::default()
+    };
+    ProductSpec {
+        institution_id: BANK.to_owned(),
+        name_zh: name_zh.to_owned(),
+        summary_zh: "示例知识产权产品".to_owned(),
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        terms: Some(Terms::Credit(terms)),
+    }
+}
+
+async fn published(district: &District, spec: ProductSpec) -> Result<String> {
+    let draft = DraftProductRequest { request_id: new_id(), product_id: String::new(), spec: Some(spec) };
+    let mut author = ProductServiceClient::new(district.as_staff().await?);
+    let product = author.draft_product(draft).await?.into_inner().product.context("a draft")?;
+    let reviewer = district.token(&["staff"], "story-reviewer").await?;
+    let request = PublishProductRequest {
+        request_id: new_id(),
+        product_id: product.product_id.clone(),
+        version: product.version,
+        ..PublishProductRequest::default()
+    };
+    ProductServiceClient::new(district.with_token(&reviewer)).publish_product(request).await?;
+    Ok(product.product_id)
+}
+
+async fn candidates(caller: Authorised, product: &str) -> Result<(CandidateSummary, Vec<Candidate>)> {
+    let request = StreamCandidatesRequest { product_id: product.to_owned(), min_limit_fen: 0 };
+    let mut stream = TargetingServiceClient::new(caller).stream_candidates(request).await?.into_inner();
+    let (mut summary, mut named) = (None, Vec::new());
+    while let Some(next) = stream.message().await? {
+        match next.element.context("an element")? {
+            Element::Summary(first) => summary = Some(first),
+            Element::Candidate(candidate) => named.push(candidate),
+        }
+    }
+    Ok((summary.context("a summary")?, named))
+}
+
+/// Lets an institution offer the enterprise credit; gives the consent's id.
+async fn consent(district: &District, enterprise: &Uscc, institution: &str) -> Result<String> {
+    let request = GrantConsentRequest {
+        request_id: new_id(),
+        institution_id: institution.to_owned(),
+        purpose: Purpose::Preapproval.into(),
+        scope: Some(Scope { score: true, ..Scope::default() }),
+        expires_at: Some(Timestamp { seconds: SystemClock.now().as_second() + 30 * 86_400, nanos: 0 }),
+    };
+    let mut consents = ConsentServiceClient::new(district.as_enterprise(enterprise).await?);
+    Ok(consents.grant_consent(request).await?.into_inner().consent.context("a consent")?.consent_id)
+}
+
+/// Whom the bank is named when so many may be.
+async fn named(district: &District, bank: &InstitutionId, product: &str, many: usize) -> Result<Vec<Candidate>> {
+    eventually(&format!("{many} are named"), || async {
+        let (summary, names) = candidates(district.as_bank(bank).await?, product).await?;
+        assert_eq!(usize::try_from(summary.named_enterprises)?, names.len());
+        Ok((names.len() == many).then_some(names))
+    })
+    .await
+}
+
+/// So many patents has the enterprise of a number: every third has none.
+fn patents(number: usize) -> i64 {
+    if number.is_multiple_of(3) { 0 } else { i64::try_from(number).unwrap() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn story_pujiang_p4_ip_products_and_targeted_offers() -> Result<()> {
+    let district = District::start().await?;
+    let owns = ("patent_count >= 1", "拥有有效专利");
+    let limit = "min(patent_count * 20000000, 2000000000)";
+    let pledge = spec("普惠知产质押+", GuaranteeForm::IpPledge, &["ip_plus", "ip_pledge"], owns, limit);
+    let combined = spec(
+        "普惠知产质押+保证组合贷",
+        GuaranteeForm::Guarantee,
+        &["ip_plus", "combined"],
+        ("patent_count >= 1 && !is_dishonest", "拥有有效专利且未失信"),
+        "min(patent_count * 30000000, 2000000000)",
+    );
+    let credit = spec(
+        "普惠知产信用贷",
+        GuaranteeForm::Credit,
+        &["ip_plus", "credit"],
+        ("patent_count >= 10", "专利不少于10件"),
+        limit,
+    );
+    let mut portfolio = Vec::new();
+    for spec in [pledge, combined, credit] {
+        portfolio.push(published(&district, spec).await?);
+    }
+    let by_tag = ListProductsRequest { tag: "ip_plus".to_owned(), ..ListProductsRequest::default() };
+    let mut found: Vec<String> = ProductServiceClient::new(district.as_staff().await?)
+        .list_products(by_tag)
+        .await?
+        .into_inner()
+        .products
+        .into_iter()
+        .map(|product| product.product_id)
+        .collect();
+    let mut all = portfolio.clone();
+    found.sort();
+    all.sort();
+    assert_eq!(found, all, "the portfolio is found by its tag");
+
+    let enterprises: Vec<Uscc> =
+        (0..ENTERPRISES).map(|number| Uscc::with_check(&format!("91330726MA2C{number:05}")).unwrap()).collect();
+    let records: Vec<Value> = enterprises
+        .iter()
+        .enumerate()
+        .flat_map(|(number, uscc)| {
+            let patents = json!({ "patent_count": patents(number), "invention_patent_count": 0 });
+            [
+                record(uscc, "patent", "2026-10-01", &patents),
+                record(uscc, "dishonest_debtor", "2026-10-01", &json!({ "is_dishonest": number == 1 })),
+            ]
+        })
+        .collect();
+    publish(&district, "records", &records).await?;
+    liandu::records_kept(&district, records.len()).await?;
+
+    // The bank's list: how many, and how much, but nobody's name.
+    let bank: InstitutionId = BANK.parse()?;
+    let expected: Vec<usize> = (0..ENTERPRISES).filter(|number| patents(*number) > 0).collect();
+    let total: i64 = expected.iter().map(|number| patents(*number) * 20_000_000).sum();
+    let (summary, names) = eventually("every profile is in the matching engine", || async {
+        let (summary, names) = candidates(district.as_bank(&bank).await?, &portfolio[0]).await?;
+        let whole = usize::try_from(summary.computed_enterprises)? == ENTERPRISES;
+        Ok((whole && usize::try_from(summary.eligible_enterprises)? == expected.len()).then_some((summary, names)))
+    })
+    .await?;
+    assert_eq!((summary.total_limit_fen, names.len()), (total, 0));
+    // One of them is a dishonest debtor, whom the combined loan does not take; few have ten patents.
+    let of = async |place: usize| -> Result<i64> {
+        Ok(candidates(district.as_staff().await?, &portfolio[place]).await?.0.eligible_enterprises)
+    };
+    assert_eq!(usize::try_from(of(1).await?)?, expected.len() - 1);
+    assert_eq!(usize::try_from(of(2).await?)?, expected.iter().filter(|number| **number >= 10).count());
+
+    // Three agree to be approached by this bank; a fourth by another bank only.
+    let mut consents = Vec::new();
+    for number in [4, 7, 11] {
+        consents.push(consent(&district, &enterprises[number], BANK).await?);
+    }
+    consent(&district, &enterprises[13], "sample-yunhe-bank").await?;
+    let names = named(&district, &bank, &portfolio[0], 3).await?;
+    let limits: Vec<_> = names.iter().map(|named| (named.enterprise_id.clone(), named.limit_fen)).collect();
+    let entry = |number: usize| (enterprises[number].to_string(), patents(number) * 20_000_000);
+    assert_eq!(limits, [entry(11), entry(7), entry(4)]);
+    let request = RevokeConsentRequest { request_id: new_id(), consent_id: consents[1].clone() };
+    ConsentServiceClient::new(district.as_enterprise(&enterprises[7]).await?).revoke_consent(request).await?;
+    let names = named(&district, &bank, &portfolio[0], 2).await?;
+    // Each of them sees who was told, of which product, by which consent; who agreed to another bank sees nothing.
+    for (number, consent) in [4, 7, 11].into_iter().zip(&consents) {
+        let entry = eventually("the naming is on the trail", || async {
+            let entries = trail::disclosures(&district, &enterprises[number]).await?;
+            Ok(entries.into_iter().find(|entry| entry.kind() == AuditKind::Named))
+        })
+        .await?;
+        assert_eq!((entry.institution_id.as_str(), &entry.product_id), (BANK, &portfolio[0]));
+        assert_eq!(&entry.consent_id, consent);
+    }
+    assert!(trail::disclosures(&district, &enterprises[13]).await?.is_empty());
+    assert!(trail::verify(&district).await?.contains("unbroken"));
+    let other: InstitutionId = "sample-yunhe-bank".parse()?;
+    let refused = candidates(district.as_bank(&other).await?, &portfolio[0]).await.unwrap_err();
+    assert_eq!(refused.downcast::<tonic::Status>()?.code(), Code::NotFound, "another bank's product");
+
+    // Who was approached orders what it was offered.
+    let request = PlaceOrderRequest {
+        request_id: new_id(),
+        product_id: portfolio[0].clone(),
+        amount_fen: names[0].limit_fen,
+        term_months: 12,
+        purpose_zh: "扩大生产".to_owned(),
+        consent: liandu::consent(),
+        coupon_id: String::new(),
+    };
+    let mut orders = OrderServiceClient::new(district.as_enterprise(&enterprises[11]).await?);
+    let order = orders.place_order(request).await?.into_inner().order.context("an order")?;
+    assert_eq!(order.quote.context("a quote")?.limit_fen, names[0].limit_fen);
+    district.stop().await
+}

@@ -22,8 +22,10 @@ use zhirong_tests::{
 
 /// The district's own figure.
 const SAVED_FEN: i64 = 2_500_000_000;
-const BUSINESSES: usize = 50;
-const CUT_PPM: i64 = 30_000;
+/// Each borrows some 5 million CNY, as individual businesses do.
+const BUSINESSES: usize = 500;
+/// One percentage point.
+const CUT_PPM: i64 = 10_000;
 const RATE_PPM: i64 = 60_000;
 
 async fn coupons(district: &District, uscc: &zhirong_kernel::uscc::Uscc) -> Result<Vec<Coupon>> {

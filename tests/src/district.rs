@@ -1,6 +1,7 @@
 //! A whole district in a folder of its own: private PostgreSQL and NATS, six processes, the seeds.
 
 use std::{
+    collections::HashMap,
     fs,
     future::Future,
     os::unix::fs::PermissionsExt as _,
@@ -11,7 +12,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    sync::Mutex,
+};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -54,6 +58,8 @@ pub struct District {
     gateway: String,
     nats: String,
     postgres: String,
+    /// Tokens live for days, and each costs a process.
+    tokens: Mutex<HashMap<Vec<String>, String>>,
 }
 
 impl District {
@@ -122,6 +128,7 @@ impl District {
             gateway,
             nats,
             postgres: text("postgres")?,
+            tokens: Mutex::default(),
         })
     }
 
@@ -159,8 +166,14 @@ impl District {
     /// Signs a token as `zhirong token issue` does.
     pub async fn token(&self, role: &[&str], subject: &str) -> Result<String> {
         let key = self.path.join("keys/signing-key.pem").display().to_string();
-        let arguments = ["token", "issue", "--key", &key, "--subject", subject];
-        Ok(self.zhirong(&[arguments.as_slice(), role].concat()).await?.trim().to_owned())
+        let arguments = [&["token", "issue", "--key", &key, "--subject", subject], role].concat();
+        let whose: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        if let Some(token) = self.tokens.lock().await.get(&whose) {
+            return Ok(token.clone());
+        }
+        let token = self.zhirong(&arguments).await?.trim().to_owned();
+        self.tokens.lock().await.insert(whose, token.clone());
+        Ok(token)
     }
 
     /// A token of a bank whose time was over a minute after the year began; signed here, because `zhirong` signs none.

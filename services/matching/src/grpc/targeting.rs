@@ -21,6 +21,7 @@ use crate::{
     error::Error,
     naming,
     product::CompiledProduct,
+    store,
     wish::USUAL_TERM_MONTHS,
 };
 
@@ -86,13 +87,18 @@ impl Matching {
         let count = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
         let total_limit_fen = found.iter().fold(0_i64, |sum, candidate| sum.saturating_add(candidate.limit_fen));
         let eligible_enterprises = count(found.len());
+        let disputing = store::objection::disputing(&self.pool).await?;
         let candidates = found
             .into_iter()
-            .map(|candidate| pb::Candidate {
-                enterprise_id: String::from_utf8_lossy(&candidate.id).into_owned(),
-                limit_fen: candidate.limit_fen,
-                rate_ppm: candidate.rate_ppm,
-                profile_version: candidate.version,
+            .map(|candidate| {
+                let enterprise_id = String::from_utf8_lossy(&candidate.id).into_owned();
+                pb::Candidate {
+                    disputed: disputing.contains(&enterprise_id),
+                    enterprise_id,
+                    limit_fen: candidate.limit_fen,
+                    rate_ppm: candidate.rate_ppm,
+                    profile_version: candidate.version,
+                }
             })
             .collect();
         let candidates = self.named(caller, &request.product_id, candidates).await?;

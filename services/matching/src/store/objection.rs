@@ -1,9 +1,9 @@
 //! Records that enterprises dispute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use prost::Message as _;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 use zhirong_proto::profile::v1::DisputedRecord;
 
@@ -62,4 +62,10 @@ pub async fn open(conn: &mut PgConnection, enterprises: &[&str]) -> Result<BTree
         open.entry(row.enterprise_id).or_default().push(Dispute { record, computed_values: row.computed_values });
     }
     Ok(open)
+}
+
+/// Everybody who disputes something that nobody has decided on.
+pub async fn disputing(pool: &PgPool) -> Result<HashSet<String>, sqlx::Error> {
+    let found = sqlx::query_scalar!("SELECT DISTINCT enterprise_id FROM objection WHERE NOT decided").fetch_all(pool);
+    Ok(found.await?.into_iter().collect())
 }

@@ -7,7 +7,10 @@ use zhirong_proto::{
     matching::v1::{
         Candidate, CandidateSummary, CandidatesNamed, StreamCandidatesRequest, stream_candidates_response::Element,
     },
-    profile::v1::{Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, ConsentState, Purpose, Scope},
+    profile::v1::{
+        Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, ConsentState, DisputedRecord, ObjectionDecided,
+        ObjectionRaised, Purpose, Scope,
+    },
 };
 use zhirong_testkit::{Deliveries, Event, eventually};
 
@@ -167,5 +170,43 @@ async fn a_bank_sees_counts_until_an_enterprise_lets_it_see_more() {
     let told = named_by(&world, &product).await;
     let of_late = |version| (uscc(8).to_string(), version, late.consent_id.clone());
     assert_eq!(told[3..], [of_late(1), of_late(3)], "another version of the profile is told anew");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_candidate_that_disputes_a_record_is_named_with_it_until_that_is_decided() {
+    let world = World::with_reference(2).await;
+    let (product, objection) = (new_id(), new_id());
+    let raised = ObjectionRaised {
+        enterprise_id: uscc(1).to_string(),
+        record: Some(DisputedRecord {
+            objection_id: objection.clone(),
+            category: "patent".to_owned(),
+            ..DisputedRecord::default()
+        }),
+        ..ObjectionRaised::default()
+    };
+    let mut facts = vec![published(&product, BANK, 1), Event::of(&objection, &raised)];
+    for number in [1, 2] {
+        facts.extend([profile(&uscc(number), 1, 5), granted(&given(&uscc(number), BANK))]);
+    }
+    world.deliver(Deliveries::new(facts).twice().shuffled(5)).await;
+    let become_flagged = async |expected: [bool; 2]| {
+        eventually(PATIENCE, &format!("disputes are {expected:?}"), || async {
+            let (_, mut named) = candidates(&world, as_bank(BANK, asking(&product))).await;
+            named.sort_by(|a, b| a.enterprise_id.cmp(&b.enterprise_id));
+            let found: Vec<_> = named.into_iter().map(|named| (named.enterprise_id, named.disputed)).collect();
+            let mut expected = [(uscc(1).to_string(), expected[0]), (uscc(2).to_string(), expected[1])];
+            expected.sort();
+            Ok((found == expected).then_some(()))
+        })
+        .await
+        .unwrap();
+    };
+    become_flagged([true, false]).await;
+    let (objection_id, enterprise_id) = (objection.clone(), uscc(1).to_string());
+    let decided = ObjectionDecided { objection_id, enterprise_id, ..ObjectionDecided::default() };
+    world.deliver(Deliveries::new([Event::of(&objection, &decided)])).await;
+    become_flagged([false, false]).await;
     world.stop().await;
 }

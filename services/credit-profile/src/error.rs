@@ -68,6 +68,25 @@ pub enum Error {
     SamePerson,
 }
 
+impl Error {
+    /// Whether the same may well succeed a moment later: the connection is gone, or the database is stopping, short of something, or
+    /// had to end one of two who waited for each other.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        let (Self::Database(error) | Self::Outbox(zhirong_runtime::Error::Database(error))) = self else {
+            return false;
+        };
+        match error {
+            // connection, serialization and deadlock, resources, locks, operator's intervention, system
+            sqlx::Error::Database(refusal) => refusal
+                .code()
+                .is_some_and(|code| ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))),
+            sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => false,
+            _ => true,
+        }
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {

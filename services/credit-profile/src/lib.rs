@@ -26,6 +26,8 @@ mod backlog;
 mod error;
 mod events;
 pub mod features;
+#[cfg(test)]
+mod fixture;
 mod follow;
 mod grpc;
 mod loans;

@@ -40,6 +40,12 @@ pub enum Error {
     /// A row holds what it can't hold.
     #[error("a stored value is broken: {0}")]
     Stored(#[from] prost::DecodeError),
+    /// There is no such full reload.
+    #[error("there is no full reload of this name for this source and category")]
+    ReloadNotFound,
+    /// The full reload counts already.
+    #[error("the full reload is in force; a later one can take its place")]
+    ReloadInForce,
     /// The enterprise has never had a loan.
     #[error("the enterprise has no loan yet")]
     NoLoanHistory,
@@ -107,6 +113,9 @@ impl From<Error> for Problem {
             Error::PersonNotFound => {
                 Self::not_found("PERSONAL_DATA_NOT_FOUND", error.to_string()).zh("尚未登记该企业的法定代表人")
             }
+            Error::ReloadNotFound => Self::not_found("RELOAD_NOT_FOUND", error.to_string()).zh("没有该全量重报"),
+            Error::ReloadInForce => Self::failed_precondition("RELOAD_IN_FORCE", error.to_string())
+                .zh("该全量重报已生效，可由新的全量重报取代"),
             Error::NoLoanHistory => Self::not_found("NO_LOAN_HISTORY", error.to_string()).zh("该企业尚无贷款记录"),
             Error::NoPatents => Self::not_found("NO_PATENTS", error.to_string()).zh("该企业尚无有效专利，无法评估"),
             Error::NoTier => Self::not_found("NO_TIER", error.to_string()).zh("该企业尚未进入上市培育梯队"),

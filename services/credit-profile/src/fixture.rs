@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::sync::Notify;
 use zhirong_kernel::{
-    clock::{ManualClock, business_date},
+    clock::{Clock as _, ManualClock},
     feature::{FeatureDictionary, FeatureType},
     uscc::Uscc,
 };
@@ -21,10 +21,11 @@ use zhirong_testkit::TestDatabase;
 
 use crate::{
     backlog::Backlog,
+    events::keep,
     recompute::Recompute,
-    record::{Key, Version},
-    scorecard,
-    store::{self, records::Alone},
+    record::{Key, Reload, Version},
+    reloads::Reloads,
+    scorecard, store,
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,10 +68,24 @@ impl Fixture {
         }
     }
 
+    pub fn reloads(&self, at_once: i64) -> Reloads {
+        Reloads {
+            pool: self.pool.clone(),
+            clock: Arc::<ManualClock>::clone(&self.clock),
+            stale: Arc::new(Notify::new()),
+            at_once,
+        }
+    }
+
     /// Keeps records as whoever hears of them does.
     pub async fn put(&self, versions: &[Version]) -> Result<(), sqlx::Error> {
+        self.hear(versions, &[]).await
+    }
+
+    /// Keeps records and ends of reloads as whoever hears of them does.
+    pub async fn hear(&self, versions: &[Version], ends: &[Reload]) -> Result<(), sqlx::Error> {
         let mut tx = self.pool.begin().await?;
-        put(&mut tx, versions).await?;
+        keep(&mut tx, versions, ends, self.clock.now()).await?;
         tx.commit().await
     }
 
@@ -96,17 +111,6 @@ impl Fixture {
     pub async fn connection(&self) -> PgConnection {
         PgConnection::connect_with(&self.pool.connect_options()).await.unwrap()
     }
-}
-
-pub async fn put(conn: &mut PgConnection, versions: &[Version]) -> Result<(), sqlx::Error> {
-    let pairs: Vec<(&str, &str, Alone)> = versions
-        .iter()
-        .map(|of| (of.key.source.as_str(), of.key.category.as_str(), Alone(of.reload_id.is_some())))
-        .collect();
-    store::records::lock(&mut *conn, pairs).await?;
-    let concerned = store::records::put(&mut *conn, versions).await?;
-    let today = business_date(NOW.parse().unwrap());
-    store::mark_stale(conn, &Vec::from_iter(concerned), today).await
 }
 
 /// A category whose fields are these features.

@@ -37,6 +37,7 @@ pub mod quality;
 mod recompute;
 pub mod record;
 pub mod refusal;
+mod reloads;
 pub mod schema;
 pub mod scorecard;
 mod store;
@@ -100,6 +101,13 @@ pub async fn serve_by(
         let handler = loans::HistoryHandler { clock: service.clock(), stale: Arc::clone(&stale) };
         service.consume(subscription, handler);
     }
+    let reloads = reloads::Reloads {
+        pool: service.pool(),
+        clock: service.clock(),
+        stale: Arc::clone(&stale),
+        at_once: reloads::AT_ONCE,
+    };
+    service.background("full reloads", reloads.run(service.shutdown()));
     let recompute = recompute::Recompute {
         pool: service.pool(),
         clock: service.clock(),

@@ -2,6 +2,8 @@
 
 use zhirong_runtime::problem::Problem;
 
+use crate::{feeding::Misfit, schema};
+
 /// Why a command or a query fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -40,6 +42,9 @@ pub enum Error {
     /// A row holds what it can't hold.
     #[error("a stored value is broken: {0}")]
     Stored(#[from] prost::DecodeError),
+    /// Categories feed features in a way that does not make sense.
+    #[error("categories can't be used together: {}", listed(.0))]
+    Misfits(Vec<Misfit>),
     /// There is no such full reload.
     #[error("there is no full reload of this name for this source and category")]
     ReloadNotFound,
@@ -72,6 +77,10 @@ pub enum Error {
     /// Who wrote it can't review it.
     #[error("another person than who wrote it must review it")]
     SamePerson,
+}
+
+fn listed(misfits: &[Misfit]) -> String {
+    misfits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Error {
@@ -112,6 +121,14 @@ impl From<Error> for Problem {
             }
             Error::PersonNotFound => {
                 Self::not_found("PERSONAL_DATA_NOT_FOUND", error.to_string()).zh("尚未登记该企业的法定代表人")
+            }
+            Error::Misfits(misfits) => {
+                let problem = Self::invalid("SCHEMA_INVALID", "the category's schema can't be used; see the fields")
+                    .zh("类别定义有误，请逐项核对");
+                misfits
+                    .into_iter()
+                    .map(schema::in_field)
+                    .fold(problem, |problem, (field, why)| problem.field(field, why))
             }
             Error::ReloadNotFound => Self::not_found("RELOAD_NOT_FOUND", error.to_string()).zh("没有该全量重报"),
             Error::ReloadInForce => Self::failed_precondition("RELOAD_IN_FORCE", error.to_string())

@@ -26,6 +26,7 @@ mod backlog;
 mod error;
 mod events;
 pub mod features;
+pub mod feeding;
 #[cfg(test)]
 mod fixture;
 mod follow;
@@ -128,9 +129,16 @@ pub async fn serve_by(
     service.serve(routes).await
 }
 
-/// Puts the first scorecard into force where there is none yet.
+/// Puts the first scorecard into force where there is none yet. Categories in force must fit the features of this version: what they
+/// feed would be wrong or missing in every profile.
 async fn begin(pool: &PgPool, now: Timestamp) -> Result<(), Error> {
     let first = scorecard::first().map_err(Error::other)?;
     let mut conn = pool.acquire().await?;
-    Ok(store::scorecards::begin(&mut conn, &first, now).await?)
+    store::scorecards::begin(&mut conn, &first, now).await?;
+    let misfits = feeding::all(&store::categories(&mut conn).await.map_err(Error::other)?);
+    if misfits.is_empty() {
+        return Ok(());
+    }
+    let error = error::Error::Misfits(misfits);
+    Err(Error::other(format!("{error}. Change them with the version before (PutCategory), then start this one")))
 }

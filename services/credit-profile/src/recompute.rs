@@ -48,6 +48,12 @@ static FAILED: LazyLock<Counter<u64>> = LazyLock::new(|| {
         .with_description("Computations of single profiles that failed")
         .build()
 });
+static TOO_LARGE: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("zhirong")
+        .u64_counter("profiles.too_large")
+        .with_description("Computations of profiles of which records add up to more than a number holds")
+        .build()
+});
 static ASIDE: LazyLock<Gauge<i64>> = LazyLock::new(|| {
     global::meter("zhirong")
         .i64_gauge("profiles.set_aside")
@@ -192,6 +198,10 @@ async fn compute(conn: &mut PgConnection, stale: Vec<Stale>, rules: &Rules, now:
         let records = records.get(&stale.enterprise_id).map(Vec::as_slice).unwrap_or_default();
         let (mut profile, provenance) =
             assemble(&stale.enterprise_id, &rules.categories, records, &rules.scorecard, today);
+        if !provenance.too_large.is_empty() {
+            TOO_LARGE.add(1, &[]);
+            tracing::warn!(enterprise = stale.enterprise_id, features = ?provenance.too_large, "records add up to more than a number holds: what they feed is unknown until their source corrects them");
+        }
         follow(conn, &mut profile, now, today).await?;
         let before = Profile::decode(stale.content.as_slice())?;
         if stale.version > 0 && same(&before, &profile) {

@@ -6,7 +6,7 @@ use prost::Message as _;
 use sqlx::PgConnection;
 use zhirong_proto::profile::v1::{Category, GetProfileResponse, Profile};
 
-use crate::error::Error;
+use crate::{error::Error, feeding};
 
 pub mod erasure;
 pub mod profiles;
@@ -53,6 +53,12 @@ pub async fn put_category(conn: &mut PgConnection, category: &Category) -> Resul
         return Ok(*version);
     }
     profiles::change_rules(&mut *conn).await?;
+    let mut together = categories(&mut *conn).await?;
+    together.insert(name.clone(), category.clone());
+    let misfits = feeding::across(&together);
+    if !misfits.is_empty() {
+        return Err(Error::Misfits(misfits));
+    }
     let version = sqlx::query_scalar!(
         "INSERT INTO category (category, content, version) VALUES ($1, $2, 1)
          ON CONFLICT (category) DO UPDATE SET content = excluded.content, version = category.version + 1

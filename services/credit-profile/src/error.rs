@@ -2,6 +2,8 @@
 
 use zhirong_runtime::problem::Problem;
 
+use crate::{feeding::Misfit, schema};
+
 /// Why a command or a query fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -40,6 +42,15 @@ pub enum Error {
     /// A row holds what it can't hold.
     #[error("a stored value is broken: {0}")]
     Stored(#[from] prost::DecodeError),
+    /// Categories feed features in a way that does not make sense.
+    #[error("categories can't be used together: {}", listed(.0))]
+    Misfits(Vec<Misfit>),
+    /// There is no such full reload.
+    #[error("there is no full reload of this name for this source and category")]
+    ReloadNotFound,
+    /// The full reload counts already.
+    #[error("the full reload is in force; a later one can take its place")]
+    ReloadInForce,
     /// The enterprise has never had a loan.
     #[error("the enterprise has no loan yet")]
     NoLoanHistory,
@@ -68,6 +79,29 @@ pub enum Error {
     SamePerson,
 }
 
+fn listed(misfits: &[Misfit]) -> String {
+    misfits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Error {
+    /// Whether the same may well succeed a moment later: the connection is gone, or the database is stopping, short of something, or
+    /// had to end one of two who waited for each other.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        let (Self::Database(error) | Self::Outbox(zhirong_runtime::Error::Database(error))) = self else {
+            return false;
+        };
+        match error {
+            // connection, serialization and deadlock, resources, locks, operator's intervention, system
+            sqlx::Error::Database(refusal) => refusal
+                .code()
+                .is_some_and(|code| ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))),
+            sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => false,
+            _ => true,
+        }
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
@@ -88,6 +122,17 @@ impl From<Error> for Problem {
             Error::PersonNotFound => {
                 Self::not_found("PERSONAL_DATA_NOT_FOUND", error.to_string()).zh("尚未登记该企业的法定代表人")
             }
+            Error::Misfits(misfits) => {
+                let problem = Self::invalid("SCHEMA_INVALID", "the category's schema can't be used; see the fields")
+                    .zh("类别定义有误，请逐项核对");
+                misfits
+                    .into_iter()
+                    .map(schema::in_field)
+                    .fold(problem, |problem, (field, why)| problem.field(field, why))
+            }
+            Error::ReloadNotFound => Self::not_found("RELOAD_NOT_FOUND", error.to_string()).zh("没有该全量重报"),
+            Error::ReloadInForce => Self::failed_precondition("RELOAD_IN_FORCE", error.to_string())
+                .zh("该全量重报已生效，可由新的全量重报取代"),
             Error::NoLoanHistory => Self::not_found("NO_LOAN_HISTORY", error.to_string()).zh("该企业尚无贷款记录"),
             Error::NoPatents => Self::not_found("NO_PATENTS", error.to_string()).zh("该企业尚无有效专利，无法评估"),
             Error::NoTier => Self::not_found("NO_TIER", error.to_string()).zh("该企业尚未进入上市培育梯队"),

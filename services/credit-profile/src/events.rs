@@ -229,7 +229,7 @@ fn check(
     })
 }
 
-async fn keep(
+pub(crate) async fn keep(
     conn: &mut PgConnection,
     versions: &[Version],
     ends: &[Reload],
@@ -241,16 +241,16 @@ async fn keep(
     let of_ends = ends.iter().map(|end| (end.source.as_str(), end.category.as_str()));
     let of_all = of_records.chain(of_ends.clone().map(|(source, category)| (source, category, Alone(true))));
     store::records::lock(&mut *conn, of_all).await?;
-    let mut concerned = store::records::put(&mut *conn, versions).await?;
+    let concerned = store::records::put(&mut *conn, versions, now).await?;
     for end in ends {
-        store::reloads::end(&mut *conn, end).await?;
+        store::reloads::end(&mut *conn, end, now).await?;
     }
     let reloaded = versions
         .iter()
         .filter(|version| version.reload_id.is_some())
         .map(|version| (version.key.source.as_str(), version.key.category.as_str()));
     for (source, category) in reloaded.chain(of_ends).collect::<BTreeSet<_>>() {
-        concerned.extend(store::reloads::settle(&mut *conn, source, category).await?);
+        store::reloads::settle(&mut *conn, source, category).await?;
     }
     // all at once and in order, so that two who mark the same profiles wait for each other instead of in a circle
     store::mark_stale(conn, &Vec::from_iter(concerned), business_date(now)).await

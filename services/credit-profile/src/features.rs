@@ -1,7 +1,7 @@
 //! From records to features: every feature is an aggregate over the enterprise's live records within its window, with the
 //! records and categories it comes from; what is older than its limit is told apart and not used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, ToSpan as _, Unit, civil::Date};
 use serde_json::{Map, Value};
@@ -66,6 +66,8 @@ pub struct Known {
     pub features: BTreeMap<String, Derived>,
     /// Features that are known too old.
     pub outdated: BTreeMap<String, Outdated>,
+    /// Features whose records add up to more than a number holds: at least one of them is wrong, so that nothing is known.
+    pub too_large: BTreeSet<String>,
 }
 
 /// Computes every feature on a business day. Records in any order give the same.
@@ -75,6 +77,8 @@ pub fn derive(categories: &BTreeMap<String, Category>, records: &[LiveRecord], t
     // the key decides between observations of one instant
     ordered.sort_by_key(|record| (record.observed_at, &record.key));
     let mut known = Known::default();
+    // exact whatever comes first, which a sum that stops at a limit would not be
+    let mut sums: BTreeMap<String, i128> = BTreeMap::new();
     for record in ordered {
         let Some(category) = categories.get(&record.key.category) else {
             continue;
@@ -93,11 +97,24 @@ pub fn derive(categories: &BTreeMap<String, Category>, records: &[LiveRecord], t
                     let outdated = Outdated { observed_at: record.observed_at, limit_days };
                     known.outdated.insert(field.feature.clone(), outdated);
                 }
-                None => add(&mut known.features, feature, record, value),
+                None => {
+                    add_up(&mut sums, feature, &value);
+                    add(&mut known.features, feature, record, value);
+                }
             }
         }
     }
-    let Known { features, outdated } = &mut known;
+    let Known { features, outdated, too_large } = &mut known;
+    for (name, sum) in sums {
+        match (i64::try_from(sum), features.get_mut(&name)) {
+            (Ok(sum), Some(derived)) => derived.value = FeatureValue::Int(sum),
+            _ => {
+                features.remove(&name);
+                outdated.remove(&name);
+                too_large.insert(name);
+            }
+        }
+    }
     features.retain(|name, derived| {
         let limit = FeatureDictionary::standard().get(name).and_then(|feature| feature.fresh_days);
         let Some(limit) = limit.filter(|limit| age(derived.observed_at, today) > i32::from(*limit)) else {
@@ -111,7 +128,6 @@ pub fn derive(categories: &BTreeMap<String, Category>, records: &[LiveRecord], t
 }
 
 fn add(features: &mut BTreeMap<String, Derived>, feature: &Feature, record: &LiveRecord, value: FeatureValue) {
-    let value = if feature.aggregate == Aggregate::Count { FeatureValue::Int(1) } else { value };
     let category = &record.key.category;
     let source = Source { key: record.key.clone(), observed_at: record.observed_at, revision: record.revision };
     match features.get_mut(&feature.name) {
@@ -134,6 +150,18 @@ fn add(features: &mut BTreeMap<String, Derived>, feature: &Feature, record: &Liv
     }
 }
 
+/// Adds to the sums of those features that are sums.
+fn add_up(sums: &mut BTreeMap<String, i128>, feature: &Feature, value: &FeatureValue) {
+    let part = match (feature.aggregate, value) {
+        (Aggregate::Count, _) => 1,
+        (Aggregate::Sum, FeatureValue::Int(number)) => i128::from(*number),
+        _ => return,
+    };
+    // as many parts as would overflow this no memory holds
+    let sum = sums.entry(feature.name.clone()).or_default();
+    *sum = sum.saturating_add(part);
+}
+
 /// How old an observation may be when it lies outside of the feature's window.
 fn too_old(feature: &Feature, observed_at: Timestamp, today: Date) -> Option<i32> {
     let months = feature.window_months?;
@@ -149,12 +177,9 @@ fn days(from: Date, to: Date) -> i32 {
     from.until((Unit::Day, to)).map_or(0, |span| span.get_days())
 }
 
-/// `later` was observed later than what is there.
+/// `later` was observed later than what is there. What is added up is done so beside.
 fn combine(aggregate: Aggregate, so_far: &FeatureValue, later: FeatureValue) -> FeatureValue {
     match (aggregate, so_far, &later) {
-        (Aggregate::Sum | Aggregate::Count, FeatureValue::Int(a), FeatureValue::Int(b)) => {
-            FeatureValue::Int(a.saturating_add(*b))
-        }
         (Aggregate::Max, FeatureValue::Int(a), FeatureValue::Int(b)) => FeatureValue::Int(*a.max(b)),
         (Aggregate::Min, FeatureValue::Int(a), FeatureValue::Int(b)) => FeatureValue::Int(*a.min(b)),
         _ => later,
@@ -234,6 +259,26 @@ mod tests {
         let sources = |name: &str| features[name].records.iter().map(|s| s.key.record_id.as_str()).collect::<Vec<_>>();
         assert_eq!(sources("patent_count"), ["patent-10", "patent-20"]);
         assert_eq!(sources("tax_credit_grade"), ["tax_credit-9"], "only the one that counts");
+    }
+
+    #[test]
+    fn a_sum_that_no_number_holds_is_unknown_and_told_whatever_comes_first() {
+        let patents = |second, n: i64| record("patent", second, serde_json::json!({ "n": n }));
+        for (values, sum) in [
+            (vec![i64::MAX, 1], None),
+            (vec![i64::MIN, -1, 0], None),
+            (vec![i64::MAX, 1, -2], Some(i64::MAX - 1)),
+            (vec![-2, i64::MAX, 1], Some(i64::MAX - 1)),
+            (vec![i64::MAX, i64::MAX, i64::MIN, i64::MIN, 5], Some(3)),
+            (vec![i64::MAX, 0], Some(i64::MAX)),
+        ] {
+            let records: Vec<LiveRecord> = (1..).zip(&values).map(|(second, n)| patents(second, *n)).collect();
+            let known = derive(&categories(), &records, date(1970, 1, 10));
+            let value = known.features.get("patent_count").map(|derived| derived.value.clone());
+            assert_eq!(value, sum.map(FeatureValue::Int), "{values:?}");
+            assert_eq!(known.too_large.contains("patent_count"), sum.is_none());
+            assert!(known.outdated.is_empty());
+        }
     }
 
     #[test]

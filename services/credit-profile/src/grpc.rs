@@ -21,6 +21,7 @@ use crate::{error::Error, published, schema, store};
 
 mod appraisal;
 mod quality;
+mod reloads;
 mod scorecard;
 mod tier;
 
@@ -75,6 +76,21 @@ impl CategoryService for Profiles {
         request: Request<pb::GetCategorySchemaRequest>,
     ) -> Result<Response<pb::GetCategorySchemaResponse>, Status> {
         Ok(Response::new(self.get_category_schema(request.into_inner()).await?))
+    }
+
+    async fn list_reloads(
+        &self,
+        request: Request<pb::ListReloadsRequest>,
+    ) -> Result<Response<pb::ListReloadsResponse>, Status> {
+        Ok(Response::new(self.list_reloads(request.into_inner()).await?))
+    }
+
+    async fn give_up_reload(
+        &self,
+        request: Request<pb::GiveUpReloadRequest>,
+    ) -> Result<Response<pb::GiveUpReloadResponse>, Status> {
+        let caller = Caller::from_request(&request)?;
+        Ok(Response::new(self.give_up_reload(&caller, request.into_inner()).await?))
     }
 }
 

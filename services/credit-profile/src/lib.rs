@@ -26,6 +26,9 @@ mod backlog;
 mod error;
 mod events;
 pub mod features;
+pub mod feeding;
+#[cfg(test)]
+mod fixture;
 mod follow;
 mod grpc;
 mod loans;
@@ -35,6 +38,7 @@ pub mod quality;
 mod recompute;
 pub mod record;
 pub mod refusal;
+mod reloads;
 pub mod schema;
 pub mod scorecard;
 mod store;
@@ -98,6 +102,13 @@ pub async fn serve_by(
         let handler = loans::HistoryHandler { clock: service.clock(), stale: Arc::clone(&stale) };
         service.consume(subscription, handler);
     }
+    let reloads = reloads::Reloads {
+        pool: service.pool(),
+        clock: service.clock(),
+        stale: Arc::clone(&stale),
+        at_once: reloads::AT_ONCE,
+    };
+    service.background("full reloads", reloads.run(service.shutdown()));
     let recompute = recompute::Recompute {
         pool: service.pool(),
         clock: service.clock(),
@@ -118,9 +129,16 @@ pub async fn serve_by(
     service.serve(routes).await
 }
 
-/// Puts the first scorecard into force where there is none yet.
+/// Puts the first scorecard into force where there is none yet. Categories in force must fit the features of this version: what they
+/// feed would be wrong or missing in every profile.
 async fn begin(pool: &PgPool, now: Timestamp) -> Result<(), Error> {
     let first = scorecard::first().map_err(Error::other)?;
     let mut conn = pool.acquire().await?;
-    Ok(store::scorecards::begin(&mut conn, &first, now).await?)
+    store::scorecards::begin(&mut conn, &first, now).await?;
+    let misfits = feeding::all(&store::categories(&mut conn).await.map_err(Error::other)?);
+    if misfits.is_empty() {
+        return Ok(());
+    }
+    let error = error::Error::Misfits(misfits);
+    Err(Error::other(format!("{error}. Change them with the version before (PutCategory), then start this one")))
 }

@@ -1,6 +1,6 @@
 //! What the profile hears of loans, orders and ratings: the borrower's own history.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{Timestamp, civil::Date};
 use sqlx::PgConnection;
@@ -23,7 +23,10 @@ use zhirong_runtime::{
     streams,
 };
 
-use crate::store::quality::{self, Step};
+use crate::store::{
+    self,
+    quality::{self, Step},
+};
 
 /// Loans and orders.
 pub const LOANS: Subscription = Subscription {
@@ -46,42 +49,102 @@ pub struct HistoryHandler {
     pub stale: Arc<Notify>,
 }
 
+/// What an event says.
+enum Told {
+    Demand { order_id: Uuid, enterprise: String, placed_at: Timestamp },
+    Rating { rating_id: Uuid, enterprise: String, level: i32, received_at: Timestamp },
+    Step(Step),
+}
+
+impl Told {
+    fn enterprise(&self) -> &str {
+        match self {
+            Self::Demand { enterprise, .. } | Self::Rating { enterprise, .. } => enterprise,
+            Self::Step(step) => &step.enterprise_id,
+        }
+    }
+}
+
 impl Handler for HistoryHandler {
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
-        let today = business_date(self.clock.now());
-        // The profile is locked before anything is kept, so that an erasure comes wholly before or wholly after it.
-        match delivery.ce_type.as_str() {
-            OrderPlaced::TYPE => {
-                let order = delivery.decode::<OrderPlaced>()?.order.ok_or_else(|| missing("order"))?;
-                let enterprise = enterprise(&order.enterprise_id)?;
-                let placed_at = instant("order.placed_at", order.placed_at.as_ref())?;
-                let order_id = id("order.order_id", &order.order_id)?;
-                quality::touch(conn, &enterprise, today).await?;
-                quality::put_demand(conn, order_id, &enterprise, placed_at).await?;
-            }
-            RatingReceived::TYPE => {
-                let rating = delivery.decode::<RatingReceived>()?.rating.ok_or_else(|| missing("rating"))?;
-                let enterprise = enterprise(&rating.enterprise_id)?;
-                let level = rating.level();
-                if level == RatingLevel::Unspecified {
-                    return Err(Rejection::poison("`rating.level` is not one of the five"));
-                }
-                let received_at = instant("rating.received_at", rating.received_at.as_ref())?;
-                let rating_id = id("rating.rating_id", &rating.rating_id)?;
-                quality::touch(conn, &enterprise, today).await?;
-                quality::put_rating(conn, rating_id, &enterprise, level.into(), received_at).await?;
-            }
-            _ => {
-                let Some(step) = step(delivery)? else { return Ok(()) };
-                quality::touch(conn, &step.enterprise_id, today).await?;
-                quality::put_step(conn, &step).await?;
-            }
+        self.handle_all(conn, &[delivery]).await?.into_iter().collect()
+    }
+
+    async fn handle_all(
+        &self,
+        conn: &mut PgConnection,
+        deliveries: &[&Delivery],
+    ) -> Result<Vec<Result<(), Rejection>>, Rejection> {
+        let (mut told, mut outcomes) = (Vec::with_capacity(deliveries.len()), Vec::with_capacity(deliveries.len()));
+        for delivery in deliveries {
+            outcomes.push(read(delivery).map(|read| told.extend(read)));
         }
-        Ok(())
+        self.mark(conn, &told).await?;
+        for told in &told {
+            keep(conn, told).await?;
+        }
+        Ok(outcomes)
+    }
+
+    async fn lock(&self, conn: &mut PgConnection, deliveries: &[&Delivery]) -> Result<(), Rejection> {
+        let told: Vec<Told> = deliveries.iter().filter_map(|delivery| read(delivery).ok().flatten()).collect();
+        self.mark(conn, &told).await
     }
 
     async fn committed(&self) {
         self.stale.notify_one();
+    }
+}
+
+impl HistoryHandler {
+    /// Locks the profiles before anything is kept, so that an erasure comes wholly before or wholly after it; and all at once and in
+    /// order, so that two who mark the same profiles wait for each other instead of in a circle.
+    async fn mark(&self, conn: &mut PgConnection, told: &[Told]) -> Result<(), Rejection> {
+        let enterprises: BTreeSet<&str> = told.iter().map(Told::enterprise).collect();
+        let enterprises: Vec<String> = enterprises.into_iter().map(str::to_owned).collect();
+        Ok(store::mark_stale(conn, &enterprises, business_date(self.clock.now())).await?)
+    }
+}
+
+/// Keeps what an event says of an enterprise whose profile is locked.
+async fn keep(conn: &mut PgConnection, told: &Told) -> Result<(), sqlx::Error> {
+    match told {
+        Told::Demand { order_id, enterprise, placed_at } => {
+            quality::put_demand(conn, *order_id, enterprise, *placed_at).await
+        }
+        Told::Rating { rating_id, enterprise, level, received_at } => {
+            quality::put_rating(conn, *rating_id, enterprise, *level, *received_at).await
+        }
+        Told::Step(step) => quality::put_step(conn, step).await,
+    }
+}
+
+/// What an event says; nothing for one that says nothing about how an enterprise borrows.
+fn read(delivery: &Delivery) -> Result<Option<Told>, Rejection> {
+    match delivery.ce_type.as_str() {
+        OrderPlaced::TYPE => {
+            let order = delivery.decode::<OrderPlaced>()?.order.ok_or_else(|| missing("order"))?;
+            Ok(Some(Told::Demand {
+                enterprise: enterprise(&order.enterprise_id)?,
+                placed_at: instant("order.placed_at", order.placed_at.as_ref())?,
+                order_id: id("order.order_id", &order.order_id)?,
+            }))
+        }
+        RatingReceived::TYPE => {
+            let rating = delivery.decode::<RatingReceived>()?.rating.ok_or_else(|| missing("rating"))?;
+            let enterprise = enterprise(&rating.enterprise_id)?;
+            let level = rating.level();
+            if level == RatingLevel::Unspecified {
+                return Err(Rejection::poison("`rating.level` is not one of the five"));
+            }
+            Ok(Some(Told::Rating {
+                enterprise,
+                level: level.into(),
+                received_at: instant("rating.received_at", rating.received_at.as_ref())?,
+                rating_id: id("rating.rating_id", &rating.rating_id)?,
+            }))
+        }
+        _ => Ok(step(delivery)?.map(Told::Step)),
     }
 }
 

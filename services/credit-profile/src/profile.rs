@@ -83,6 +83,7 @@ fn provenance(known: &Known) -> pb::GetProfileResponse {
                 limit_days: outdated.limit_days,
             })
             .collect(),
+        too_large: known.too_large.iter().cloned().collect(),
     }
 }
 

@@ -1,14 +1,23 @@
-//! Computes stale profiles again, some at a time, so that many records of one enterprise cost one computation. Several
-//! replicas share the work.
+//! Computes stale profiles again, some at a time and in the order of their marks, so that many records of one enterprise cost one
+//! computation. Several replicas share the work. An enterprise whose profile can't be computed is set aside and tried again alone.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
+use jiff::Timestamp;
+use opentelemetry::{
+    global,
+    metrics::{Counter, Gauge},
+};
 use prost::Message as _;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use zhirong_kernel::clock::{Clock, business_date};
-use zhirong_proto::profile::v1::{Profile, ProfileUpdated};
+use zhirong_proto::profile::v1::{Category, Profile, ProfileUpdated};
 use zhirong_runtime::outbox::{self, Aggregate, OutboxWake, Prepared};
 
 use crate::{
@@ -16,14 +25,41 @@ use crate::{
     error::Error,
     follow::follow,
     profile::{assemble, proto_time},
-    store::{self, Computed, scorecards},
+    scorecard::Scorecard,
+    store::{
+        self,
+        profiles::{self, Computed, Stale},
+        scorecards,
+    },
 };
+
+#[cfg(test)]
+mod tests;
 
 /// Looks for what other replicas left, and for a new day.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Most profiles of one transaction: enough to share its cost, few enough that none waits long.
 const AT_ONCE: i64 = 50;
+
+static FAILED: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("zhirong")
+        .u64_counter("profiles.failed")
+        .with_description("Computations of single profiles that failed")
+        .build()
+});
+static TOO_LARGE: LazyLock<Counter<u64>> = LazyLock::new(|| {
+    global::meter("zhirong")
+        .u64_counter("profiles.too_large")
+        .with_description("Computations of profiles of which records add up to more than a number holds")
+        .build()
+});
+static ASIDE: LazyLock<Gauge<i64>> = LazyLock::new(|| {
+    global::meter("zhirong")
+        .i64_gauge("profiles.set_aside")
+        .with_description("Profiles that can't be computed and are tried again with back-off")
+        .build()
+});
 
 /// Computes profiles.
 pub struct Recompute {
@@ -37,6 +73,12 @@ pub struct Recompute {
     pub stale: Arc<Notify>,
     /// Many records go first.
     pub backlog: Arc<Backlog>,
+}
+
+/// What profiles are computed by.
+struct Rules {
+    categories: BTreeMap<String, Category>,
+    scorecard: Scorecard,
 }
 
 impl Recompute {
@@ -54,7 +96,7 @@ impl Recompute {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, source = ?std::error::Error::source(&error), "a profile could not be computed; trying again");
+                    tracing::error!(%error, source = ?std::error::Error::source(&error), "profiles could not be computed; trying again");
                     tokio::select! {
                         () = shutdown.cancelled() => {}
                         () = tokio::time::sleep(POLL) => {}
@@ -64,46 +106,119 @@ impl Recompute {
         }
     }
 
-    /// Computes some stale profiles; says whether there were any.
+    /// Computes some stale profiles and tries one again that failed, if it is due; says whether there were any.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the database fails, or what all profiles are computed by.
     pub async fn some(&self) -> Result<bool, Error> {
         let now = self.clock.now();
-        let today = business_date(now);
+        let mut conn = self.pool.acquire().await?;
+        let due = profiles::due(&mut conn, now).await?;
+        drop(conn);
+        if let Some(enterprise) = &due {
+            self.alone(enterprise, now).await?;
+        }
+        let computed = self.batch(now).await?;
+        if due.is_some() || !computed {
+            ASIDE.record(profiles::aside(&mut *self.pool.acquire().await?).await?, &[]);
+        }
+        Ok(due.is_some() || computed)
+    }
+
+    /// Computes those whose marks are oldest, together; when that fails by one of them, each alone.
+    async fn batch(&self, now: Timestamp) -> Result<bool, Error> {
         let mut tx = self.pool.begin().await?;
-        let stale = store::take_stale(&mut tx, today, AT_ONCE).await?;
+        profiles::use_rules(&mut tx).await?;
+        let stale = profiles::take_stale(&mut tx, business_date(now), AT_ONCE).await?;
         if stale.is_empty() {
             return Ok(false);
         }
-        let categories = store::categories(&mut tx).await?;
-        let scorecard = scorecards::in_force(&mut tx).await?;
+        let rules = rules(&mut tx).await?;
         let enterprises: Vec<String> = stale.iter().map(|stale| stale.enterprise_id.clone()).collect();
-        let records = store::live_records(&mut tx, &enterprises).await?;
-        let (mut computed, mut events) = (Vec::with_capacity(stale.len()), Vec::new());
-        for stale in stale {
-            let records = records.get(&stale.enterprise_id).map(Vec::as_slice).unwrap_or_default();
-            let (mut profile, provenance) = assemble(&stale.enterprise_id, &categories, records, &scorecard, today);
-            follow(&mut tx, &mut profile, now, today).await?;
-            let before = Profile::decode(stale.content.as_slice())?;
-            if stale.version > 0 && same(&before, &profile) {
-                profile = before;
-            } else {
-                profile.version = stale.version.saturating_add(1);
-                profile.computed_at = Some(proto_time(now));
-                let fact = ProfileUpdated { profile: Some(profile.clone()) };
-                let key = profile.enterprise_id.as_str();
-                let aggregate = Aggregate { kind: "profile", id: key, version: profile.version };
-                events.push(Prepared::new(aggregate, key, &fact, now)?);
+        match compute(&mut tx, stale, &rules, now).await {
+            Ok(()) => {
+                tx.commit().await?;
+                self.outbox.notify();
+                return Ok(true);
             }
-            computed.push(Computed { profile, provenance });
+            Err(error) if error.may_pass() => return Err(error),
+            Err(error) => {
+                tx.rollback().await?;
+                tracing::warn!(%error, profiles = enterprises.len(), "profiles can't be computed together; each is computed alone");
+            }
         }
-        store::save(&mut tx, &computed, today).await?;
-        outbox::append_all(&mut tx, &events).await?;
-        tx.commit().await?;
-        self.outbox.notify();
+        for enterprise in enterprises {
+            self.alone(&enterprise, now).await?;
+        }
+        ASIDE.record(profiles::aside(&mut *self.pool.acquire().await?).await?, &[]);
         Ok(true)
     }
+
+    /// Computes one profile in a transaction of its own, and sets it aside when it can't be computed.
+    async fn alone(&self, enterprise: &str, now: Timestamp) -> Result<(), Error> {
+        let mut tx = self.pool.begin().await?;
+        profiles::use_rules(&mut tx).await?;
+        let Some(stale) = profiles::take_one(&mut tx, enterprise, business_date(now)).await? else {
+            return Ok(());
+        };
+        let rules = rules(&mut tx).await?;
+        let failures = stale.failures;
+        match compute(&mut tx, vec![stale], &rules, now).await {
+            Ok(()) => {
+                tx.commit().await?;
+                self.outbox.notify();
+                if failures > 0 {
+                    tracing::info!(enterprise, failures, "a profile that was set aside is computed again");
+                }
+                Ok(())
+            }
+            Err(error) if error.may_pass() => Err(error),
+            Err(error) => {
+                tx.rollback().await?;
+                let failures = profiles::set_aside(&mut *self.pool.acquire().await?, enterprise, now).await?;
+                FAILED.add(1, &[]);
+                tracing::error!(enterprise, failures, %error, source = ?std::error::Error::source(&error), "a profile can't be computed and is set aside; it is tried again with back-off");
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn rules(conn: &mut PgConnection) -> Result<Rules, Error> {
+    Ok(Rules { categories: store::categories(conn).await?, scorecard: scorecards::in_force(conn).await? })
+}
+
+/// Computes profiles that are locked, keeps them and what they emit.
+async fn compute(conn: &mut PgConnection, stale: Vec<Stale>, rules: &Rules, now: Timestamp) -> Result<(), Error> {
+    let today = business_date(now);
+    let enterprises: Vec<String> = stale.iter().map(|stale| stale.enterprise_id.clone()).collect();
+    let records = profiles::live_records(conn, &enterprises).await?;
+    let (mut computed, mut events) = (Vec::with_capacity(stale.len()), Vec::new());
+    for stale in stale {
+        let records = records.get(&stale.enterprise_id).map(Vec::as_slice).unwrap_or_default();
+        let (mut profile, provenance) =
+            assemble(&stale.enterprise_id, &rules.categories, records, &rules.scorecard, today);
+        if !provenance.too_large.is_empty() {
+            TOO_LARGE.add(1, &[]);
+            tracing::warn!(enterprise = stale.enterprise_id, features = ?provenance.too_large, "records add up to more than a number holds: what they feed is unknown until their source corrects them");
+        }
+        follow(conn, &mut profile, now, today).await?;
+        let before = Profile::decode(stale.content.as_slice())?;
+        if stale.version > 0 && same(&before, &profile) {
+            profile = before;
+        } else {
+            profile.version = stale.version.saturating_add(1);
+            profile.computed_at = Some(proto_time(now));
+            let fact = ProfileUpdated { profile: Some(profile.clone()) };
+            let key = profile.enterprise_id.as_str();
+            let aggregate = Aggregate { kind: "profile", id: key, version: profile.version };
+            events.push(Prepared::new(aggregate, key, &fact, now)?);
+        }
+        computed.push(Computed { profile, provenance });
+    }
+    profiles::save(conn, &computed, today).await?;
+    outbox::append_all(conn, &events).await?;
+    Ok(())
 }
 
 /// Whether two profiles say the same, whenever they were computed.

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 use serde_json::{Map, Value};
-use zhirong_kernel::feature::{Aggregate, FeatureDictionary, FeatureType};
 use zhirong_proto::{
     gov::v1::RejectionCode,
     profile::v1::{Category, CategoryField, FieldType},
 };
 
-use crate::{record::is_source, refusal::Refusal};
+use crate::{feeding, record::is_source, refusal::Refusal};
 
 /// Longest text in a record, in characters.
 pub const LONGEST_TEXT: usize = 512;
@@ -60,28 +59,16 @@ pub fn violations(category: &Category) -> Vec<(String, String)> {
             path("allowed_values"),
             "are for text",
         );
-        check(feeds(field), path("feature"), "must be a feature of the dictionary with a type that fits");
     }
+    found.extend(feeding::within(category).into_iter().take(64).map(in_field));
     found
 }
 
-/// Whether the field's feature exists and takes such values.
-fn feeds(field: &CategoryField) -> bool {
-    if field.feature.is_empty() {
-        return true;
-    }
-    let Some(feature) = FeatureDictionary::standard().get(&field.feature) else {
-        return false;
-    };
-    if feature.aggregate == Aggregate::Count {
-        return true;
-    }
-    match field.r#type() {
-        FieldType::Integer | FieldType::Date => feature.kind == FeatureType::Int,
-        FieldType::Boolean => feature.kind == FeatureType::Bool,
-        FieldType::Text => feature.kind == FeatureType::Text,
-        FieldType::Unspecified => false,
-    }
+/// A field that can't feed its feature, as field path and sentence.
+#[must_use]
+pub fn in_field(misfit: feeding::Misfit) -> (String, String) {
+    let feature = misfit.feature.chars().take(64).flat_map(char::escape_default).collect::<String>();
+    (format!("category.fields[{}].feature", misfit.index), format!("can't be `{feature}`, which {}", misfit.why))
 }
 
 /// Reads a record's data by the schema; the fields come in the schema's order.
@@ -228,6 +215,7 @@ mod tests {
             ..CategoryField::default()
         };
         let mut count = field("patent_count", FieldType::Integer, "patent_count");
+        count.unit = "count".to_owned();
         (count.minimum, count.maximum) = (Some(0), Some(1000));
         let mut grade = field("grade", FieldType::Text, "tax_credit_grade");
         grade.allowed_values = vec!["A".to_owned(), "B".to_owned()];
@@ -294,6 +282,6 @@ mod tests {
         wrong.fields[1].feature = "no_such_feature".to_owned();
         wrong.fields[2].name = "grade".to_owned();
         let fields: Vec<String> = violations(&wrong).into_iter().map(|(field, _)| field).collect();
-        assert_eq!(fields, ["category.fields[0].feature", "category.fields[1].feature", "category.fields[2].name"]);
+        assert_eq!(fields, ["category.fields[2].name", "category.fields[0].feature", "category.fields[1].feature"]);
     }
 }

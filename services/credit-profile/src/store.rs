@@ -2,22 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
-use jiff_sqlx::ToSqlx as _;
 use prost::Message as _;
-use serde_json::{Map, Value};
-use sqlx::{PgConnection, types::Json};
+use sqlx::PgConnection;
 use zhirong_proto::profile::v1::{Category, GetProfileResponse, Profile};
 
-use crate::{error::Error, features::LiveRecord, record::Key};
-
-pub mod records;
-pub mod reloads;
+use crate::{error::Error, feeding};
 
 pub mod erasure;
+pub mod profiles;
 pub mod quality;
+pub mod records;
+pub mod reloads;
 pub mod scorecards;
 pub mod tiers;
+
+pub use profiles::mark_stale;
 
 /// Whatever is read from here on in this transaction is of one moment.
 pub async fn one_snapshot(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -53,6 +52,13 @@ pub async fn put_category(conn: &mut PgConnection, category: &Category) -> Resul
     {
         return Ok(*version);
     }
+    profiles::change_rules(&mut *conn).await?;
+    let mut together = categories(&mut *conn).await?;
+    together.insert(name.clone(), category.clone());
+    let misfits = feeding::across(&together);
+    if !misfits.is_empty() {
+        return Err(Error::Misfits(misfits));
+    }
     let version = sqlx::query_scalar!(
         "INSERT INTO category (category, content, version) VALUES ($1, $2, 1)
          ON CONFLICT (category) DO UPDATE SET content = excluded.content, version = category.version + 1
@@ -62,9 +68,13 @@ pub async fn put_category(conn: &mut PgConnection, category: &Category) -> Resul
     )
     .fetch_one(&mut *conn)
     .await?;
+    // in order, like everybody who marks profiles
     sqlx::query!(
-        "UPDATE profile SET stale = true
-         WHERE enterprise_id IN (SELECT uscc FROM record WHERE category = $1 AND NOT withdrawn AND NOT gone)",
+        "WITH locked AS (
+             SELECT enterprise_id FROM profile
+             WHERE enterprise_id IN (SELECT uscc FROM record WHERE category = $1 AND NOT withdrawn AND NOT gone)
+             ORDER BY enterprise_id FOR NO KEY UPDATE)
+         UPDATE profile p SET stale = true FROM locked WHERE p.enterprise_id = locked.enterprise_id AND NOT p.stale",
         name
     )
     .execute(conn)
@@ -104,108 +114,6 @@ pub async fn list_categories(
     )
     .fetch_all(conn)
     .await
-}
-
-/// A profile that is to be computed again, locked.
-pub struct Stale {
-    /// The enterprise.
-    pub enterprise_id: String,
-    /// Its version so far.
-    pub version: i64,
-    /// The encoded profile so far.
-    pub content: Vec<u8>,
-}
-
-/// Marks profiles, in order of enterprise, as to be computed again; one that is not there yet begins.
-pub async fn mark_stale(conn: &mut PgConnection, enterprises: &[String], today: Date) -> Result<(), sqlx::Error> {
-    if enterprises.is_empty() {
-        return Ok(());
-    }
-    sqlx::query!(
-        "INSERT INTO profile AS p (enterprise_id, version, content, computed_on, stale)
-         SELECT uscc, 0, ''::bytea, $2::date, true FROM unnest($1::text[]) AS concerned (uscc)
-         ON CONFLICT (enterprise_id) DO UPDATE SET stale = true WHERE NOT p.stale",
-        enterprises,
-        today.to_sqlx() as _
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Takes profiles that are stale or of an earlier day, which nobody else works on.
-pub async fn take_stale(conn: &mut PgConnection, today: Date, most: i64) -> Result<Vec<Stale>, sqlx::Error> {
-    let stale = sqlx::query_as!(
-        Stale,
-        "SELECT enterprise_id, version, content FROM profile WHERE stale LIMIT $1 FOR UPDATE SKIP LOCKED",
-        most
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    if !stale.is_empty() {
-        return Ok(stale);
-    }
-    sqlx::query_as!(
-        Stale,
-        "SELECT enterprise_id, version, content FROM profile WHERE computed_on < $1 LIMIT $2 FOR UPDATE SKIP LOCKED",
-        today.to_sqlx() as _,
-        most
-    )
-    .fetch_all(conn)
-    .await
-}
-
-/// The live records of enterprises, each with its enterprise.
-pub async fn live_records(
-    conn: &mut PgConnection,
-    enterprises: &[String],
-) -> Result<BTreeMap<String, Vec<LiveRecord>>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT uscc, source, category, record_id, observed_at AS "observed_at: jiff_sqlx::Timestamp", revision,
-                  data AS "data: Json<Map<String, Value>>"
-           FROM record WHERE uscc = ANY($1) AND NOT withdrawn AND NOT gone"#,
-        enterprises
-    )
-    .fetch_all(conn)
-    .await?;
-    let mut found: BTreeMap<String, Vec<LiveRecord>> = BTreeMap::new();
-    for row in rows {
-        let key = Key { source: row.source, category: row.category, record_id: row.record_id };
-        let observed_at = row.observed_at.to_jiff();
-        let record = LiveRecord { key, observed_at, revision: row.revision, data: row.data.0 };
-        found.entry(row.uscc).or_default().push(record);
-    }
-    Ok(found)
-}
-
-/// A profile that was computed, with where it comes from.
-pub struct Computed {
-    /// The profile in its version.
-    pub profile: Profile,
-    /// All of the answer but the profile.
-    pub provenance: GetProfileResponse,
-}
-
-/// Keeps profiles that were computed.
-pub async fn save(conn: &mut PgConnection, computed: &[Computed], today: Date) -> Result<(), sqlx::Error> {
-    let ids: Vec<&str> = computed.iter().map(|computed| computed.profile.enterprise_id.as_str()).collect();
-    let versions: Vec<i64> = computed.iter().map(|computed| computed.profile.version).collect();
-    let contents: Vec<Vec<u8>> = computed.iter().map(|computed| computed.profile.encode_to_vec()).collect();
-    let provenances: Vec<Vec<u8>> = computed.iter().map(|computed| computed.provenance.encode_to_vec()).collect();
-    sqlx::query!(
-        "UPDATE profile p
-         SET version = i.version, content = i.content, provenance = i.provenance, computed_on = $5, stale = false
-         FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bytea[]) AS i (enterprise_id, version, content, provenance)
-         WHERE p.enterprise_id = i.enterprise_id",
-        &ids as _,
-        &versions,
-        &contents,
-        &provenances,
-        today.to_sqlx() as _
-    )
-    .execute(&mut *conn)
-    .await?;
-    erasure::versions(conn, &ids).await
 }
 
 /// A profile that has been computed at least once, with where it comes from.

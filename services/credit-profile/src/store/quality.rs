@@ -104,19 +104,6 @@ pub async fn put_rating(
     Ok(())
 }
 
-/// Marks an enterprise's profile as stale.
-pub async fn touch(conn: &mut PgConnection, enterprise_id: &str, today: Date) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "INSERT INTO profile (enterprise_id, version, content, computed_on, stale) VALUES ($1, 0, ''::bytea, $2, true)
-         ON CONFLICT (enterprise_id) DO UPDATE SET stale = true",
-        enterprise_id,
-        today.to_sqlx() as _
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 /// What the facts say on a day; nothing for an enterprise without a loan.
 pub async fn history(
     conn: &mut PgConnection,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 
@@ -36,10 +37,14 @@ pub async fn lock<'a>(
 }
 
 /// Keeps versions unless newer ones are there; gives the enterprises they concern. The sources and categories are locked.
-pub async fn put(conn: &mut PgConnection, versions: &[Version]) -> Result<BTreeSet<String>, sqlx::Error> {
+pub async fn put(
+    conn: &mut PgConnection,
+    versions: &[Version],
+    now: Timestamp,
+) -> Result<BTreeSet<String>, sqlx::Error> {
     let mut concerned = BTreeSet::new();
     if versions.iter().any(|version| version.reload_id.is_some()) {
-        concerned.extend(join_reloads(&mut *conn, versions).await?);
+        concerned.extend(join_reloads(&mut *conn, versions, now).await?);
     }
     // in order of key, so that two who write the same records wait for each other instead of in a circle
     let mut newest: BTreeMap<&Key, &Version> = BTreeMap::new();
@@ -185,7 +190,11 @@ impl<'a> Rows<'a> {
 
 /// Notes which records belong to which reload; one that the reload in force had missed is there again. A version that is
 /// older than what is kept proves as well that the source still has the record. Gives the enterprises concerned.
-async fn join_reloads(conn: &mut PgConnection, versions: &[Version]) -> Result<Vec<String>, sqlx::Error> {
+async fn join_reloads(
+    conn: &mut PgConnection,
+    versions: &[Version],
+    now: Timestamp,
+) -> Result<Vec<String>, sqlx::Error> {
     let members: Vec<(&Key, &str)> =
         versions.iter().filter_map(|version| Some((&version.key, version.reload_id.as_deref()?))).collect();
     let texts = |of: for<'a> fn(&(&'a Key, &'a str)) -> &'a str| members.iter().map(of).collect::<Vec<&str>>();
@@ -198,14 +207,16 @@ async fn join_reloads(conn: &mut PgConnection, versions: &[Version]) -> Result<V
              SELECT i.source, i.category, i.reload_id, i.record_id FROM input i
              LEFT JOIN reload r USING (source, category, reload_id)
              LEFT JOIN reload f ON (f.source, f.category) = (i.source, i.category) AND f.applied_as_of IS NOT NULL
-             -- one that another took the place of needs no members
-             WHERE ((r.as_of, r.reload_id) < (f.as_of, f.reload_id)) IS NOT TRUE
+             -- one that another took the place of, or that was given up, needs no members
+             WHERE ((r.as_of, r.reload_id) < (f.as_of, f.reload_id)) IS NOT TRUE AND r.given_up_at IS NULL
              ON CONFLICT DO NOTHING
              RETURNING source, category, reload_id, record_id),
          counted AS (
-             INSERT INTO reload AS r (source, category, reload_id, member_count)
-             SELECT source, category, reload_id, count(*) FROM added GROUP BY source, category, reload_id
-             ON CONFLICT (source, category, reload_id) DO UPDATE SET member_count = r.member_count + excluded.member_count),
+             INSERT INTO reload AS r (source, category, reload_id, member_count, began_at, changed_at)
+             SELECT source, category, reload_id, count(*), $5::timestamptz, $5::timestamptz FROM added
+             GROUP BY source, category, reload_id
+             ON CONFLICT (source, category, reload_id) DO UPDATE
+                 SET member_count = r.member_count + excluded.member_count, changed_at = excluded.changed_at),
          back AS (
              UPDATE record r SET gone = false
              FROM added a JOIN reload f USING (source, category, reload_id)
@@ -216,7 +227,8 @@ async fn join_reloads(conn: &mut PgConnection, versions: &[Version]) -> Result<V
         &texts(|(key, _)| &key.source) as _,
         &texts(|(key, _)| &key.category) as _,
         &texts(|(_, reload)| reload) as _,
-        &texts(|(key, _)| &key.record_id) as _
+        &texts(|(key, _)| &key.record_id) as _,
+        now.to_sqlx() as _
     )
     .fetch_all(conn)
     .await

@@ -6,6 +6,7 @@ use prost::Message as _;
 use sqlx::PgConnection;
 use zhirong_proto::profile::v1::{self as pb, Profile, ScorecardState, ScorecardStatus};
 
+use super::profiles;
 use crate::{error::Error, profile::proto_time, scorecard::Scorecard};
 
 /// Who stands for the card that is there from the start.
@@ -149,11 +150,12 @@ pub async fn review(
     reason: &str,
 ) -> Result<(), sqlx::Error> {
     if approve {
+        profiles::change_rules(&mut *conn).await?;
         sqlx::query!("UPDATE scorecard SET state = 'retired' WHERE state = 'in_force'").execute(&mut *conn).await?;
-        // All of them, in order: one that is being computed by the card before is waited for and becomes stale again.
+        // All of them, in order. What is computed by the card before has ended; what comes new waits for this one.
         sqlx::query!(
-            "WITH locked AS (SELECT enterprise_id FROM profile ORDER BY enterprise_id FOR UPDATE)
-             UPDATE profile p SET stale = true FROM locked WHERE p.enterprise_id = locked.enterprise_id"
+            "WITH locked AS (SELECT enterprise_id FROM profile ORDER BY enterprise_id FOR NO KEY UPDATE)
+             UPDATE profile p SET stale = true FROM locked WHERE p.enterprise_id = locked.enterprise_id AND NOT p.stale"
         )
         .execute(&mut *conn)
         .await?;

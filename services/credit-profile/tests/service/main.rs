@@ -10,6 +10,7 @@ mod profiles;
 mod published;
 mod quality;
 mod records;
+mod reloads;
 mod scorecard;
 mod scored;
 mod trust;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use credit_profile::{
-    arrival,
+    arrival, feeding,
     published::{example, files, json_schema},
     record::{self, Sender},
     schema,
@@ -59,6 +59,7 @@ fn every_example_is_taken_and_every_schema_can_be_put_into_force() {
     assert_eq!(categories.len(), 32);
     let by_name: BTreeMap<String, Category> =
         categories.iter().map(|category| (category.category.clone(), category.clone())).collect();
+    assert_eq!(feeding::all(&by_name), []);
     for category in &categories {
         assert_eq!(schema::violations(category), []);
         let example = example(category);

@@ -38,8 +38,9 @@ async fn settled(world: &World) {
             stream.get_consumer("profile-records").await.map_err(anyhow::Error::from_boxed)?;
         let info = consumer.info().await?;
         let taken = info.num_pending == 0 && info.num_ack_pending == 0;
-        let stale = world.rows::<i64>("SELECT count(*) FROM profile WHERE stale").await;
-        Ok((taken && stale == [0]).then_some(()))
+        let undone = "SELECT (SELECT count(*) FROM reload WHERE judged_to IS NOT NULL OR forgetting)
+                             + (SELECT count(*) FROM profile WHERE stale)";
+        Ok((taken && world.rows::<i64>(undone).await == [0]).then_some(()))
     })
     .await
     .unwrap();
@@ -48,7 +49,10 @@ async fn settled(world: &World) {
 /// All that is known, in a fixed order; without what only tells when and how often it was computed.
 async fn state(world: &World) -> Vec<String> {
     let mut all = world.rows::<String>("SELECT r::text FROM record r ORDER BY source, category, record_id").await;
-    all.extend(world.rows::<String>("SELECT r::text FROM reload r ORDER BY source, category, reload_id").await);
+    let reloads = "SELECT row(source, category, reload_id, as_of, record_count, member_count, applied_as_of, judged_to,
+                              forgetting)::text
+                   FROM reload ORDER BY source, category, reload_id";
+    all.extend(world.rows::<String>(reloads).await);
     all.extend(world.rows::<String>("SELECT m::text FROM reload_member m ORDER BY m::text").await);
     let profiles = world.rows::<Vec<u8>>("SELECT content FROM profile ORDER BY enterprise_id").await;
     all.extend(profiles.into_iter().map(|content| {

@@ -38,8 +38,9 @@ async fn pool(conn: &mut PgConnection, profile: &mut Profile, now: Timestamp, to
     let enterprise = profile.enterprise_id.clone();
     let history = store::quality::history(conn, &enterprise, rules.window_from(today), today).await?;
     let before = store::quality::standing(conn, &enterprise).await?;
-    // Whose history was erased leaves the pool, and is from then on like one without a loan.
-    if history.is_none() && before.as_ref().is_none_or(|before| !before.listed) {
+    // Whose history was erased leaves the pool, and is from then on like one without a loan. So is who was judged once more by a part
+    // of it that came after the erasure and went with the rest.
+    if history.is_none() && before.as_ref().is_none_or(|before| !before.listed && before.criteria.is_empty()) {
         return Ok(());
     }
     let criteria = history.as_ref().map(|history| rules.assess(history, &known(profile), today)).unwrap_or_default();
@@ -50,7 +51,11 @@ async fn pool(conn: &mut PgConnection, profile: &mut Profile, now: Timestamp, to
     let standing = QualityStanding {
         enterprise_id: enterprise.clone(),
         listed,
-        since_on: if changed { today.to_string() } else { since_on },
+        since_on: match (changed, &history) {
+            (true, _) => today.to_string(),
+            (false, Some(_)) => since_on,
+            (false, None) => String::new(),
+        },
         criteria,
         rules_version: rules.version,
         version: if changed { version.saturating_add(1) } else { version },

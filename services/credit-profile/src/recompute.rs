@@ -221,7 +221,9 @@ async fn compute(conn: &mut PgConnection, stale: Vec<Stale>, rules: &Rules, now:
     Ok(())
 }
 
-/// Whether two profiles say the same, whenever they were computed.
+/// Whether two profiles say the same, whenever they were computed. Ages count: rules of products ask for them, whoever evaluates those
+/// hears of them by the profile's versions alone, and a score is computed again from the features of its version. So a day makes a
+/// version of each profile that has one, and that can't be spared.
 fn same(before: &Profile, after: &Profile) -> bool {
     before.name == after.name && before.features == after.features && before.score == after.score
 }

@@ -290,3 +290,31 @@ fn placed(uscc: &Uscc) -> Delivery {
     let payload = OrderPlaced { order: Some(order) }.encode_to_vec();
     crate::fixture::delivery(OrderPlaced::TYPE, payload)
 }
+
+#[tokio::test]
+async fn a_new_day_comes_in_slices_after_new_data_and_makes_versions_where_something_moved() {
+    let mut registration = category("business_registration", &["age_days"]);
+    (registration.fields[0].r#type, registration.fields[0].unit) = (pb::FieldType::Date.into(), String::new());
+    let fixture = Fixture::new(&[registration, category("tax_payment", &["tax_months_12m"])]).await;
+    let all: Vec<Uscc> = (0..110).map(enterprise).collect();
+    let (aged, ageless) = all.split_at(100);
+    let founded =
+        |uscc: &Uscc| version(uscc, "business_registration", uscc.as_str(), 1, &json!({ "age_days": "2026-03-01" }));
+    fixture.put(&aged.iter().map(founded).chain(ageless.iter().map(taxed)).collect::<Vec<_>>()).await.unwrap();
+    let recompute = fixture.recompute();
+    while recompute.some().await.unwrap() {}
+    fixture.clock.advance(SignedDuration::from_hours(24));
+    let newcomer = enterprise(200);
+    fixture.put(&[taxed(&newcomer)]).await.unwrap();
+    let of_today = || fixture.rows::<(i64,)>("SELECT count(*) FROM profile WHERE computed_on = '2026-03-11'");
+    let mut slices = Vec::new();
+    while recompute.some().await.unwrap() {
+        slices.push(of_today().await[0].0);
+    }
+    assert_eq!(slices, [1, 51, 101, 111], "who changed first, and then the day, a slice at a time");
+    for (number, uscc) in (0..).zip(&all) {
+        let profile = profile(&fixture, uscc).await;
+        let expected = if number < 100 { (2, Some(Kind::Integer(10))) } else { (1, None) };
+        assert_eq!((profile.version, profile.features.get("age_days").and_then(|of| of.kind.clone())), expected);
+    }
+}

@@ -13,6 +13,7 @@ mod records;
 mod reloads;
 mod scorecard;
 mod scored;
+mod shuffle;
 mod trust;
 mod trusted;
 mod world;

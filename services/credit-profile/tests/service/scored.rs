@@ -1,7 +1,7 @@
 //! The credit profile with enterprises that are known well enough to be scored.
 #![allow(clippy::needless_update, reason = "a category may get more fields")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{HeaderMap, jetstream};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use tonic::{
 };
 use uuid::Uuid;
 use zhirong_kernel::{
+    clock::{Clock, SystemClock},
     feature::{FeatureDictionary, FeatureType},
     uscc::Uscc,
 };
@@ -35,7 +36,7 @@ pub struct World {
     database: TestDatabase,
     broker: TestBroker,
     pub channel: Channel,
-    events: jetstream::Context,
+    pub events: jetstream::Context,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), zhirong_runtime::Error>>,
 }
@@ -43,6 +44,11 @@ pub struct World {
 impl World {
     /// A running service that knows one category with these features as fields.
     pub async fn start(features: &[&str]) -> Self {
+        Self::start_by(Arc::new(SystemClock), features).await
+    }
+
+    /// The same by another clock.
+    pub async fn start_by(clock: Arc<dyn Clock>, features: &[&str]) -> Self {
         let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
         let folder = tempfile::tempdir().unwrap();
         let address_file = folder.path().join("grpc");
@@ -52,10 +58,8 @@ impl World {
         common.grpc.address_file = address_file.display().to_string();
         common.shutdown.notice_ms = 0;
         let stop = CancellationToken::new();
-        let served = tokio::spawn(credit_profile::serve(
-            Settings { common, own: credit_profile::Own::for_tests() },
-            stop.clone(),
-        ));
+        let settings = Settings { common, own: credit_profile::Own::for_tests() };
+        let served = tokio::spawn(credit_profile::serve_by(clock, settings, stop.clone()));
         let address = eventually(PATIENCE, "the service listens", || async {
             Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
         })

@@ -78,7 +78,7 @@ pub async fn data_arrive(district: &District) -> Result<usize> {
 /// As [`data_arrive`], where this many other records are live already, of one category.
 pub async fn data_arrive_beside(district: &District, others: usize) -> Result<usize> {
     let file = seeds().join("demo/records.ndjson");
-    district.zhirong(&["records", "--quiet-s", "0", "--nats", district.nats(), &file.display().to_string()]).await?;
+    district.zhirong(&["records", "--wait-s", "0", "--nats", district.nats(), &file.display().to_string()]).await?;
     let records = fs::read_to_string(file)?.lines().filter(|line| !line.trim().is_empty()).count();
     records_kept(district, records + others).await?;
     profiles_whole(district).await?;

@@ -26,6 +26,6 @@ pub async fn publish(district: &District, name: &str, records: &[Value]) -> Resu
     let lines: Vec<String> = records.iter().map(Value::to_string).collect();
     let file = district.folder().join(format!("{name}.ndjson"));
     fs::write(&file, lines.join("\n"))?;
-    district.zhirong(&["records", "--quiet-s", "0", "--nats", district.nats(), &file.display().to_string()]).await?;
+    district.zhirong(&["records", "--wait-s", "0", "--nats", district.nats(), &file.display().to_string()]).await?;
     Ok(())
 }

@@ -52,6 +52,7 @@ async fn hold_the_door(ours: Client, mut guest: Guest) {
         let config = jetstream::stream::Config {
             name: name.to_owned(),
             subjects: vec![subjects.to_owned()],
+            allow_direct: true,
             ..Default::default()
         };
         ours_stream.get_or_create_stream(config).await.unwrap();
@@ -83,6 +84,11 @@ async fn hold_the_door(ours: Client, mut guest: Guest) {
     assert_eq!((message.subject.as_str(), message.payload.as_ref()), ("gov.data.rejected.ip-office", b"no".as_slice()));
     message.double_ack().await.expect("its place is kept");
 
+    // It reads them again by their place, as `zhirong records` does after a kill.
+    let ask = r#"{"seq":1,"next_by_subj":"gov.data.rejected.>"}"#;
+    let again = guest.client.request("ZHIRONG.API.DIRECT.GET.GOVREJECTED", ask.into()).await.unwrap();
+    assert_eq!(again.payload.as_ref(), b"no".as_slice());
+
     // Nothing else: neither our facts nor the streams, and not the answers that it gets itself.
     for subject in [
         "zr.profile.v1.profile.updated.x",
@@ -93,6 +99,7 @@ async fn hold_the_door(ours: Client, mut guest: Guest) {
         "$JS.API.CONSUMER.CREATE.GOVREJECTED.mine",
         "$JS.API.CONSUMER.CREATE.GOVDATA.mine",
         "$JS.API.STREAM.MSG.GET.GOVDATA",
+        "ZHIRONG.API.DIRECT.GET.GOVDATA",
         "ZHIRONG.API.CONSUMER.MSG.NEXT.GOVREJECTED.other",
         "$SYS.REQ.SERVER.PING",
     ] {

@@ -1,29 +1,33 @@
 //! Government data from a file to the broker, as the data platform sends them: one CloudEvent a record. It goes on after a
 //! kill where it was, says which rows were refused and why, and can end a full reload.
+//!
+//! Each run over a file is a delivery with a name of its own, kept until the run is over, however often it is broken off. At
+//! its end credit-profile is asked to say when all was judged and how many events it refused; the refusals themselves stand in
+//! a stream and are read from where the delivery began. So the report is whole after a kill, and whole again when the file is
+//! sent once more.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
-use async_nats::{Client, ConnectOptions, HeaderMap, Subscriber, jetstream};
-use futures::{FutureExt as _, StreamExt as _};
+use async_nats::{Client, ConnectOptions, HeaderMap, jetstream};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use prost::Message as _;
 use serde_json::json;
-use zhirong_proto::gov::v1::RecordRejected;
+use tokio::time::Instant;
+use uuid::Uuid;
 
-use crate::seed::derived_id;
-
+mod answers;
 mod report;
 mod resume;
 mod rows;
 
-use report::{Refused, Report};
+use answers::Answers;
+use report::Refused;
 use resume::Progress;
 use rows::{Record, Rows};
 
@@ -33,6 +37,9 @@ const IN_FLIGHT: usize = 256;
 const LARGEST: usize = 250 * 1024;
 const RECORD: &str = "cn.zhirong.gov.record.observed.v1";
 const RELOAD: &str = "cn.zhirong.gov.reload.completed.v1";
+const ENDED: &str = "cn.zhirong.gov.delivery.ended.v1";
+/// Who ends deliveries: rows of several sources may be in one.
+const SENDER: &str = "zhirong-records";
 
 /// The broker, and as whom to speak to it.
 #[derive(Debug, Clone, clap::Args)]
@@ -46,6 +53,9 @@ pub struct Broker {
     /// Where the broker's answers come in; a broker with users lets each listen under its own prefix only
     #[arg(long, default_value = "_INBOX_gov")]
     inbox_prefix: String,
+    /// Prefix of the broker's API; by default the data platform's with a key, else the usual one
+    #[arg(long)]
+    api_prefix: Option<String>,
 }
 
 /// What to send, and how.
@@ -71,9 +81,9 @@ pub struct Options {
     /// The instant whose state the reload has, such as 2026-03-01T00:00:00+08:00
     #[arg(long, value_name = "TIME")]
     as_of: Option<Timestamp>,
-    /// How long nothing more must be refused before the end is reported, in seconds
-    #[arg(long, default_value_t = 3)]
-    quiet_s: u64,
+    /// How long to wait until all was judged, in seconds; 0 sends only and names no row that credit-profile refuses
+    #[arg(long, default_value_t = 3600)]
+    wait_s: u64,
     /// Begin anew, even if an earlier run was broken off
     #[arg(long)]
     from_start: bool,
@@ -84,7 +94,7 @@ pub struct Options {
 pub struct Outcome {
     /// Rows that this run has sent.
     pub sent: u64,
-    /// Rows that were refused, of an earlier, broken off run too.
+    /// Rows that were refused, of the same delivery's broken off runs too.
     pub refused: u64,
     /// Where they are named.
     pub report: PathBuf,
@@ -93,7 +103,12 @@ pub struct Outcome {
 impl Broker {
     /// One that lets anybody in.
     pub fn open(url: &str) -> Self {
-        Self { url: url.to_owned(), nkey_seed_file: None, inbox_prefix: "_INBOX_gov".to_owned() }
+        Self { url: url.to_owned(), nkey_seed_file: None, inbox_prefix: "_INBOX_gov".to_owned(), api_prefix: None }
+    }
+
+    fn api(&self) -> &str {
+        let usual = if self.nkey_seed_file.is_some() { "ZHIRONG.API" } else { "$JS.API" };
+        self.api_prefix.as_deref().unwrap_or(usual)
     }
 
     async fn connect(&self) -> Result<Client> {
@@ -117,172 +132,203 @@ impl Options {
             categories: PathBuf::from("seeds/categories"),
             reload: None,
             as_of: None,
-            quiet_s: 0,
+            wait_s: 0,
             from_start: true,
         }
     }
 }
 
-/// Publishes a file. A record's event id comes from its content, so that publishing a file again changes nothing.
+/// Publishes a file. To send a file again changes nothing: of each record the same version counts.
 pub async fn publish(options: &Options) -> Result<Outcome> {
+    if options.reload.is_some() && options.wait_s == 0 {
+        bail!("a reload is ended only when nothing was refused, so it needs --wait-s");
+    }
     let client = options.broker.connect().await?;
+    let api = options.broker.api();
+    let now = async || answers::last(&client, api).await;
+    let progress = Progress::load(&options.file, options.from_start, now).await?;
     let loading = Loading {
-        context: jetstream::new(client.clone()),
-        answers: client.subscribe("gov.data.rejected.>").await.context("listening for refusals")?,
-        sent_rows: HashMap::new(),
+        answers: Answers::open(&client, api, progress.delivery(), progress.answers_after()).await?,
+        context: jetstream::new(client),
+        progress,
         members: BTreeMap::new(),
-        report: Report::open(&options.file)?,
+        unsent: Vec::new(),
         sent: 0,
+        bar: bar(&options.file)?,
         options,
     };
-    client.flush().await.context("listening for refusals")?;
     loading.run().await
 }
 
 /// A file on its way.
 struct Loading<'a> {
     context: jetstream::Context,
-    answers: Subscriber,
-    /// Row and record id by event id.
-    sent_rows: HashMap<String, (u64, String)>,
+    answers: Answers,
+    progress: Progress,
     /// The records of a reload by source and category.
     members: BTreeMap<(String, String), BTreeSet<String>>,
-    report: Report,
+    /// Rows that could not be sent at all.
+    unsent: Vec<Refused>,
     sent: u64,
+    bar: ProgressBar,
     options: &'a Options,
+}
+
+/// An event to be sent.
+struct Event<'a> {
+    id: &'a str,
+    ce_type: &'a str,
+    source: &'a str,
+    category: &'a str,
+    text: String,
 }
 
 impl Loading<'_> {
     async fn run(mut self) -> Result<Outcome> {
         let options = self.options;
-        let mut progress = Progress::load(&options.file, options.from_start)?;
-        if progress.rows() == 0 {
-            self.report.clear()?;
+        let last = self.send_rows().await?;
+        if last == 0 {
+            self.progress.done()?;
+            bail!("{} holds no record", options.file.display());
         }
+        let waits = options.wait_s > 0;
+        if waits {
+            self.judged().await?;
+        }
+        let mut refused = self.report()?;
+        if options.reload.is_some() && waits {
+            if refused > 0 {
+                self.progress.done()?;
+                bail!(
+                    "{refused} rows were refused ({}): the reload was not ended, so that what they replace is not withdrawn; \
+                     put them right and run it again under the same name",
+                    report::path(&options.file).display()
+                );
+            }
+            self.end_reload().await?;
+            self.judged().await?;
+            refused = self.report()?;
+        }
+        self.progress.done()?;
+        self.bar.finish_and_clear();
+        println!("  {:22} {} sent, {refused} refused", "records", self.sent);
+        Ok(Outcome { sent: self.sent, refused, report: report::path(&options.file) })
+    }
+
+    /// Sends what was not sent; gives the number of the last row.
+    async fn send_rows(&mut self) -> Result<u64> {
+        let options = self.options;
         let mut rows = Rows::open(options)?;
-        let bar = bar(&options.file)?;
         let mut pending = Vec::new();
         let mut last = 0;
         while let Some((number, row)) = rows.next()? {
             last = number;
-            let skip = number <= progress.rows();
             match row {
                 Ok(record) => {
                     if options.reload.is_some() {
                         let of = (record.source.clone(), record.category.clone());
                         self.members.entry(of).or_default().insert(record.record_id.clone());
                     }
-                    if !skip {
-                        pending.push(self.send(number, &record).await?);
+                    if number > self.progress.rows() {
+                        pending.push(self.send(number, record).await?);
                     }
                 }
-                Err(_) if skip => {}
-                Err(refused) => self.report.add(&Refused { row: number, ..refused })?,
+                Err(refused) => self.unsent.push(Refused { row: number, ..refused }),
             }
             if pending.len() >= IN_FLIGHT {
-                self.settle(&mut pending).await?;
-                progress.reached(number)?;
-                bar.set_position(rows.position());
-                bar.set_message(format!("{number} rows, {} refused", self.report.count()));
+                settle(&mut pending).await?;
+                self.progress.reached(number)?;
+                self.bar.set_position(rows.position());
+                self.bar.set_message(format!("{number} rows"));
             }
         }
-        self.settle(&mut pending).await?;
-        progress.reached(last)?;
-        self.listen().await?;
-        if options.reload.is_some() {
-            self.end_reload().await?;
-            self.listen().await?;
-        }
-        progress.done()?;
-        bar.finish_and_clear();
-        println!("  {:22} {} sent, {} refused", "records", self.sent, self.report.count());
-        Ok(Outcome { sent: self.sent, refused: self.report.count(), report: self.report.path().to_owned() })
+        settle(&mut pending).await?;
+        self.progress.reached(last)?;
+        self.bar.set_position(rows.position());
+        Ok(last)
     }
 
-    async fn send(&mut self, number: u64, record: &Record) -> Result<jetstream::context::PublishAckFuture> {
-        let id = derived_id(&[record.text.as_bytes()]).to_string();
-        if self.options.quiet_s > 0 {
-            self.sent_rows.insert(id.clone(), (number, record.record_id.clone()));
-        }
+    async fn send(&mut self, number: u64, record: Record) -> Result<jetstream::context::PublishAckFuture> {
         self.sent = self.sent.saturating_add(1);
-        self.event(RECORD, &record.source, &record.category, &id, &record.text).await
+        let id = answers::event_id(self.progress.delivery(), number);
+        let Record { source, category, text, .. } = record;
+        self.event(Event { id: &id, ce_type: RECORD, source: &source, category: &category, text }).await
     }
 
-    async fn event(
-        &self,
-        ce_type: &str,
-        source: &str,
-        category: &str,
-        id: &str,
-        text: &str,
-    ) -> Result<jetstream::context::PublishAckFuture> {
+    async fn event(&self, event: Event<'_>) -> Result<jetstream::context::PublishAckFuture> {
         let mut headers = HeaderMap::new();
         headers.insert("ce-specversion", "1.0");
-        headers.insert("ce-id", id);
-        headers.insert("ce-source", source);
-        headers.insert("ce-type", ce_type);
+        headers.insert("ce-id", event.id);
+        headers.insert("ce-source", event.source);
+        headers.insert("ce-type", event.ce_type);
+        headers.insert("ce-delivery", self.progress.delivery());
         headers.insert("content-type", "application/json");
-        headers.insert("Nats-Msg-Id", id);
-        let subject = format!("gov.data.v1.{category}");
-        Ok(self.context.publish_with_headers(subject, headers, text.to_owned().into()).await?)
+        headers.insert("Nats-Msg-Id", event.id);
+        let subject = format!("gov.data.v1.{}", event.category);
+        Ok(self.context.publish_with_headers(subject, headers, event.text.into()).await?)
     }
 
-    /// Until the broker has all; then what was refused meanwhile.
-    async fn settle(&mut self, pending: &mut Vec<jetstream::context::PublishAckFuture>) -> Result<()> {
-        for ack in pending.drain(..) {
-            ack.await.context("the broker did not take a record; run it again, it goes on where it was")?;
+    /// Until everything that was sent was judged and every refusal is here.
+    async fn judged(&mut self) -> Result<()> {
+        let delivery = self.progress.delivery().to_owned();
+        // of its own each time: one that was sent before the last rows tells nothing of them
+        let id = format!("{delivery}-end-{}", Uuid::now_v7().simple());
+        let text = json!({ "source": SENDER, "delivery_id": delivery }).to_string();
+        let end = Event { id: &id, ce_type: ENDED, source: SENDER, category: "delivery", text };
+        self.event(end).await?.await.context("the broker did not take the end of the delivery")?;
+        let (begin, limit) = (Instant::now(), Duration::from_secs(self.options.wait_s));
+        loop {
+            self.answers.wait().await?;
+            if self.answers.whole(&id)? {
+                return Ok(());
+            }
+            let seconds = begin.elapsed().as_secs();
+            self.bar
+                .set_message(format!("waiting for {seconds} s until all is judged, {} refused", self.answers.count()));
+            if begin.elapsed() > limit {
+                self.report()?;
+                bail!(
+                    "all rows were sent, but after {seconds} s not all were judged; {} holds the refusals so far. See whether \
+                     credit-profile runs and what its log says, then run the same command again: it sends no row twice and goes on \
+                     waiting (--wait-s)",
+                    report::path(&self.options.file).display()
+                );
+            }
         }
-        while let Some(Some(message)) = self.answers.next().now_or_never() {
-            self.note(&message.payload)?;
-        }
-        Ok(())
     }
 
-    /// Until nothing more is refused.
-    async fn listen(&mut self) -> Result<()> {
-        let quiet = Duration::from_secs(self.options.quiet_s);
-        while let Ok(Some(message)) = tokio::time::timeout(quiet, self.answers.next()).await {
-            self.note(&message.payload)?;
-        }
-        Ok(())
+    /// Writes down which rows were refused; gives their number.
+    fn report(&self) -> Result<u64> {
+        let mut refused: Vec<Refused> = self.unsent.iter().cloned().chain(self.answers.rows()).collect();
+        refused.sort_by_key(|refused| refused.row);
+        report::write(&report::path(&self.options.file), &refused)?;
+        Ok(u64::try_from(refused.len())?)
     }
 
-    fn note(&mut self, payload: &[u8]) -> Result<()> {
-        let answer = RecordRejected::decode(payload).context("an answer that is none")?;
-        // others may send as well
-        let Some((row, record_id)) = self.sent_rows.remove(&answer.event_id) else {
-            return Ok(());
-        };
-        let code = answer.code().as_str_name().trim_start_matches("REJECTION_CODE_").to_owned();
-        let RecordRejected { field, reason, reason_zh, .. } = answer;
-        self.report.add(&Refused { row, record_id, code, field, reason, reason_zh })
-    }
-
-    async fn end_reload(&mut self) -> Result<()> {
+    async fn end_reload(&self) -> Result<()> {
         let (Some(name), Some(as_of)) = (&self.options.reload, self.options.as_of) else {
             return Ok(());
         };
-        if self.report.count() > 0 {
-            bail!(
-                "{} rows were refused ({}): the reload was not ended, so that what they replace is not withdrawn; put them \
-                 right and run it again under the same name",
-                self.report.count(),
-                self.report.path().display()
-            );
-        }
         for ((source, category), members) in &self.members {
-            let end = json!({
+            let text = json!({
                 "source": source, "category": category, "reload_id": name, "as_of": as_of.to_string(),
                 "record_count": members.len(),
             })
             .to_string();
-            let id = derived_id(&[end.as_bytes()]).to_string();
-            let ack = self.event(RELOAD, source, category, &id, &end).await?;
-            ack.await.context("the broker did not take the end of the reload")?;
-            self.sent_rows.insert(id, (0, String::new()));
+            let id = format!("{}-reload-{source}-{category}-end", self.progress.delivery());
+            let event = Event { id: &id, ce_type: RELOAD, source, category, text };
+            self.event(event).await?.await.context("the broker did not take the end of the reload")?;
         }
         Ok(())
     }
+}
+
+/// Until the broker has all.
+async fn settle(pending: &mut Vec<jetstream::context::PublishAckFuture>) -> Result<()> {
+    for ack in pending.drain(..) {
+        ack.await.context("the broker did not take a record; run it again, it goes on where it was")?;
+    }
+    Ok(())
 }
 
 fn bar(file: &Path) -> Result<ProgressBar> {

@@ -5,9 +5,11 @@ use jiff::Timestamp;
 use prost::Message as _;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value};
-use zhirong_proto::gov::v1::{Operation, Record, RejectionCode, ReloadCompleted};
+use zhirong_proto::gov::v1::{DeliveryEnded, Operation, Record, RejectionCode, ReloadCompleted};
 
 use crate::refusal::Refusal;
+
+mod strict;
 
 /// Largest payload, in bytes.
 pub const LARGEST: usize = 64 * 1024;
@@ -35,7 +37,7 @@ pub struct Arrival {
     #[serde(deserialize_with = "operation")]
     pub operation: i32,
     /// The fields.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "strict::object")]
     pub data: Map<String, Value>,
     /// Which correction of the observation.
     #[serde(deserialize_with = "integer")]
@@ -78,6 +80,18 @@ pub struct ReloadEnd {
     pub record_count: i64,
 }
 
+/// The end of a delivery, read and not yet checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryEnd {
+    /// Who sends.
+    #[serde(deserialize_with = "or_default")]
+    pub source: String,
+    /// The delivery.
+    #[serde(alias = "deliveryId", deserialize_with = "or_default")]
+    pub delivery_id: String,
+}
+
 /// Reads a payload in JSON.
 ///
 /// # Errors
@@ -112,6 +126,16 @@ pub fn record_from_protobuf(payload: &[u8]) -> Result<Arrival, Refusal> {
 pub fn reload_from_protobuf(payload: &[u8]) -> Result<ReloadEnd, Refusal> {
     small_enough(payload)?;
     Ok(ReloadCompleted::decode(payload).map_err(|error| broken(&error))?.into())
+}
+
+/// Reads the end of a delivery in protobuf.
+///
+/// # Errors
+/// When it does not parse.
+pub fn delivery_from_protobuf(payload: &[u8]) -> Result<DeliveryEnd, Refusal> {
+    small_enough(payload)?;
+    let DeliveryEnded { source, delivery_id } = DeliveryEnded::decode(payload).map_err(|error| broken(&error))?;
+    Ok(DeliveryEnd { source, delivery_id })
 }
 
 fn broken(error: &prost::DecodeError) -> Refusal {
@@ -269,6 +293,10 @@ mod tests {
         assert!(why(b"{\"source\":\"\xff\"}").reason.contains("byte 12 is not UTF-8"));
         assert!(why(br#"{"owner_phone":"13800000000"}"#).reason.contains("unknown field `owner_phone`"));
         assert!(why(br#"{"source":"a","source":"b"}"#).reason.contains("duplicate field"));
+        assert!(why(br#"{"data":{"n":1,"n":1}}"#).reason.contains("duplicate field in the data"));
+        assert!(why(br#"{"data":{"n":[{"m":1,"m":2}]}}"#).reason.contains("duplicate field in the data"));
+        assert!(why(br#"{"data":[]}"#).reason.contains("not of its field's type"));
+        assert_eq!(why(br#"{"data":{"n":1e999}}"#).code, RejectionCode::Payload);
         let refusal = why(br#"{"source":["13800000000"]}"#);
         assert_eq!(refusal.code, RejectionCode::Payload);
         assert!(refusal.reason.contains("not of its field's type") && !refusal.reason.contains("138"), "{refusal}");

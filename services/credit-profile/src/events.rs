@@ -1,4 +1,4 @@
-//! What the profile hears of: records of government data, and the ends of full reloads. What it refuses it answers.
+//! What the profile hears of: records of government data, and the ends of full reloads and of deliveries. What it refuses it answers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,8 +21,9 @@ use zhirong_runtime::{
 };
 
 use crate::{
-    arrival::{self, Arrival, ReloadEnd},
+    arrival::{self, Arrival, DeliveryEnd, ReloadEnd},
     backlog::Backlog,
+    delivery::{self, Ended},
     error::Error,
     profile::proto_time,
     record::{self, Reload, Sender, Version},
@@ -38,6 +39,8 @@ pub const SUBSCRIPTION: Subscription =
 const RECORD: &str = "cn.zhirong.gov.record.observed.v1";
 /// Type of an event that ends a full reload.
 const RELOAD: &str = "cn.zhirong.gov.reload.completed.v1";
+/// Type of an event that ends a delivery.
+const DELIVERY: &str = "cn.zhirong.gov.delivery.ended.v1";
 /// Who is answered when nobody can be made out.
 const NOBODY: &str = "unknown";
 
@@ -54,6 +57,8 @@ pub struct RecordHandler {
     pub backlog: Arc<Backlog>,
     /// The categories in force.
     pub categories: KnownCategories,
+    /// Wakes whoever answers the ends of deliveries.
+    pub ended: Arc<Notify>,
 }
 
 type Categories = BTreeMap<String, Category>;
@@ -83,18 +88,22 @@ impl KnownCategories {
 enum Sent {
     Record(Box<Arrival>),
     Reload(ReloadEnd),
+    Delivery(DeliveryEnd),
 }
 
 /// What a delivery carries, when nothing is wrong with it.
 enum Good {
     Record(Box<Version>),
     Reload(Reload),
+    Delivery(Ended),
 }
 
 impl Handler for RecordHandler {
     // Versions of records order themselves, whoever writes them first.
     const LANES: usize = 3;
     const REMEMBERS: bool = false;
+    // a record that breaks its schema may name a person, in whatever field
+    const KEEPS_PAYLOADS: bool = false;
 
     async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
         self.handle_all(conn, &[delivery]).await?.into_iter().collect()
@@ -108,7 +117,7 @@ impl Handler for RecordHandler {
         self.backlog.note(deliveries.len());
         let now = self.clock.now();
         let categories = self.categories.in_force(conn).await.map_err(Rejection::retry)?;
-        let (mut versions, mut ends) = (Vec::new(), Vec::new());
+        let (mut versions, mut ends, mut ended) = (Vec::new(), Vec::new(), Vec::new());
         let mut outcomes = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             outcomes.push(match open(delivery).and_then(|sent| check(sent, delivery, now, &categories)) {
@@ -120,10 +129,17 @@ impl Handler for RecordHandler {
                     ends.push(end);
                     Ok(())
                 }
+                Ok(Good::Delivery(end)) => {
+                    ended.push(end);
+                    Ok(())
+                }
                 Err(refusal) => Err(Rejection::Poison(refusal.reason)),
             });
         }
         keep(conn, &versions, &ends, now).await?;
+        for end in &ended {
+            delivery::note(conn, end, now).await?;
+        }
         Ok(outcomes)
     }
 
@@ -139,6 +155,7 @@ impl Handler for RecordHandler {
 
     async fn committed(&self) {
         self.stale.notify_one();
+        self.ended.notify_one();
     }
 }
 
@@ -162,6 +179,7 @@ impl RecordHandler {
                     let claimed = match &sent {
                         Sent::Record(arrival) => &arrival.source,
                         Sent::Reload(end) => &end.source,
+                        Sent::Delivery(end) => &end.source,
                     };
                     if !record::is_source(&source) {
                         source.clone_from(claimed);
@@ -203,15 +221,17 @@ fn open(delivery: &Delivery) -> Result<Sent, Refusal> {
         ("" | RECORD, ContentType::Protobuf) => Ok(Sent::Record(Box::new(arrival::record_from_protobuf(payload)?))),
         (RELOAD, ContentType::Json) => Ok(Sent::Reload(arrival::from_json(payload)?)),
         (RELOAD, ContentType::Protobuf) => Ok(Sent::Reload(arrival::reload_from_protobuf(payload)?)),
-        ("" | RECORD | RELOAD, ContentType::Other(_)) => Err(Refusal::of(
+        (DELIVERY, ContentType::Json) => Ok(Sent::Delivery(arrival::from_json(payload)?)),
+        (DELIVERY, ContentType::Protobuf) => Ok(Sent::Delivery(arrival::delivery_from_protobuf(payload)?)),
+        ("" | RECORD | RELOAD | DELIVERY, ContentType::Other(_)) => Err(Refusal::of(
             RejectionCode::Payload,
             "the content type must be application/json or application/protobuf",
             "内容类型须为 application/json 或 application/protobuf",
         )),
         _ => Err(Refusal::of(
             RejectionCode::Event,
-            format!("the event's type must be {RECORD} or {RELOAD}"),
-            format!("事件类型须为 {RECORD} 或 {RELOAD}"),
+            format!("the event's type must be {RECORD}, {RELOAD} or {DELIVERY}"),
+            format!("事件类型须为 {RECORD}、{RELOAD} 或 {DELIVERY}"),
         )),
     }
 }
@@ -226,6 +246,10 @@ fn check(
     Ok(match sent {
         Sent::Record(arrival) => Good::Record(Box::new(record::check(*arrival, sender, categories)?)),
         Sent::Reload(end) => Good::Reload(record::check_reload(end, sender, categories)?),
+        Sent::Delivery(end) => {
+            record::check_delivery(&end, sender)?;
+            Good::Delivery(Ended::of(end, delivery))
+        }
     })
 }
 

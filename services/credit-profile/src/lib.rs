@@ -23,6 +23,7 @@ use zhirong_runtime::{Error, Service, config::Settings, streams};
 pub mod appraisal;
 pub mod arrival;
 mod backlog;
+mod delivery;
 mod error;
 mod events;
 pub mod features;
@@ -91,11 +92,13 @@ pub async fn serve_by(
     let backlog = Arc::new(backlog::Backlog::default());
     service.broker().offer(streams::GOVREJECTED, events::PLATFORM).await?;
 
+    let ended = Arc::new(Notify::new());
     let records = events::RecordHandler {
         clock: service.clock(),
         stale: Arc::clone(&stale),
         backlog: Arc::clone(&backlog),
         categories: events::KnownCategories::default(),
+        ended: Arc::clone(&ended),
     };
     service.consume(events::SUBSCRIPTION, records);
     for subscription in [loans::LOANS, loans::RATINGS] {
@@ -109,6 +112,14 @@ pub async fn serve_by(
         at_once: reloads::AT_ONCE,
     };
     service.background("full reloads", reloads.run(service.shutdown()));
+    let deliveries = delivery::Deliveries {
+        pool: service.pool(),
+        clock: service.clock(),
+        broker: service.broker(),
+        outbox: service.outbox(),
+        ended,
+    };
+    service.background("deliveries", deliveries.run(service.shutdown()));
     let recompute = recompute::Recompute {
         pool: service.pool(),
         clock: service.clock(),

@@ -12,7 +12,7 @@ use zhirong_proto::{
 };
 
 use crate::{
-    arrival::{Arrival, ReloadEnd, Time},
+    arrival::{Arrival, DeliveryEnd, ReloadEnd, Time},
     refusal::Refusal,
     schema,
 };
@@ -136,7 +136,7 @@ pub fn check(
         })?;
     let reload_id = Some(arrival.reload_id).filter(|name| !name.is_empty());
     if let Some(name) = &reload_id {
-        reload_name(name)?;
+        slug("reload_id", name)?;
     }
     let data = if withdrawn { Map::new() } else { schema::read(category, arrival.data)? };
     // the schema's reader gives the fields in the schema's order, whatever order they came in
@@ -157,7 +157,7 @@ pub fn check_reload(
     categories: &BTreeMap<String, Category>,
 ) -> Result<Reload, Refusal> {
     envelope(&end.source, &end.category, sender, categories)?;
-    reload_name(&end.reload_id)?;
+    slug("reload_id", &end.reload_id)?;
     let as_of = past("as_of", end.as_of, sender.now)?;
     if !(0..=MOST_RECORDS).contains(&end.record_count) {
         return Err(Refusal::field(
@@ -174,6 +174,15 @@ pub fn check_reload(
         as_of,
         record_count: end.record_count,
     })
+}
+
+/// Checks the end of a delivery.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn check_delivery(end: &DeliveryEnd, sender: Sender<'_>) -> Result<(), Refusal> {
+    own_source(&end.source, sender)?;
+    slug("delivery_id", &end.delivery_id)
 }
 
 /// Whether a text can be a source's name.
@@ -198,24 +207,7 @@ fn envelope<'a>(
             format!("为 {given}，与主题的类别 {subject} 不符"),
         ));
     }
-    if !is_source(source) {
-        return Err(Refusal::field(
-            Code::Source,
-            "source",
-            "must be 2 to 64 of a-z, 0-9 and -",
-            "须为2至64个小写字母、数字或连字符",
-        ));
-    }
-    if !sender.source.is_empty() && sender.source != source {
-        let own = shown(sender.source);
-        let why = format!("is `{source}` but the event comes from `{own}`");
-        return Err(Refusal::field(
-            Code::Source,
-            "source",
-            why,
-            format!("为 {source}，与事件来源 {own} 不符，不得代报他人记录"),
-        ));
-    }
+    own_source(source, sender)?;
     let found = categories.get(category).ok_or_else(|| {
         let name = shown(category);
         Refusal::field(
@@ -234,6 +226,32 @@ fn envelope<'a>(
         ));
     }
     Ok(found)
+}
+
+/// Nobody sends for another, and nobody without a name.
+fn own_source(source: &str, sender: Sender<'_>) -> Result<(), Refusal> {
+    if !is_source(source) {
+        return Err(Refusal::field(
+            Code::Source,
+            "source",
+            "must be 2 to 64 of a-z, 0-9 and -",
+            "须为2至64个小写字母、数字或连字符",
+        ));
+    }
+    if sender.source.is_empty() {
+        return Err(Refusal::field(Code::Source, "ce-source", "is missing", "缺失"));
+    }
+    if sender.source != source {
+        let own = shown(sender.source);
+        let why = format!("is `{source}` but the event comes from `{own}`");
+        return Err(Refusal::field(
+            Code::Source,
+            "source",
+            why,
+            format!("为 {source}，与事件来源 {own} 不符，不得代报他人记录"),
+        ));
+    }
+    Ok(())
 }
 
 fn past(field: &str, time: Time, now: Timestamp) -> Result<Timestamp, Refusal> {
@@ -269,13 +287,13 @@ fn past(field: &str, time: Time, now: Timestamp) -> Result<Timestamp, Refusal> {
         .map_err(|_| Refusal::field(Code::Time, field, "is out of range", "超出范围"))
 }
 
-fn reload_name(name: &str) -> Result<(), Refusal> {
+fn slug(field: &str, name: &str) -> Result<(), Refusal> {
     if (1..=64).contains(&name.len()) && name.bytes().all(lower_digit_hyphen) {
         return Ok(());
     }
     Err(Refusal::field(
         Code::Operation,
-        "reload_id",
+        field,
         "must be 1 to 64 of a-z, 0-9 and -",
         "须为1至64个小写字母、数字或连字符",
     ))

@@ -1,8 +1,8 @@
 //! The rows that were refused, in a CSV file beside the one that was sent.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::Write as _,
+    fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -40,64 +40,26 @@ impl Refused {
     }
 }
 
-/// The file, made with the first refused row; every row is on the disk before the next is looked at.
-pub struct Report {
-    path: PathBuf,
-    file: Option<File>,
-    count: u64,
+/// Where the report of a file stands.
+pub fn path(of: &Path) -> PathBuf {
+    let mut name = of.as_os_str().to_owned();
+    name.push(".refused.csv");
+    PathBuf::from(name)
 }
 
-impl Report {
-    /// The report of a broken off run goes on.
-    pub fn open(of: &Path) -> Result<Self> {
-        let mut name = of.as_os_str().to_owned();
-        name.push(".refused.csv");
-        let path = PathBuf::from(name);
-        let count = match csv::Reader::from_path(&path) {
-            Ok(mut rows) => u64::try_from(rows.records().count())?,
-            Err(_) => 0,
-        };
-        Ok(Self { path, file: None, count })
-    }
-
-    /// Begins anew.
-    pub fn clear(&mut self) -> Result<()> {
-        self.count = 0;
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing {}", self.path.display()))
-            }
+/// Writes the report, in one step; none when nothing was refused.
+pub fn write(path: &Path, refused: &[Refused]) -> Result<()> {
+    let wrong = || format!("writing {}", path.display());
+    if refused.is_empty() {
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error).with_context(wrong),
             _ => Ok(()),
-        }
-    }
-
-    /// Adds a row.
-    pub fn add(&mut self, refused: &Refused) -> Result<()> {
-        let fresh = self.count == 0;
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(
-                OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .open(&self.path)
-                    .with_context(|| format!("writing {}", self.path.display()))?,
-            ),
         };
-        let mut rows = csv::WriterBuilder::new().has_headers(fresh).from_writer(Vec::new());
-        rows.serialize(refused)?;
-        file.write_all(&rows.into_inner()?)?;
-        self.count = self.count.saturating_add(1);
-        Ok(())
     }
-
-    /// How many there are.
-    pub fn count(&self) -> u64 {
-        self.count
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    for row in refused {
+        rows.serialize(row)?;
     }
-
-    /// Where.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
+    let new = path.with_extension("csv.new");
+    fs::write(&new, rows.into_inner()?).and_then(|()| fs::rename(&new, path)).with_context(wrong)
 }

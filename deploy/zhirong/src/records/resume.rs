@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Noted {
@@ -15,6 +16,10 @@ struct Noted {
     modified_ns: u128,
     /// Rows that the broker has.
     rows: u64,
+    /// Names the delivery: the ids of its events begin with it.
+    delivery: String,
+    /// The last place in the stream of answers before the first row was sent.
+    answers_after: u64,
 }
 
 /// The progress of a file.
@@ -26,8 +31,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of an earlier run over the same file, or none.
-    pub fn load(file: &Path, from_start: bool) -> Result<Self> {
+    /// Of an earlier run over the same file that was broken off; else a new delivery begins.
+    pub async fn load(file: &Path, from_start: bool, now: impl AsyncFnOnce() -> Result<u64>) -> Result<Self> {
         let found = fs::metadata(file).with_context(|| format!("opening {}", file.display()))?;
         let modified_ns = found.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let mut name = file.as_os_str().to_owned();
@@ -35,11 +40,26 @@ impl Progress {
         let path = PathBuf::from(name);
         let earlier: Option<Noted> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let same = |noted: &Noted| !from_start && noted.length == found.len() && noted.modified_ns == modified_ns;
-        let rows = earlier.filter(same).map_or(0, |noted| noted.rows);
-        if rows > 0 {
-            println!("  {:22} {rows} rows were sent before; going on there", "records");
+        let (length, kept) = (found.len(), true);
+        if let Some(noted) = earlier.filter(same) {
+            println!("  {:22} {} rows were sent before; going on there", "records", noted.rows);
+            return Ok(Self { path, noted, kept });
         }
-        Ok(Self { path, noted: Noted { length: found.len(), modified_ns, rows }, kept: true })
+        let (delivery, answers_after) = (Uuid::now_v7().to_string(), now().await?);
+        let mut new = Self { path, noted: Noted { length, modified_ns, rows: 0, delivery, answers_after }, kept };
+        // before the first row is sent, or a kill would leave rows whose answers nobody asks for
+        new.reached(0)?;
+        Ok(new)
+    }
+
+    /// Names the delivery.
+    pub fn delivery(&self) -> &str {
+        &self.noted.delivery
+    }
+
+    /// The last place in the stream of answers that can't be of this delivery.
+    pub fn answers_after(&self) -> u64 {
+        self.noted.answers_after
     }
 
     /// Rows that need not be sent.
@@ -64,7 +84,7 @@ impl Progress {
     }
 
     /// Nothing is left to do.
-    pub fn done(self) -> Result<()> {
+    pub fn done(&self) -> Result<()> {
         if !self.kept {
             return Ok(());
         }

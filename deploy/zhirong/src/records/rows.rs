@@ -1,12 +1,12 @@
 //! Rows of a file as records.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::{self, File},
     io::{BufRead as _, BufReader},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -56,6 +56,7 @@ impl<'a> Rows<'a> {
         let reader = if options.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
             let mut reader = Box::new(csv::ReaderBuilder::new().flexible(true).from_reader(file));
             let head = reader.byte_headers().context("the head line")?.clone();
+            once_each(&head)?;
             Reader::Csv { reader, head }
         } else {
             Reader::Lines { reader: BufReader::new(file), position: 0 }
@@ -85,7 +86,9 @@ impl<'a> Rows<'a> {
                     if line.trim_ascii().is_empty() {
                         continue;
                     }
-                    from_line(line.trim_ascii())
+                    // spreadsheets and editors begin a file with a mark
+                    let marked = if self.number == 0 { line.strip_prefix(b"\xef\xbb\xbf") } else { None };
+                    from_line(marked.unwrap_or(&line).trim_ascii())
                 }
                 Reader::Csv { reader, head } => {
                     let mut cells = csv::ByteRecord::new();
@@ -102,6 +105,19 @@ impl<'a> Rows<'a> {
             return Ok(Some((self.number, row.map_err(|reason| Refused::unsent(&reason)))));
         }
     }
+}
+
+/// Of two columns of one name one would be lost.
+fn once_each(head: &csv::ByteRecord) -> Result<()> {
+    let mut names = BTreeSet::new();
+    for name in head {
+        let name = String::from_utf8_lossy(name).trim_start_matches('\u{feff}').trim().to_owned();
+        if !name.is_empty() && names.contains(&name) {
+            bail!("the head line names the column `{name}` twice");
+        }
+        names.insert(name);
+    }
+    Ok(())
 }
 
 /// A row as it stands, and its text where that may go as it is.
@@ -168,20 +184,33 @@ fn declared(options: &Options, category: &str) -> HashMap<String, String> {
         .unwrap_or_default()
 }
 
-/// Adds what holds for the whole file.
-fn complete((record, mut as_is): Raw, options: &Options) -> Result<Record, String> {
+/// Adds what holds for the whole file. The text of a row stays as it is, so that credit-profile judges what the file says: a
+/// name that stands twice, a number that is too long.
+fn complete((record, as_is): Raw, options: &Options) -> Result<Record, String> {
     let Value::Object(mut record) = record else {
         return Err("a record must be an object".to_owned());
     };
+    if options.reload.is_some() && (record.contains_key("reload_id") || record.contains_key("reloadId")) {
+        return Err("the row names a reload of its own".to_owned());
+    }
+    let mut added = Map::new();
     for (name, usual) in [("source", &options.source), ("category", &options.category), ("reload_id", &options.reload)]
     {
         if let Some(usual) = usual
-            && (name == "reload_id" || !record.contains_key(name))
+            && !record.contains_key(name)
         {
-            record.insert(name.to_owned(), Value::from(usual.as_str()));
-            as_is = None;
+            added.insert(name.to_owned(), Value::from(usual.as_str()));
         }
     }
+    let as_is = as_is.map(|text| match text.strip_prefix('{') {
+        Some(rest) if !added.is_empty() => {
+            let begin = Value::Object(added.clone()).to_string();
+            let comma = if record.is_empty() { "" } else { "," };
+            format!("{}{comma}{rest}", begin.trim_end_matches('}'))
+        }
+        _ => text,
+    });
+    record.extend(added);
     let text = |name: &str, other: &str| {
         record.get(name).or_else(|| record.get(other)).and_then(Value::as_str).unwrap_or_default().to_owned()
     };

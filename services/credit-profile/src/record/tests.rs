@@ -72,7 +72,8 @@ fn only_the_sources_of_a_category_write_it() {
     let refusal = check(stranger, sender, &categories()).unwrap_err();
     assert!(refusal.reason.contains("may not write"), "{refusal}");
     let nobody = Sender { source: "", category: "patent", now };
-    assert!(check(arrival(), nobody, &categories()).is_ok(), "an event need not name its source");
+    let refusal = check(arrival(), nobody, &categories()).unwrap_err();
+    assert_eq!((refusal.code, refusal.field.as_str()), (Code::Source, "ce-source"));
 }
 
 #[test]

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectOptions, Event, connection::State, jetstream};
+use async_nats::{
+    Client, ConnectOptions, Event,
+    connection::State,
+    jetstream::{self, consumer::PullConsumer},
+};
 use secrecy::ExposeSecret as _;
 use tokio::{sync::watch, time::Instant};
 
@@ -64,6 +68,17 @@ impl Broker {
         let config = jetstream::consumer::pull::Config { durable_name: Some(durable.to_owned()), ..Default::default() };
         stream.create_consumer(config).await.map_err(Error::broker)?;
         Ok(())
+    }
+
+    /// The place in a stream up to which a consumer has acknowledged every message, which is after what it did with it was
+    /// committed.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or has no such consumer.
+    pub async fn judged(&self, stream: &str, durable: &str) -> Result<u64, Error> {
+        let consumer: PullConsumer =
+            self.context.get_consumer_from_stream(durable, stream).await.map_err(Error::broker)?;
+        Ok(consumer.cached_info().ack_floor.stream_sequence)
     }
 
     /// The plain connection.

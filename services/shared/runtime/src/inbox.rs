@@ -45,6 +45,10 @@ pub trait Handler: Send + Sync + 'static {
     /// of refused events are kept all the same: each is answered once.
     const REMEMBERS: bool = true;
 
+    /// Whether the dead letter of a refused event keeps its payload. Where that may hold what nobody should read in the clear, the
+    /// letter keeps a digest instead and can't be replayed: the sender sends the event again.
+    const KEEPS_PAYLOADS: bool = true;
+
     /// Applies one event in the batch's transaction. Nothing but the transaction may change here: the call is repeated when
     /// a neighbour fails.
     fn handle(&self, tx: &mut PgConnection, delivery: &Delivery) -> impl Future<Output = Result<(), Rejection>> + Send;

@@ -316,6 +316,7 @@ async fn bury<H: Handler>(
         stream_sequence,
         headers: item.headers(),
         payload: &item.payload,
+        keeps_payload: H::KEEPS_PAYLOADS,
         reason: &reason,
     };
     dead::record(tx, letter).await?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
@@ -24,11 +25,21 @@ pub(super) struct Letter<'a> {
     pub(super) stream_sequence: u64,
     pub(super) headers: &'a Headers,
     pub(super) payload: &'a [u8],
+    /// Whether the payload may be kept; else its digest stands among the headers.
+    pub(super) keeps_payload: bool,
     pub(super) reason: &'a str,
 }
 
+/// Among the headers of a letter whose payload is not kept: the SHA-256 of the payload, by which its sender finds what it sent.
+const DIGEST: &str = "payload-sha256";
+
 /// Records a message that can never be used, in the batch's transaction.
 pub(super) async fn record(tx: &mut PgConnection, letter: Letter<'_>) -> Result<(), sqlx::Error> {
+    let mut headers = letter.headers.kept();
+    if !letter.keeps_payload {
+        let digest = Sha256::digest(letter.payload);
+        headers.insert(DIGEST.to_owned(), digest.iter().map(|byte| format!("{byte:02x}")).collect());
+    }
     sqlx::query!(
         "INSERT INTO runtime.dead_letter
              (dead_letter_id, consumer, event_id, event_type, subject, stream, stream_sequence, headers, payload, reason)
@@ -40,8 +51,8 @@ pub(super) async fn record(tx: &mut PgConnection, letter: Letter<'_>) -> Result<
         letter.subject,
         letter.stream,
         i64::try_from(letter.stream_sequence).unwrap_or(i64::MAX),
-        Json(letter.headers.kept()) as _,
-        letter.payload,
+        Json(headers) as _,
+        if letter.keeps_payload { letter.payload } else { &[] },
         storable(letter.reason.to_owned()),
     )
     .execute(tx)
@@ -77,6 +88,11 @@ pub(super) async fn replay<H: Handler>(pool: &PgPool, consumer: &str, handler: &
     let looked_at = letters.len();
     for letter in letters {
         let stream_sequence = u64::try_from(letter.stream_sequence).unwrap_or_default();
+        if letter.headers.0.contains_key(DIGEST) {
+            tracing::warn!(dead_letter_id = %letter.dead_letter_id, "its payload was not kept: its sender must send it again");
+            settle(&mut tx, letter.dead_letter_id, false, None).await?;
+            continue;
+        }
         let (subject, stream) = (letter.subject, letter.stream.into());
         let headers = letter.headers.0.into_iter().collect();
         let payload = Bytes::from(letter.payload);
@@ -96,15 +112,15 @@ pub(super) async fn replay<H: Handler>(pool: &PgPool, consumer: &str, handler: &
                 }
             }
         };
-        settle(&mut tx, letter.dead_letter_id, reason).await?;
+        settle(&mut tx, letter.dead_letter_id, reason.is_none(), reason).await?;
     }
     tx.commit().await?;
     Ok(looked_at)
 }
 
-async fn settle(tx: &mut PgConnection, id: Uuid, reason: Option<String>) -> Result<(), sqlx::Error> {
-    tracing::info!(dead_letter_id = %id, resolved = reason.is_none(), "a dead letter was handled again");
-    let resolved = reason.is_none();
+/// Without a reason the one it had stays.
+async fn settle(tx: &mut PgConnection, id: Uuid, resolved: bool, reason: Option<String>) -> Result<(), sqlx::Error> {
+    tracing::info!(dead_letter_id = %id, resolved, "a dead letter was handled again");
     sqlx::query!(
         "UPDATE runtime.dead_letter SET replay_requested_at = NULL, replays = replays + 1,
              resolved_at = CASE WHEN $2 THEN now() END, reason = coalesce($3, reason)

@@ -3,6 +3,8 @@
 
 mod appraisal_and_tier;
 mod keys;
+#[path = "../../examples/schemas/load.rs"]
+mod load;
 mod objections;
 mod orders;
 mod personal;

@@ -1,8 +1,5 @@
 //! What the data engineer is given is what records are checked by.
 
-#[path = "../../examples/schemas/load.rs"]
-mod load;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -19,6 +16,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use zhirong_kernel::feature::{Better, Feature, FeatureDictionary};
 use zhirong_proto::profile::v1::{Category, FieldType};
+
+use crate::load;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -1,8 +1,5 @@
 //! Whatever the order in which a history is told, and however often: the end is the same, byte for byte.
 
-#[path = "../../examples/schemas/load.rs"]
-mod load;
-
 mod history;
 
 use std::{path::Path, sync::Arc};
@@ -23,7 +20,10 @@ use zhirong_runtime::streams;
 use zhirong_testkit::{Deliveries, Event, ManualClock, eventually};
 
 use self::history::{ENTERPRISES, History, Teller};
-use crate::scored::{PATIENCE, World, as_enterprise, enterprise, new_id, staff};
+use crate::{
+    load,
+    scored::{PATIENCE, World, as_enterprise, enterprise, new_id, staff},
+};
 
 /// The categories that the history is of: what the scorecard, the pool, the appraisal and the tiers go by.
 const CATEGORIES: [&str; 12] = [

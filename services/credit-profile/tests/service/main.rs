@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod appraisal_and_tier;
+mod deliveries;
 mod keys;
 mod objections;
 mod orders;
@@ -10,6 +11,7 @@ mod profiles;
 mod published;
 mod quality;
 mod records;
+mod refusals;
 mod scorecard;
 mod scored;
 mod trust;

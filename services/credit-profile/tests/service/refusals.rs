@@ -1,5 +1,7 @@
 //! What is refused: each bad record precisely and answered, beside good ones that are used; nothing of it is kept.
 
+use std::collections::BTreeSet;
+
 use async_nats::{HeaderMap, jetstream::consumer::PullConsumer};
 use futures::StreamExt as _;
 use prost::Message as _;
@@ -185,6 +187,22 @@ async fn every_refusal_is_precise_and_answered_and_the_rest_is_used() {
         assert!(!dump.to_lowercase().contains(&clear.to_lowercase()), "{clear} is in the database");
     }
     assert_eq!(world.rows::<i64>("SELECT count(*) FROM runtime.dead_letter WHERE payload <> ''").await, [0]);
+    // Without its payload a letter can't be handled again: it stays as it is.
+    let asked: Vec<String> = world
+        .rows("UPDATE runtime.dead_letter SET replay_requested_at = now() WHERE event_id <> '' RETURNING dead_letter_id || reason")
+        .await;
+    let left = eventually(PATIENCE, "all were looked at", || async {
+        let left = world
+            .rows::<String>(
+                "SELECT dead_letter_id || reason FROM runtime.dead_letter
+                 WHERE event_id <> '' AND replays = 1 AND replay_requested_at IS NULL AND resolved_at IS NULL",
+            )
+            .await;
+        Ok((left.len() == asked.len()).then_some(left))
+    })
+    .await
+    .unwrap();
+    assert_eq!(BTreeSet::from_iter(left), BTreeSet::from_iter(asked));
     let stranger = answers(&world, "tax-office", 1).await;
     assert!(stranger[0].reason.contains("may not write"), "{stranger:?}");
     assert_eq!(answers(&world, "unknown", 1).await[0].code(), RejectionCode::Event);

@@ -158,11 +158,21 @@ async fn files(district: &District) -> Result<()> {
     assert!(refused.contains("1 rows were refused"), "{refused}");
     let report = fs::read_to_string(format!("{file}.refused.csv"))?;
     assert!(report.lines().nth(1).is_some_and(|row| row.starts_with("2,") && row.contains("SCHEMA")), "{report}");
+    // the same file once more is the same report
+    assert!(send(&file, &[]).await.unwrap_err().to_string().contains("1 rows were refused"));
+    assert_eq!(fs::read_to_string(format!("{file}.refused.csv"))?, report);
     for (uscc, wanted) in [(&first, 3), (&second, 5)] {
         eventually("the good rows are in the profiles", || async {
             Ok(answer(district, uscc).await.ok().filter(|answer| patents(answer) == wanted))
         })
         .await?;
+    }
+    // a reload with a bad row is not ended, however often it is sent
+    let bad = table("bad.csv", &[(&first, "4", "03"), (&second, "-1", "03")])?;
+    for _ in 0..2 {
+        let refused =
+            send(&bad, &["--reload", "october", "--as-of", "2026-10-31T00:00:00Z"]).await.unwrap_err().to_string();
+        assert!(refused.contains("the reload was not ended"), "{refused}");
     }
     let file = table("reload.csv", &[(&first, "4", "03")])?;
     send(&file, &["--reload", "october", "--as-of", "2026-10-31T00:00:00Z"]).await?;

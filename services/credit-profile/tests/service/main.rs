@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod appraisal_and_tier;
+mod deliveries;
 mod keys;
 #[path = "../../examples/schemas/load.rs"]
 mod load;
@@ -12,6 +13,7 @@ mod profiles;
 mod published;
 mod quality;
 mod records;
+mod refusals;
 mod reloads;
 mod scorecard;
 mod scored;

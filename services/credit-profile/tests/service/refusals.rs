@@ -6,13 +6,18 @@ use async_nats::{HeaderMap, jetstream::consumer::PullConsumer};
 use futures::StreamExt as _;
 use prost::Message as _;
 use serde_json::{Value, json};
+use tonic_types::StatusExt as _;
 use zhirong_kernel::uscc::Uscc;
-use zhirong_proto::gov::v1::{RecordRejected, RejectionCode};
+use zhirong_proto::{
+    gov::v1::{RecordRejected, RejectionCode},
+    ops::v1::{ListDeadLettersRequest, ReplayDeadLetterRequest, dead_letter_service_client::DeadLetterServiceClient},
+};
 use zhirong_runtime::streams;
 use zhirong_testkit::eventually;
 
 use crate::{
     records::{RECORD, with},
+    trusted::as_operator,
     world::{PATIENCE, World, enterprise, record},
 };
 
@@ -187,7 +192,16 @@ async fn every_refusal_is_precise_and_answered_and_the_rest_is_used() {
         assert!(!dump.to_lowercase().contains(&clear.to_lowercase()), "{clear} is in the database");
     }
     assert_eq!(world.rows::<i64>("SELECT count(*) FROM runtime.dead_letter WHERE payload <> ''").await, [0]);
-    // Without its payload a letter can't be handled again: it stays as it is.
+    // Without its payload a letter can't be handled again: who asks is told, and it stays as it is, whoever marked it.
+    let mut letters = DeadLetterServiceClient::new(world.channel.clone());
+    let all = letters.list_dead_letters(as_operator(ListDeadLettersRequest::default())).await.unwrap().into_inner();
+    let dead_letter_id = all.dead_letters[0].dead_letter_id.clone();
+    let request = ReplayDeadLetterRequest { request_id: uuid::Uuid::now_v7().to_string(), dead_letter_id };
+    let refused = letters.replay_dead_letter(as_operator(request)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    assert_eq!(refused.get_error_details().error_info().unwrap().reason, "PAYLOAD_NOT_KEPT");
+    let untouched = "SELECT count(*) FROM runtime.dead_letter WHERE replay_requested_at IS NULL AND replays = 0";
+    assert_eq!(world.rows::<i64>(untouched).await, [i64::try_from(all.dead_letters.len()).unwrap()]);
     let asked: Vec<String> = world
         .rows("UPDATE runtime.dead_letter SET replay_requested_at = now() WHERE event_id <> '' RETURNING dead_letter_id || reason")
         .await;

@@ -14,6 +14,9 @@ pub(crate) use grpc::DeadLetters;
 
 use crate::page::Page;
 
+/// Among the headers of a letter whose payload is not kept: the SHA-256 of the payload, by which its sender finds what it sent.
+pub(crate) const DIGEST: &str = "payload-sha256";
+
 /// A message that could not be used.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
@@ -76,6 +79,12 @@ pub struct Cursor {
 }
 
 impl DeadLetter {
+    /// Whether its payload was left out on purpose, so that it can't be handled again.
+    #[must_use]
+    pub fn is_without_payload(&self) -> bool {
+        self.headers.contains_key(DIGEST)
+    }
+
     /// Where the page that ends with this one ended.
     #[must_use]
     pub fn cursor(&self) -> Cursor {

@@ -88,6 +88,11 @@ impl DeadLetters {
             Claim::Fresh(slot) => slot,
         };
         let letter = super::request_replay(&mut tx, id).await?.ok_or_else(unknown)?;
+        if letter.is_without_payload() {
+            let message = "its payload, which may name persons, was not kept: its sender has to send the event again";
+            return Err(Problem::failed_precondition("PAYLOAD_NOT_KEPT", message)
+                .zh("报文可能涉及个人信息，未予留存：请报送方重新报送"));
+        }
         let response = ReplayDeadLetterResponse { dead_letter: Some(to_proto(letter)) };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;

@@ -13,7 +13,7 @@ use super::{
     delivery::{Delivery, Origin},
     headers::Headers,
 };
-use crate::Error;
+use crate::{Error, dead_letter::DIGEST};
 
 /// What is kept of a message.
 pub(super) struct Letter<'a> {
@@ -29,9 +29,6 @@ pub(super) struct Letter<'a> {
     pub(super) keeps_payload: bool,
     pub(super) reason: &'a str,
 }
-
-/// Among the headers of a letter whose payload is not kept: the SHA-256 of the payload, by which its sender finds what it sent.
-const DIGEST: &str = "payload-sha256";
 
 /// Records a message that can never be used, in the batch's transaction.
 pub(super) async fn record(tx: &mut PgConnection, letter: Letter<'_>) -> Result<(), sqlx::Error> {

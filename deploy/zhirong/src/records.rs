@@ -146,7 +146,9 @@ pub async fn publish(options: &Options) -> Result<Outcome> {
     let client = options.broker.connect().await?;
     let api = options.broker.api();
     let now = async || answers::last(&client, api).await;
-    let progress = Progress::load(&options.file, options.from_start, now).await?;
+    let Options { source, category, reload, as_of, .. } = options;
+    let said = json!([source, category, reload, as_of.map(|at| at.to_string())]).to_string();
+    let progress = Progress::load(&options.file, said, options.from_start, now).await?;
     let loading = Loading {
         answers: Answers::open(&client, api, progress.delivery(), progress.answers_after()).await?,
         context: jetstream::new(client),

@@ -14,6 +14,8 @@ struct Noted {
     /// Of the file that was sent: another length or time is another file.
     length: u64,
     modified_ns: u128,
+    /// What was said beside the file, such as its reload; said otherwise, it is another delivery.
+    said: String,
     /// Rows that the broker has.
     rows: u64,
     /// Names the delivery: the ids of its events begin with it.
@@ -32,21 +34,27 @@ pub struct Progress {
 
 impl Progress {
     /// Of an earlier run over the same file that was broken off; else a new delivery begins.
-    pub async fn load(file: &Path, from_start: bool, now: impl AsyncFnOnce() -> Result<u64>) -> Result<Self> {
+    pub async fn load(
+        file: &Path,
+        said: String,
+        from_start: bool,
+        now: impl AsyncFnOnce() -> Result<u64>,
+    ) -> Result<Self> {
         let found = fs::metadata(file).with_context(|| format!("opening {}", file.display()))?;
         let modified_ns = found.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_nanos();
         let mut name = file.as_os_str().to_owned();
         name.push(".progress");
         let path = PathBuf::from(name);
         let earlier: Option<Noted> = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let same = |noted: &Noted| !from_start && noted.length == found.len() && noted.modified_ns == modified_ns;
+        let of = (found.len(), modified_ns, said.as_str());
+        let same = |noted: &Noted| !from_start && (noted.length, noted.modified_ns, noted.said.as_str()) == of;
         let (length, kept) = (found.len(), true);
         if let Some(noted) = earlier.filter(same) {
             println!("  {:22} {} rows were sent before; going on there", "records", noted.rows);
             return Ok(Self { path, noted, kept });
         }
         let (delivery, answers_after) = (Uuid::now_v7().to_string(), now().await?);
-        let mut new = Self { path, noted: Noted { length, modified_ns, rows: 0, delivery, answers_after }, kept };
+        let mut new = Self { path, noted: Noted { length, modified_ns, said, rows: 0, delivery, answers_after }, kept };
         // before the first row is sent, or a kill would leave rows whose answers nobody asks for
         new.reached(0)?;
         Ok(new)
@@ -89,5 +97,28 @@ impl Progress {
             return Ok(());
         }
         fs::remove_file(&self.path).with_context(|| format!("removing {}", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_sent_with_other_words_is_another_delivery() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("some.ndjson");
+        fs::write(&file, "{}").unwrap();
+        let begun = async |said: &str| {
+            let mut progress = Progress::load(&file, said.to_owned(), false, async || Ok(0)).await.unwrap();
+            let before = progress.rows();
+            progress.reached(1).unwrap();
+            (progress.delivery().to_owned(), before)
+        };
+        let first = begun("reload a").await;
+        assert_eq!(begun("reload a").await, (first.0.clone(), 1), "it goes on");
+        let other = begun("reload b").await;
+        assert_eq!(other.1, 0, "from the first row");
+        assert_ne!(other.0, first.0);
     }
 }

@@ -8,9 +8,10 @@ use zhirong_proto::{
         ListGrantsRequest,
     },
 };
+use zhirong_testkit::eventually;
 
 use crate::support::{
-    GENERAL_FEN, IP_FEN, World, bank, call, enterprise, general_policy, ip_policy, loan, refusal, staff, uscc,
+    GENERAL_FEN, IP_FEN, PATIENCE, World, bank, call, enterprise, general_policy, ip_policy, loan, refusal, staff, uscc,
 };
 
 fn list(enterprise_id: &str, page_size: i32, page_token: &str) -> ListGrantsRequest {
@@ -129,7 +130,12 @@ async fn a_bank_keeps_up_with_its_grants_and_misses_none() {
         let told: Vec<_> = answer.grants.into_iter().map(|grant| (grant.loan_id, grant.version)).collect();
         (told, answer.next_page_token)
     };
-    let (told, after_first) = changes("").await;
+    // What was written is told once no transaction of the whole server may come before it: other tests have theirs too.
+    let (told, after_first) = eventually(PATIENCE, "the first grant is told", async || {
+        Ok(Some(changes("").await).filter(|(told, _)| !told.is_empty()))
+    })
+    .await
+    .unwrap();
     assert_eq!(told, [(first.loan_id.clone(), 1)], "of its own loan alone");
     assert_eq!(changes(&after_first).await, (vec![], after_first.clone()));
 
@@ -142,7 +148,11 @@ async fn a_bank_keeps_up_with_its_grants_and_misses_none() {
     assert!(changes(&after_first).await.0.is_empty(), "somebody may still come before it");
     sqlx::query("UPDATE subsidy_grant SET calculation_zh = calculation_zh").execute(&mut *slow).await.unwrap();
     slow.commit().await.unwrap();
-    let (told, _) = changes(&after_first).await;
+    let (told, _) = eventually(PATIENCE, "both grants are told", async || {
+        Ok(Some(changes(&after_first).await).filter(|(told, _)| told.len() == 2))
+    })
+    .await
+    .unwrap();
     let mut loans: Vec<_> = told.into_iter().map(|(loan, _)| loan).collect();
     loans.sort_unstable();
     let mut expected = vec![first.loan_id.clone(), third.loan_id.clone()];

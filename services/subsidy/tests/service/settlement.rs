@@ -290,7 +290,12 @@ async fn a_large_batch_goes_in_few_statements_and_two_computations_at_once_share
     );
     let (done, refused): (Vec<_>, Vec<_>) = [both.0, both.1].into_iter().partition(Result::is_ok);
     assert_eq!((done.len(), refused.len()), (1, 1));
-    assert_eq!(refusal(refused.into_iter().next().unwrap()).reason, "NOTHING_DUE");
+    let mut refused = refusal(refused.into_iter().next().unwrap()).reason;
+    if refused == "CONFLICT" {
+        // It waited longer for the other's budget than a request may, and is told to try again.
+        refused = refusal(world.settlements().compute_settlement(staff("sun", compute(Period::Month(3)))).await).reason;
+    }
+    assert_eq!(refused, "NOTHING_DUE");
     let batch = done.into_iter().next().unwrap().unwrap().into_inner().settlement.unwrap();
     assert_eq!((batch.lines, batch.total_fen), (4000, 400_000_000), "what falls due in April is not in the way");
 

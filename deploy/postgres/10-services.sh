@@ -13,6 +13,7 @@ for service in profile catalog matching subsidy feedback; do
     url=$(cat "/run/secrets/${service}_database_url")
     password=${url#*://*:}
     password=${password%%@*}
+    # Text is kept in order of its bytes, which is that of its characters and needs no C library to compare.
     # The password goes in by standard input, where no process list shows it.
     run <<SQL
 \set role '$service'
@@ -20,7 +21,7 @@ for service in profile catalog matching subsidy feedback; do
 SELECT format('CREATE ROLE %I LOGIN', :'role')
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 ALTER ROLE :"role" NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD :'password';
-SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING ''UTF8'' LOCALE ''C.UTF-8''', :'role', :'role')
+SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING ''UTF8'' LC_COLLATE ''C'' LC_CTYPE ''C.UTF-8''', :'role', :'role')
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'role') \gexec
 REVOKE ALL ON DATABASE :"role" FROM PUBLIC;
 SQL

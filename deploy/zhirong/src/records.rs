@@ -25,6 +25,7 @@ mod answers;
 mod report;
 mod resume;
 mod rows;
+mod unsent;
 
 use answers::Answers;
 use report::Refused;
@@ -235,7 +236,7 @@ impl Loading<'_> {
                         pending.push(self.send(number, record).await?);
                     }
                 }
-                Err(refused) => self.unsent.push(Refused { row: number, ..refused }),
+                Err(why) => self.unsent.push(Refused { row: number, ..why.into() }),
             }
             if pending.len() >= IN_FLIGHT {
                 settle(&mut pending).await?;

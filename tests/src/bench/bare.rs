@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio::net::TcpListener;
 use tonic::{
     Request, Response, Status,
@@ -60,15 +60,20 @@ pub async fn relay() -> Result<Channel> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?.connect().await?)
 }
 
-/// Transactions of two inserted rows a second, from this many connections.
-pub async fn two_row_transactions(url: &str, connections: u32, time: Duration) -> Result<f64> {
-    let pool = PgPoolOptions::new().max_connections(connections).test_before_acquire(false).connect(url).await?;
+/// A pool whose connections are all open: to open one costs as much as many a statement.
+pub async fn opened(url: &str, connections: u32) -> Result<PgPool> {
+    let options = PgPoolOptions::new().min_connections(connections).max_connections(connections);
+    Ok(options.test_before_acquire(false).connect(url).await?)
+}
+
+/// Transactions of two inserted rows a second, from all connections of the pool.
+pub async fn two_row_transactions(pool: &PgPool, time: Duration) -> Result<f64> {
     sqlx::raw_sql("CREATE TABLE IF NOT EXISTS bench_two_rows (id UUID PRIMARY KEY, payload BYTEA NOT NULL)")
-        .execute(&pool)
+        .execute(pool)
         .await?;
     let end = Instant::now() + time;
     let mut workers = Vec::new();
-    for _ in 0..connections {
+    for _ in 0..pool.size() {
         let pool = pool.clone();
         workers.push(tokio::spawn(async move {
             let mut done = 0_u64;
@@ -94,19 +99,18 @@ pub async fn two_row_transactions(url: &str, connections: u32, time: Duration) -
     Ok(total as f64 / time.as_secs_f64())
 }
 
-/// Updates of one and the same row a second, each in a transaction of its own.
-pub async fn one_row_updates(url: &str, connections: u32, time: Duration) -> Result<f64> {
-    let pool = PgPoolOptions::new().max_connections(connections).test_before_acquire(false).connect(url).await?;
+/// Updates of one and the same row a second, each in a transaction of its own, from all connections of the pool.
+pub async fn one_row_updates(pool: &PgPool, time: Duration) -> Result<f64> {
     sqlx::raw_sql(
         "CREATE TABLE IF NOT EXISTS bench_hot_row (id INT PRIMARY KEY, available BIGINT NOT NULL, reserved BIGINT NOT NULL)
              WITH (fillfactor = 50);
          INSERT INTO bench_hot_row VALUES (1, 9000000000000000, 0) ON CONFLICT DO NOTHING",
     )
-    .execute(&pool)
+    .execute(pool)
     .await?;
     let end = Instant::now() + time;
     let mut workers = Vec::new();
-    for _ in 0..connections {
+    for _ in 0..pool.size() {
         let pool = pool.clone();
         workers.push(tokio::spawn(async move {
             let mut done = 0_u64;

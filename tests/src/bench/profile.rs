@@ -128,8 +128,8 @@ async fn bare_insert(pool: &PgPool, records: &[Value]) -> Result<f64> {
         let done = sqlx::query(
             "INSERT INTO bench_record (source, category, record_id, uscc, observed_at, withdrawn, data, tie_break)
              SELECT source, category, record_id, uscc, observed_at::timestamptz, false, data, md5(record_id)
-             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[])
-                 AS i (source, category, record_id, uscc, observed_at, data)",
+             FROM (SELECT unnest($1::text[]) AS source, unnest($2::text[]) AS category, unnest($3::text[]) AS record_id,
+                          unnest($4::text[]) AS uscc, unnest($5::text[]) AS observed_at, unnest($6::jsonb[]) AS data) i",
         )
         .bind(text("source"))
         .bind(text("category"))

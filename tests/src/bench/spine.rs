@@ -73,7 +73,7 @@ pub async fn run() -> Result<Figures> {
             times.len()
         ));
     }
-    let plain = bare::two_row_transactions(&district.postgres("postgres"), 32, TIME).await?;
+    let plain = bare::two_row_transactions(&bare::opened(&district.postgres("postgres"), 32).await?, TIME).await?;
     district.stop().await?;
 
     let measure = |name: &str, ours: f64, baseline: f64, baseline_name: &str, unit: &str| Measure {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::PgPool;
 use subsidy::{
     entitlement::Loan,
     flow::{Desk, approval},
@@ -43,20 +43,22 @@ pub async fn run() -> Result<Figures> {
 
     // The events wait in the outbox: beside the baselines, nobody publishes and nobody listens either.
     district.signal("subsidy", "STOP").await?;
+    // As in a service that has run for a while: to open a connection costs as much as many a statement.
+    let (replicas, many) = (bare::opened(&url, WORKERS).await?, bare::opened(&url, CONNECTIONS).await?);
     let (mut batched, mut naive, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 1..=TURNS {
         println!(
             "turn {turn} of {TURNS}: {APPROVALS} approvals on one budget, {BATCH} in a transaction; the baselines"
         );
-        batched.push(approvals(&url, APPROVALS, BATCH, WORKERS).await?);
-        naive.push(bare::one_row_updates(&url, CONNECTIONS, TIME).await?);
-        plain.push(bare::two_row_transactions(&url, CONNECTIONS, TIME).await?);
+        batched.push(approvals(&replicas, APPROVALS, BATCH).await?);
+        naive.push(bare::one_row_updates(&many, TIME).await?);
+        plain.push(bare::two_row_transactions(&many, TIME).await?);
     }
     println!("{ONE_BY_ONE} approvals on one budget, each in a transaction of its own");
-    let single = approvals(&url, ONE_BY_ONE, 1, CONNECTIONS).await?;
+    let single = approvals(&many, ONE_BY_ONE, 1).await?;
     district.signal("subsidy", "CONT").await?;
     println!("{APPROVALS} approvals on one budget while their events are published and heard");
-    let heard = approvals(&url, APPROVALS, BATCH, WORKERS).await?;
+    let heard = approvals(&replicas, APPROVALS, BATCH).await?;
 
     let held = budget(&district, &policy).await?;
     let each = crate::finance::year_of(100_000_000, 10_000);
@@ -87,10 +89,9 @@ pub async fn run() -> Result<Figures> {
 }
 
 /// Approvals reserved a second.
-async fn approvals(url: &str, count: usize, batch: usize, connections: u32) -> Result<f64> {
-    let pool = PgPoolOptions::new().max_connections(connections).connect(url).await?;
+async fn approvals(pool: &PgPool, count: usize, batch: usize) -> Result<f64> {
     let loans: Vec<Approved> = (0..count).map(approved).collect::<Result<_>>()?;
-    let workers = usize::try_from(connections)?;
+    let workers = usize::try_from(pool.size())?;
     let began = Instant::now();
     let mut tasks = Vec::new();
     for share in loans.chunks(count.div_ceil(workers)) {

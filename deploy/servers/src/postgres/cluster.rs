@@ -26,7 +26,9 @@ async fn make(place: &Place, options: PostgresOptions, password_file: &Path) -> 
     fs::write(password_file, hex::encode(rand::random::<[u8; 16]>())).tried(|| "keeping the password".to_owned())?;
     let mut command = place.command("initdb");
     command
-        .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-instructions"])
+        .args(["--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums", "--no-instructions"])
+        // Text in order of its bytes, which is that of its characters: PostgreSQL compares it by itself, without the C library.
+        .args(["--locale=C.UTF-8", "--lc-collate=C"])
         .args(["--username", ROLE, "--pwfile"])
         .arg(password_file)
         .arg("--pgdata")

@@ -88,7 +88,7 @@ impl Place {
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
             "max_connections=300",
-            "shared_buffers=128MB",
+            "shared_buffers=256MB",
             "password_encryption=scram-sha-256",
             "log_line_prefix=%m [%p] %a@%d ",
         ] {

@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::unsent::Unsent;
+
 /// A row that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refused {
@@ -26,16 +28,15 @@ pub struct Refused {
     pub reason_zh: String,
 }
 
-impl Refused {
-    /// One that was not sent.
-    pub fn unsent(reason: &str) -> Self {
+impl From<Unsent> for Refused {
+    fn from(why: Unsent) -> Self {
         Self {
             row: 0,
             record_id: String::new(),
             code: "UNSENT".to_owned(),
-            field: String::new(),
-            reason: reason.to_owned(),
-            reason_zh: "该行无法报送".to_owned(),
+            field: why.field().to_owned(),
+            reason: why.to_string(),
+            reason_zh: why.zh(),
         }
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{LARGEST, Options, report::Refused};
+use super::{LARGEST, Options, unsent::Unsent};
 
 /// What a CSV may name beside the category's fields.
 const ENVELOPE: [&str; 7] = ["source", "category", "record_id", "uscc", "observed_at", "operation", "revision"];
@@ -73,7 +73,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The next row with its number from 1 (a CSV's head line is none); what can't be sent at all is refused here.
-    pub fn next(&mut self) -> Result<Option<(u64, Result<Record, Refused>)>> {
+    pub fn next(&mut self) -> Result<Option<(u64, Result<Record, Unsent>)>> {
         loop {
             let row = match &mut self.reader {
                 Reader::Lines { reader, position } => {
@@ -96,13 +96,13 @@ impl<'a> Rows<'a> {
                         Ok(false) => return Ok(None),
                         Ok(true) => from_cells(head, &cells, self.options, &mut self.types),
                         Err(error) if error.is_io_error() => return Err(error.into()),
-                        Err(error) => Err(error.to_string()),
+                        Err(error) => Err(Unsent::NotCsv(error.to_string())),
                     }
                 }
             };
             self.number = self.number.saturating_add(1);
             let row = row.and_then(|record| complete(record, self.options));
-            return Ok(Some((self.number, row.map_err(|reason| Refused::unsent(&reason)))));
+            return Ok(Some((self.number, row)));
         }
     }
 }
@@ -123,11 +123,10 @@ fn once_each(head: &csv::ByteRecord) -> Result<()> {
 /// A row as it stands, and its text where that may go as it is.
 type Raw = (Value, Option<String>);
 
-fn from_line(line: &[u8]) -> Result<Raw, String> {
-    let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
+fn from_line(line: &[u8]) -> Result<Raw, Unsent> {
+    let text = std::str::from_utf8(line).map_err(|_| Unsent::LineEncoding)?;
     // the parser's words may quote what is personal
-    let value =
-        serde_json::from_str(text).map_err(|error| format!("the line does not parse at column {}", error.column()))?;
+    let value = serde_json::from_str(text).map_err(|error| Unsent::NotJson(error.column()))?;
     Ok((value, Some(text.to_owned())))
 }
 
@@ -136,16 +135,16 @@ fn from_cells(
     cells: &csv::ByteRecord,
     options: &Options,
     types: &mut HashMap<String, HashMap<String, String>>,
-) -> Result<Raw, String> {
+) -> Result<Raw, Unsent> {
     if cells.len() != head.len() {
-        return Err(format!("the row has {} cells, the head line {}", cells.len(), head.len()));
+        return Err(Unsent::Cells { cells: cells.len(), columns: head.len() });
     }
     let (mut record, mut given) = (Map::new(), Vec::new());
     for (name, cell) in head.iter().zip(cells) {
-        let name = std::str::from_utf8(name).map_err(|_| "the head line is not UTF-8".to_owned())?;
+        let name = std::str::from_utf8(name).map_err(|_| Unsent::HeadEncoding)?;
         // spreadsheets begin a file with a mark
         let name = name.trim_start_matches('\u{feff}').trim();
-        let cell = std::str::from_utf8(cell).map_err(|_| format!("column {name} is not UTF-8"))?.trim();
+        let cell = std::str::from_utf8(cell).map_err(|_| Unsent::CellEncoding(name.to_owned()))?.trim();
         if cell.is_empty() {
             continue;
         }
@@ -186,12 +185,12 @@ fn declared(options: &Options, category: &str) -> HashMap<String, String> {
 
 /// Adds what holds for the whole file. The text of a row stays as it is, so that credit-profile judges what the file says: a
 /// name that stands twice, a number that is too long.
-fn complete((record, as_is): Raw, options: &Options) -> Result<Record, String> {
+fn complete((record, as_is): Raw, options: &Options) -> Result<Record, Unsent> {
     let Value::Object(mut record) = record else {
-        return Err("a record must be an object".to_owned());
+        return Err(Unsent::NotAnObject);
     };
     if options.reload.is_some() && (record.contains_key("reload_id") || record.contains_key("reloadId")) {
-        return Err("the row names a reload of its own".to_owned());
+        return Err(Unsent::OwnReload);
     }
     let mut added = Map::new();
     for (name, usual) in [("source", &options.source), ("category", &options.category), ("reload_id", &options.reload)]
@@ -217,14 +216,14 @@ fn complete((record, as_is): Raw, options: &Options) -> Result<Record, String> {
     let (source, category, record_id) =
         (text("source", "source"), text("category", "category"), text("record_id", "recordId"));
     if category.is_empty() || category.chars().any(|c| c.is_whitespace() || c.is_control() || ".*>".contains(c)) {
-        return Err("`category` is missing or can't be part of a subject".to_owned());
+        return Err(Unsent::Category);
     }
     if source.is_empty() || source.chars().any(|c| !c.is_ascii_graphic()) {
-        return Err("`source` is missing or can't be part of a header".to_owned());
+        return Err(Unsent::Source);
     }
     let text = as_is.unwrap_or_else(|| Value::Object(record).to_string());
     if text.len() > LARGEST {
-        return Err(format!("the row has {} bytes, more than the broker takes", text.len()));
+        return Err(Unsent::TooLarge(text.len()));
     }
     Ok(Record { source, category, record_id, text })
 }

@@ -245,40 +245,40 @@ async fn each_kind_of_broken_row_is_named_and_its_neighbours_are_sent() {
     let large = line(&"x".repeat(10_000_000));
     let deep =
         format!(r#"{{"source":"s1","category":"patent","data":{{"n":{}1{}}}}}"#, "[".repeat(500), "]".repeat(500));
-    let lines: Vec<(&[u8], &str)> = vec![
-        (b"not json", "does not parse"),
-        (b"[1]", "must be an object"),
-        (b"{\"source\":\"\xff\"}", "not UTF-8"),
-        (b"{\"source\":\"s1\"}", "`category` is missing"),
-        (b"{\"category\":\"patent\"}", "`source` is missing"),
-        (br#"{"source":"s1","category":"a.b"}"#, "can't be part of a subject"),
-        ("{\"source\":\"ｓ1\",\"category\":\"patent\"}".as_bytes(), "can't be part of a header"),
-        (br#"{"source":"s1","category":"patent","data":{"n":1e999}}"#, "does not parse"),
-        (deep.as_bytes(), "does not parse"),
-        (large.as_bytes(), "more than the broker takes"),
+    let lines: Vec<(&[u8], &str, &str)> = vec![
+        (b"not json", "does not parse", ""),
+        (b"[1]", "must be an object", ""),
+        (b"{\"source\":\"\xff\"}", "not UTF-8", ""),
+        (b"{\"source\":\"s1\"}", "`category` is missing", "category"),
+        (b"{\"category\":\"patent\"}", "`source` is missing", "source"),
+        (br#"{"source":"s1","category":"a.b"}"#, "can't be part of a subject", "category"),
+        ("{\"source\":\"ｓ1\",\"category\":\"patent\"}".as_bytes(), "can't be part of a header", "source"),
+        (br#"{"source":"s1","category":"patent","data":{"n":1e999}}"#, "does not parse", ""),
+        (deep.as_bytes(), "does not parse", ""),
+        (large.as_bytes(), "more than the broker takes", ""),
     ];
     let mut bytes = b"\xef\xbb\xbf".to_vec();
-    for (bad, _) in &lines {
+    for (bad, ..) in &lines {
         bytes.extend(line("good").bytes().chain(*b"\r\n").chain(bad.iter().copied()).chain(*b"\r\n"));
     }
     let file = world.dir.path().join("lines.ndjson");
     fs::write(&file, bytes).unwrap();
-    named(&world, world.options(&file), &lines.iter().map(|(_, why)| *why).collect::<Vec<_>>()).await;
+    named(&world, world.options(&file), &lines).await;
 
-    let rows: Vec<(&[u8], &str)> = vec![
-        (b"1,2026-03-01T00:00:00Z", "2 cells"),
-        (b"1,2026-03-01T00:00:00Z,1,2", "4 cells"),
-        (b"1,2026-03-01T00:00:00Z,\xff", "column reason is not UTF-8"),
+    let rows: Vec<(&[u8], &str, &str)> = vec![
+        (b"1,2026-03-01T00:00:00Z", "2 cells", ""),
+        (b"1,2026-03-01T00:00:00Z,1,2", "4 cells", ""),
+        (b"1,2026-03-01T00:00:00Z,\xff", "column reason is not UTF-8", "reason"),
     ];
     let mut bytes = "\u{feff}record_id,observed_at,reason\r\n".as_bytes().to_vec();
-    for (bad, _) in &rows {
+    for (bad, ..) in &rows {
         bytes.extend(b"g,2026-03-01T00:00:00Z,1\r\n".iter().chain(bad.iter()).chain(b"\r\n"));
     }
     let file = world.dir.path().join("rows.csv");
     fs::write(&file, bytes).unwrap();
     let (source, category) = (Some("s1".to_owned()), Some("patent".to_owned()));
     let of_all = Options { source, category, ..world.options(&file) };
-    named(&world, of_all.clone(), &rows.iter().map(|(_, why)| *why).collect::<Vec<_>>()).await;
+    named(&world, of_all.clone(), &rows).await;
 
     for (name, text, why) in [
         ("empty.ndjson", "", "holds no record"),
@@ -292,16 +292,18 @@ async fn each_kind_of_broken_row_is_named_and_its_neighbours_are_sent() {
     }
 }
 
-/// Every second row was refused for its reason, and the others were sent.
-async fn named(world: &World, options: Options, reasons: &[&str]) {
+/// Every second row was refused for its reason at its field, in both languages, and the others were sent.
+async fn named(world: &World, options: Options, bad: &[(&[u8], &str, &str)]) {
     let outcome = publish(&options).await.unwrap();
-    let count = u64::try_from(reasons.len()).unwrap();
+    let count = u64::try_from(bad.len()).unwrap();
     assert_eq!((outcome.sent, outcome.refused), (count, count), "{:?}", fs::read_to_string(&outcome.report));
     let mut report = csv::Reader::from_path(&outcome.report).unwrap();
-    for (place, (row, why)) in report.records().zip(reasons).enumerate() {
+    for (place, (row, (_, why, field))) in report.records().zip(bad).enumerate() {
         let row = row.unwrap();
         assert_eq!((&row[0], &row[2]), ((2 * place + 2).to_string().as_str(), "UNSENT"), "{row:?}");
         assert!(row[4].contains(why), "{row:?}");
+        assert_eq!(&row[3], *field, "{row:?}");
+        assert!(row[5].chars().any(|c| ('一'..='鿿').contains(&c)), "{row:?}");
     }
     assert!(world.stream.get_last_raw_message_by_subject("gov.data.v1.patent").await.is_ok());
 }

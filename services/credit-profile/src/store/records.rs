@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::record::{Key, Version};
 
@@ -67,40 +67,67 @@ pub async fn put(
     Ok(concerned)
 }
 
+macro_rules! add {
+    ($conn:expr, $rows:expr, $unless_there:tt) => {
+        sqlx::query!(
+            r#"WITH added AS (
+                 INSERT INTO record (source, category, record_id, uscc, observed_at, revision, withdrawn, data, tie_break, gone)
+                 SELECT i.source, i.category, i.record_id, i.uscc, i.observed_at, i.revision, i.withdrawn, i.data::jsonb, i.tie_break,
+                     -- whether any reload is in force is looked at once, not for every row
+                     EXISTS (SELECT FROM reload WHERE applied_as_of IS NOT NULL AND source = ANY ($10))
+                     AND EXISTS (SELECT FROM reload f
+                             WHERE (f.source, f.category) = (i.source, i.category) AND i.observed_at <= f.applied_as_of
+                               AND NOT EXISTS (SELECT FROM reload_member m
+                                               WHERE (m.source, m.category, m.reload_id, m.record_id)
+                                                   = (f.source, f.category, f.reload_id, i.record_id)))
+                 -- a row from each array at a time; in FROM, PostgreSQL would first copy each into a table of its own
+                 FROM (SELECT unnest($1::text[]) AS source, unnest($2::text[]) AS category, unnest($3::text[]) AS record_id,
+                              unnest($4::text[]) AS uscc, unnest($5::timestamptz[]) AS observed_at,
+                              unnest($6::integer[]) AS revision, unnest($7::boolean[]) AS withdrawn, unnest($8::text[]) AS data,
+                              unnest($9::text[]) AS tie_break) i
+                 "# + $unless_there + r#"
+                 RETURNING uscc)
+             SELECT count(*) AS "added!", coalesce(array_agg(DISTINCT uscc), '{}') AS "usccs!" FROM added"#,
+            &$rows.sources as _,
+            &$rows.categories as _,
+            &$rows.record_ids as _,
+            &$rows.usccs as _,
+            &$rows.observed as _,
+            &$rows.revisions,
+            &$rows.withdrawn,
+            &$rows.data as _,
+            &$rows.tie_breaks as _,
+            &$rows.sources_once() as _
+        )
+        .fetch_one($conn)
+        .await
+        .map(|row| (usize::try_from(row.added).unwrap_or_default(), row.usccs))
+    };
+}
+
 /// Writes the records that are not there yet; gives how many, and whose. One that somebody else is writing is waited for.
+///
+/// A look for each row and a plain insert take 60 % of what an insert with a clause for conflicts takes, so that the clause is only
+/// for those that somebody else wrote in between.
 async fn add(conn: &mut PgConnection, newest: &[&Version]) -> Result<(usize, Vec<String>), sqlx::Error> {
     let rows = Rows::of(newest);
-    let row = sqlx::query!(
-        r#"WITH added AS (
-             INSERT INTO record (source, category, record_id, uscc, observed_at, revision, withdrawn, data, tie_break, gone)
-             SELECT i.source, i.category, i.record_id, i.uscc, i.observed_at, i.revision, i.withdrawn, i.data::jsonb, i.tie_break,
-                 -- whether any reload is in force is looked at once, not for every row
-                 EXISTS (SELECT FROM reload WHERE applied_as_of IS NOT NULL AND source = ANY ($10))
-                 AND EXISTS (SELECT FROM reload f
-                         WHERE (f.source, f.category) = (i.source, i.category) AND i.observed_at <= f.applied_as_of
-                           AND NOT EXISTS (SELECT FROM reload_member m
-                                           WHERE (m.source, m.category, m.reload_id, m.record_id)
-                                               = (f.source, f.category, f.reload_id, i.record_id)))
-             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::integer[], $7::boolean[],
-                         $8::text[], $9::text[])
-                 AS i (source, category, record_id, uscc, observed_at, revision, withdrawn, data, tie_break)
-             ON CONFLICT DO NOTHING
-             RETURNING uscc)
-         SELECT count(*) AS "added!", coalesce(array_agg(DISTINCT uscc), '{}') AS "usccs!" FROM added"#,
-        &rows.sources as _,
-        &rows.categories as _,
-        &rows.record_ids as _,
-        &rows.usccs as _,
-        &rows.observed as _,
-        &rows.revisions,
-        &rows.withdrawn,
-        &rows.data as _,
-        &rows.tie_breaks as _,
-        &rows.sources_once() as _
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok((usize::try_from(row.added).unwrap_or_default(), row.usccs))
+    let mut attempt = conn.begin().await?;
+    let added = add!(
+        &mut *attempt,
+        rows,
+        "WHERE (SELECT true FROM record r WHERE (r.source, r.category, r.record_id) = (i.source, i.category, i.record_id)) IS NULL"
+    );
+    match added {
+        Err(sqlx::Error::Database(refusal)) if refusal.is_unique_violation() => {
+            attempt.rollback().await?;
+            add!(conn, rows, "ON CONFLICT DO NOTHING")
+        }
+        added => {
+            let added = added?;
+            attempt.commit().await?;
+            Ok(added)
+        }
+    }
 }
 
 /// Writes versions of records that are there, where they are newer; gives whose. A record that moves to another enterprise

@@ -260,3 +260,32 @@ async fn a_feature_says_which_versions_of_which_records_it_comes_from() {
     assert!(answer.outdated.is_empty());
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_somebody_else_writes_meanwhile_is_renewed_and_its_neighbours_stay() {
+    let world = World::start().await;
+    let uscc = enterprise(50);
+    // as another replica would write an older version, not committed yet
+    let mut other = world.database.pool().await.unwrap().begin().await.unwrap();
+    sqlx::query(
+        r#"INSERT INTO record (source, category, record_id, uscc, observed_at, withdrawn, data, tie_break)
+           VALUES ('ip-office', 'patent', 'held', $1, '2026-03-01', false, '{"patent_count": 100}', '')"#,
+    )
+    .bind(uscc.as_str())
+    .execute(&mut *other)
+    .await
+    .unwrap();
+    for record in [record(&uscc, "beside", 2, 5), record(&uscc, "held", 2, 7), record(&uscc, "too", 2, 11)] {
+        world.publish_json(&record).await;
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO record%'";
+    eventually(PATIENCE, "the record is waited for", || async {
+        Ok((world.rows::<i64>(waiting).await == [1]).then_some(()))
+    })
+    .await
+    .unwrap();
+    other.commit().await.unwrap();
+    world.patents_become(&uscc, Some(23)).await;
+    world.stop().await;
+}

@@ -48,7 +48,8 @@ impl Case<'_> {
 ///
 /// # Errors
 /// [`Error::Entitlement`] when data are missing for one of them; nothing is written then that stands without the caller's
-/// commit.
+/// commit. [`Error::Database`] with a unique violation when another transaction applies one of them at the same time: the whole is
+/// to be done again.
 pub async fn approve_all(
     conn: &mut PgConnection,
     desk: &Desk,
@@ -77,8 +78,8 @@ pub async fn approve_beside(
     let mut cases = fresh.into_iter().map(|approved| known.judge(approved)).collect::<Result<Vec<_>, _>>()?;
     let rows: Vec<_> =
         cases.iter().map(|case| Judged { approved: case.approved, fitting: case.candidates.len() }).collect();
-    let new: HashSet<Uuid> = store::loan::insert_all(conn, &rows).await?.into_iter().collect();
-    cases.retain(|case| new.contains(&case.approved.loan.loan_id.uuid()) && !case.candidates.is_empty());
+    store::loan::insert_all(conn, &rows).await?;
+    cases.retain(|case| !case.candidates.is_empty());
     if cases.is_empty() {
         return Ok(());
     }

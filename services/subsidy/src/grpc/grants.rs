@@ -1,6 +1,5 @@
 //! Grants: an enterprise sees its own, a bank those of its loans, staff see all.
 
-use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::{Uscc, id::GrantId};
@@ -33,12 +32,12 @@ impl GrantService for Api {
         let enterprise = whose(&caller, &request.enterprise_id)?;
         let loan = Some(request.loan_id.as_str()).filter(|named| !named.is_empty());
         let loan = loan.map(|named| id(named, "loan_id")).transpose()?;
-        let page = page::parse::<(Timestamp, Uuid)>(request.page_size, &request.page_token)?;
+        let page = page::parse::<Uuid>(request.page_size, &request.page_token)?;
         let mut conn = self.pool.acquire().await.map_err(Problem::from)?;
         let wanted = Wanted { loan, ..seen_by(&caller, enterprise.as_ref())? };
         let grants = store::grant::list(&mut conn, &wanted, page.after, page.size).await.map_err(Problem::from)?;
         Ok(Response::new(pb::ListGrantsResponse {
-            next_page_token: next(&grants, page.size, |grant| (grant.created_at, grant.grant_id.uuid()))?,
+            next_page_token: next(&grants, page.size, |grant| grant.grant_id.uuid())?,
             grants: grants.iter().map(wire::grant).collect(),
         }))
     }

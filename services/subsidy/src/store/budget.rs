@@ -224,8 +224,9 @@ pub async fn post_all(conn: &mut PgConnection, postings: &[Posting], now: Timest
     sqlx::query!(
         "INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, settlement_line_id, compensation_id,
              document_zh, entered_by, loses, gains, amount_fen, posted_at)
-         SELECT n.*, $12 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[],
-             $8::text[], $9::text[], $10::text[], $11::bigint[]) AS n",
+         SELECT unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::uuid[]), unnest($5::uuid[]),
+             unnest($6::uuid[]), unnest($7::text[]), unnest($8::text[]), unnest($9::text[]), unnest($10::text[]),
+             unnest($11::bigint[]), $12",
         &ids,
         &budgets,
         &each(postings, |posting| posting.entry.reason.word().to_owned()),

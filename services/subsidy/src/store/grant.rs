@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jiff::{Timestamp, civil::Date};
+use jiff::civil::Date;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -106,7 +106,8 @@ macro_rules! grants {
     };
 }
 
-/// Keeps new grants, all in one statement.
+/// Keeps new grants, all in one statement. The arrays are unnested in the list of columns, where PostgreSQL takes a row from each;
+/// in FROM it would first copy each into a table of its own.
 pub async fn insert_all(conn: &mut PgConnection, grants: &[Grant]) -> Result<(), sqlx::Error> {
     fn each<T>(grants: &[Grant], of: impl Fn(&Grant) -> T) -> Vec<T> {
         grants.iter().map(of).collect()
@@ -115,13 +116,11 @@ pub async fn insert_all(conn: &mut PgConnection, grants: &[Grant]) -> Result<(),
         "INSERT INTO subsidy_grant (grant_id, loan_id, enterprise_id, policy_id, policy_version, budget_id, state, planned_fen,
              reserved_fen, cap_fen, rate_e12, taken_e12, lpr_ppm, principal_fen, from_on, until_on, disbursed, calculation_zh,
              version, approved_at, created_at)
-         SELECT grant_id, loan_id, enterprise_id, policy_id, policy_version, budget_id, state, planned, reserved, cap, rate,
-             taken, lpr, principal, from_on, until_on, false, calculation, version, approved_at, created_at
-         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::int[], $6::uuid[], $7::text[], $8::bigint[],
-             $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::date[], $16::date[],
-             $17::text[], $18::bigint[], $19::timestamptz[], $20::timestamptz[])
-             AS n (grant_id, loan_id, enterprise_id, policy_id, policy_version, budget_id, state, planned, reserved, cap, rate,
-                   taken, lpr, principal, from_on, until_on, calculation, version, approved_at, created_at)",
+         SELECT unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::uuid[]), unnest($5::int[]),
+             unnest($6::uuid[]), unnest($7::text[]), unnest($8::bigint[]), unnest($9::bigint[]), unnest($10::bigint[]),
+             unnest($11::bigint[]), unnest($12::bigint[]), unnest($13::bigint[]), unnest($14::bigint[]), unnest($15::date[]),
+             unnest($16::date[]), false, unnest($17::text[]), unnest($18::bigint[]), unnest($19::timestamptz[]),
+             unnest($20::timestamptz[])",
         &each(grants, |grant| grant.grant_id.uuid()),
         &each(grants, |grant| grant.loan_id.uuid()),
         &each(grants, |grant| grant.enterprise_id.to_string()),
@@ -321,24 +320,22 @@ pub struct Wanted<'a> {
     pub loan: Option<LoanId>,
 }
 
-/// Grants in order of creation, after a cursor; of one enterprise when given.
+/// Grants in order of creation, which is that of their ids, after a cursor; of one enterprise when given.
 pub async fn list(
     conn: &mut PgConnection,
     of: &Wanted<'_>,
-    after: Option<(Timestamp, Uuid)>,
+    after: Option<Uuid>,
     most: i64,
 ) -> Result<Vec<Grant>, Error> {
-    let (at, id) = after.unzip();
     let rows = grants!(
         "WHERE ($1::text IS NULL OR g.enterprise_id = $1)
-           AND ($2::timestamptz IS NULL OR (g.created_at, g.grant_id) > ($2, $3::uuid))
-           AND ($5::uuid IS NULL OR g.loan_id = $5)
-           AND ($6::text IS NULL
-                OR EXISTS (SELECT FROM loan l WHERE l.loan_id = g.loan_id AND l.institution_id = $6))
-         ORDER BY g.created_at, g.grant_id LIMIT $4",
+           AND ($2::uuid IS NULL OR g.grant_id > $2)
+           AND ($4::uuid IS NULL OR g.loan_id = $4)
+           AND ($5::text IS NULL
+                OR EXISTS (SELECT FROM loan l WHERE l.loan_id = g.loan_id AND l.institution_id = $5))
+         ORDER BY g.grant_id LIMIT $3",
         of.enterprise.map(Uscc::as_str),
-        at.map(|at| at.to_sqlx()) as _,
-        id,
+        after,
         most,
         of.loan.map(LoanId::uuid),
         of.institution.map(InstitutionId::as_str)

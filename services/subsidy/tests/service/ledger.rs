@@ -81,6 +81,14 @@ async fn money_stays_with_what_it_belongs_to() {
               amount_fen)
           VALUES (gen_random_uuid(), gen_random_uuid(), 'appropriate', 'd', 'e', now(), 'appropriation', 'available', 5)",
           "a budget that is not known"),
+        // The line of no settlement, no compensation.
+        ("INSERT INTO ledger_transaction (transaction_id, budget_id, reason, grant_id, settlement_line_id, posted_at, loses, gains,
+              amount_fen)
+          SELECT gen_random_uuid(), budget_id, 'pay', grant_id, gen_random_uuid(), now(), 'payable', 'paid', 5 FROM subsidy_grant",
+          "refers to what is not known"),
+        ("INSERT INTO ledger_transaction (transaction_id, budget_id, reason, compensation_id, posted_at, loses, gains, amount_fen)
+          SELECT gen_random_uuid(), budget_id, 'reserve', gen_random_uuid(), now(), 'available', 'reserved', 5 FROM budget",
+          "refers to what is not known"),
         // A grant of nothing.
         ("INSERT INTO subsidy_grant SELECT (jsonb_populate_record(g, jsonb_build_object(
               'grant_id', gen_random_uuid(), 'loan_id', gen_random_uuid()))).* FROM subsidy_grant g", "the loan of grant"),
@@ -106,6 +114,9 @@ async fn money_stays_with_what_it_belongs_to() {
         "DELETE FROM policy_version",
         "TRUNCATE loan, subsidy_grant CASCADE",
         "TRUNCATE budget CASCADE",
+        "TRUNCATE settlement_line CASCADE",
+        "UPDATE compensation SET compensation_id = gen_random_uuid()",
+        "TRUNCATE compensation CASCADE",
     ] {
         assert!(ledger.run(sql).await.contains("stays as it is"), "{sql}");
     }

@@ -1,6 +1,6 @@
 //! Many events in one statement, for who changes many things in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use sqlx::PgConnection;
@@ -68,40 +68,22 @@ pub async fn append_all(conn: &mut PgConnection, events: &[Prepared]) -> Result<
     Ok(())
 }
 
+fn each<'a, T>(events: &[&'a Prepared], of: impl Fn(&'a Prepared) -> T) -> Vec<T> {
+    events.iter().map(|event| of(event)).collect()
+}
+
 async fn write(conn: &mut PgConnection, events: &[&Prepared]) -> Result<(), Error> {
-    fn each<'a, T>(events: &[&'a Prepared], of: impl Fn(&'a Prepared) -> T) -> Vec<T> {
-        events.iter().map(|event| of(event)).collect()
-    }
     let (kinds, ids, versions) = (
         each(events, |event| event.kind),
         each(events, |event| event.id.as_str()),
         each(events, |event| event.version),
     );
-    let raised = sqlx::query!(
-        "INSERT INTO runtime.aggregate AS a (kind, id, version)
-         SELECT kind, id, version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (kind, id, version)
-         ON CONFLICT (kind, id) DO UPDATE SET version = EXCLUDED.version WHERE a.version < EXCLUDED.version
-         RETURNING kind, id",
-        &kinds as _,
-        &ids as _,
-        &versions
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    if raised.len() < events.len()
-        && let Some(taken) = events.iter().find(|event| {
-            raised.iter().all(|row| (row.kind.as_str(), row.id.as_str()) != (event.kind, event.id.as_str()))
-        })
-    {
-        return Err(Error::VersionTaken { kind: taken.kind, id: taken.id.clone(), version: taken.version });
-    }
+    raise(conn, events).await?;
     sqlx::query!(
         "INSERT INTO runtime.outbox
              (event_id, aggregate_kind, aggregate_id, aggregate_version, stream, subject, event_type, occurred_at, trace_parent, payload)
-         SELECT event_id, kind, id, version, stream, subject, event_type, occurred_at, $10, payload
-         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
-             $9::bytea[])
-             AS n (kind, id, version, event_id, stream, subject, event_type, occurred_at, payload)",
+         SELECT unnest($4::uuid[]), unnest($1::text[]), unnest($2::text[]), unnest($3::bigint[]), unnest($5::text[]),
+             unnest($6::text[]), unnest($7::text[]), unnest($8::timestamptz[]), $10, unnest($9::bytea[])",
         &kinds as _,
         &ids as _,
         &versions,
@@ -116,4 +98,50 @@ async fn write(conn: &mut PgConnection, events: &[&Prepared]) -> Result<(), Erro
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Gives aggregates the versions of these events. Those that begin are inserted as they are: a first version is never newer than a
+/// known one, and a clause for conflicts would cost as much as the insert.
+async fn raise(conn: &mut PgConnection, events: &[&Prepared]) -> Result<(), Error> {
+    let (first, later): (Vec<&Prepared>, Vec<&Prepared>) = events.iter().partition(|event| event.version == 1);
+    if !first.is_empty() {
+        sqlx::query!(
+            "INSERT INTO runtime.aggregate (kind, id, version)
+             SELECT unnest($1::text[]), unnest($2::text[]), 1",
+            &each(&first, |event| event.kind) as _,
+            &each(&first, |event| event.id.as_str()) as _
+        )
+        .execute(&mut *conn)
+        .await
+        .map_err(|error| match &error {
+            sqlx::Error::Database(refusal) if refusal.is_unique_violation() => taken(&first),
+            _ => error.into(),
+        })?;
+    }
+    if later.is_empty() {
+        return Ok(());
+    }
+    let raised = sqlx::query!(
+        "INSERT INTO runtime.aggregate AS a (kind, id, version)
+         SELECT kind, id, version FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (kind, id, version)
+         ON CONFLICT (kind, id) DO UPDATE SET version = EXCLUDED.version WHERE a.version < EXCLUDED.version
+         RETURNING kind, id",
+        &each(&later, |event| event.kind) as _,
+        &each(&later, |event| event.id.as_str()) as _,
+        &each(&later, |event| event.version)
+    )
+    .fetch_all(conn)
+    .await?;
+    let raised: HashSet<(&str, &str)> = raised.iter().map(|row| (row.kind.as_str(), row.id.as_str())).collect();
+    let left: Vec<&Prepared> =
+        later.into_iter().filter(|event| !raised.contains(&(event.kind, event.id.as_str()))).collect();
+    if left.is_empty() { Ok(()) } else { Err(taken(&left)) }
+}
+
+/// One of these is not newer than what its aggregate has reported.
+fn taken(events: &[&Prepared]) -> Error {
+    let ids: Vec<&str> = events.iter().take(3).map(|event| event.id.as_str()).collect();
+    let more = if events.len() > ids.len() { " or another" } else { "" };
+    let (kind, version) = events.first().map_or(("", 0), |event| (event.kind, event.version));
+    Error::VersionTaken { kind, id: format!("{}{more}", ids.join(" or ")), version }
 }

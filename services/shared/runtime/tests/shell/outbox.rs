@@ -4,7 +4,7 @@ use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures::StreamExt as _;
 use zhirong_runtime::{Error, streams};
 
-use crate::support::{World, run, until, world, write};
+use crate::support::{World, run, until, world, write, write_all};
 
 const UNPUBLISHED: &str = "SELECT count(*) FROM runtime.outbox WHERE published_at IS NULL";
 const PUBLISHED: &str = "SELECT count(*) FROM runtime.outbox WHERE published_at IS NOT NULL";
@@ -73,6 +73,10 @@ async fn a_version_is_reported_once_and_never_backwards() {
     }
     write(&world.pool, &wake, "b", 1).await.unwrap();
     assert!(matches!(write(&world.pool, &wake, "a.b", 1).await, Err(Error::SubjectKey(_))));
+    for many in [[("c", 1), ("b", 1)], [("c", 1), ("a", 2)], [("c", 1), ("a", 1)]] {
+        let refused = write_all(&world.pool, &many).await;
+        assert!(matches!(refused, Err(Error::VersionTaken { .. })), "{refused:?}");
+    }
     assert_eq!(world.count("SELECT count(*) FROM runtime.outbox").await, 3);
 }
 

@@ -220,6 +220,18 @@ pub(crate) async fn write(pool: &PgPool, wake: &OutboxWake, order_id: &str, vers
     Ok(id)
 }
 
+/// Writes versions of orders in one transaction and one statement.
+pub(crate) async fn write_all(pool: &PgPool, orders: &[(&str, i64)]) -> Result<(), Error> {
+    let event = |(id, version): &(&str, i64)| {
+        let aggregate = Aggregate { kind: "order", id, version: *version };
+        outbox::Prepared::new(aggregate, id, &order(id), jiff::Timestamp::now())
+    };
+    let events = orders.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+    let mut tx = pool.begin().await?;
+    outbox::append_all(&mut tx, &events).await?;
+    Ok(tx.commit().await?)
+}
+
 /// Waits until a condition holds.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let deadline = tokio::time::Instant::now() + PATIENCE;

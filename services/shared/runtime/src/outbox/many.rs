@@ -79,6 +79,7 @@ async fn write(conn: &mut PgConnection, events: &[&Prepared]) -> Result<(), Erro
         each(events, |event| event.version),
     );
     raise(conn, events).await?;
+    // A row from each array at a time; in FROM, PostgreSQL would first copy each into a table of its own.
     sqlx::query!(
         "INSERT INTO runtime.outbox
              (event_id, aggregate_kind, aggregate_id, aggregate_version, stream, subject, event_type, occurred_at, trace_parent, payload)

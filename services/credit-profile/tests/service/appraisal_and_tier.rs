@@ -1,6 +1,7 @@
 //! What a profile says beside the score: the worth of patents, and the tier on the way to a listing.
 
-use crate::scored::{World, as_enterprise, enterprise, integer, staff};
+use crate::scored::integer;
+use crate::world::{World, as_enterprise, enterprise, staff};
 use prost::Message as _;
 use serde_json::json;
 use tonic::Code;
@@ -26,7 +27,7 @@ async fn appraisal(world: &World, uscc: &Uscc, version: i64) -> Result<IpApprais
 
 #[tokio::test(flavor = "multi_thread")]
 async fn patents_team_and_credit_give_a_range_that_pledge_loans_can_use() {
-    let world = World::start(&["patent_count", "invention_patent_count", "talent_count", "annual_revenue_fen"]).await;
+    let world = World::scored(&["patent_count", "invention_patent_count", "talent_count", "annual_revenue_fen"]).await;
     let (owner, other) = (enterprise(1), enterprise(2));
     world.observe(&owner, 1, &json!({ "patent_count": 10, "invention_patent_count": 4, "talent_count": 0 })).await;
     world.observe(&other, 1, &json!({ "annual_revenue_fen": 5 })).await;
@@ -57,7 +58,7 @@ async fn patents_team_and_credit_give_a_range_that_pledge_loans_can_use() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_enterprise_moves_between_tiers_and_each_movement_is_told() {
     let features = ["annual_revenue_fen", "net_profit_fen", "investor_count", "valuation_fen", "is_high_tech"];
-    let world = World::start(&features).await;
+    let world = World::scored(&features).await;
     let uscc = enterprise(3);
     let mut client = ListingTierServiceClient::new(world.channel.clone());
     let years = [

@@ -7,8 +7,8 @@ use zhirong_runtime::streams;
 use zhirong_testkit::{Deliveries, Event, eventually};
 
 use crate::{
-    records::{RECORD, event},
-    world::{PATIENCE, World, enterprise, record},
+    records::event,
+    world::{PATIENCE, RECORD, World, enterprise, record},
 };
 
 /// An event of a delivery.

@@ -17,7 +17,8 @@ use zhirong_proto::profile::v1::{
 };
 use zhirong_testkit::eventually;
 
-use crate::trusted::{PATIENCE, World, as_bank, as_enterprise, as_operator, as_staff, enterprise, id, whole};
+use crate::trusted::whole;
+use crate::world::{PATIENCE, World, as_bank, as_enterprise, as_operator, as_staff, enterprise, id};
 
 const BANK: &str = "bank-a";
 
@@ -74,7 +75,7 @@ async fn checkpoints(channel: &Channel) -> ListAuditCheckpointsResponse {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_signing_key_changes_between_releases_and_the_old_seed_can_be_dropped() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(1);
     world.known(&uscc, 1).await;
     let consent = world.grant(&uscc, BANK, Purpose::LoanApplication, whole(), 3600).await.consent_id;
@@ -132,7 +133,7 @@ async fn the_signing_key_changes_between_releases_and_the_old_seed_can_be_droppe
     let signature = forger.sign(Kind::Entry, &hash);
     let forgery = "INSERT INTO audit_entry (sequence, enterprise_id, content, hash, signature, signing_key)
                    VALUES (10, '', '', $1, $2, $3)";
-    let pool = world.database.pool().await.unwrap();
+    let pool = world.pool().await;
     for claimed in [3, 2] {
         let mut tx = pool.begin().await.unwrap();
         sqlx::query(forgery).bind(&hash).bind(&signature.bytes).bind(claimed).execute(&mut *tx).await.unwrap();
@@ -175,7 +176,7 @@ async fn replicas_that_still_seal_with_the_old_key_read_what_the_new_one_seals()
         assert_eq!(answer.legal_representative.unwrap().name, "示例法人");
     };
     // One after the other learns of key 2 and goes on sealing with key 1: who has not learned of it reads that.
-    let mut world = World::start().await;
+    let mut world = World::trusted().await;
     let (one, two) = (enterprise(1), enterprise(2));
     let new = world.beside(sealing("seal=1,1=ONE,2=TWO")).await;
     put(&new, &one).await;

@@ -24,7 +24,8 @@ use zhirong_proto::{
 };
 use zhirong_testkit::{ManualClock, eventually};
 
-use crate::trusted::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, named, reason, whole};
+use crate::trusted::{named, whole};
+use crate::world::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, reason};
 
 /// A category whose records feed one feature, and one record of it in the database.
 async fn recorded(world: &World, uscc: &Uscc, category: &str, feature: &str, record_id: &str) {
@@ -49,7 +50,7 @@ async fn recorded(world: &World, uscc: &Uscc, category: &str, feature: &str, rec
     let name = category.category.clone();
     let request = PutCategoryRequest { request_id: id(), category: Some(category) };
     CategoryServiceClient::new(world.channel.clone()).put_category(as_staff(request)).await.unwrap();
-    let pool = world.database.pool().await.unwrap();
+    let pool = world.pool().await;
     sqlx::query(
         "INSERT INTO record (source, category, record_id, uscc, observed_at, withdrawn, data, tie_break)
          VALUES ('office', $1, $2, $3, now() - interval '1 day', false, '{\"value\": 5}', '')",
@@ -103,7 +104,7 @@ async fn decided(world: &World, objection: &Objection, decision: ObjectionState)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disputed_record_is_flagged_until_the_decision_corrects_the_profile() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(1);
     recorded(&world, &uscc, "patent", "patent_count", "p1").await;
     recorded(&world, &uscc, "trademark", "trademark_count", "t1").await;
@@ -150,7 +151,7 @@ async fn a_disputed_record_is_flagged_until_the_decision_corrects_the_profile() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_rests_on_a_disputed_record_says_so_by_profile_score_and_code() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(4);
     recorded(&world, &uscc, "patent", "patent_count", "p1").await;
     features_become(&world, &uscc, &["patent_count"]).await;
@@ -196,7 +197,7 @@ async fn whatever_rests_on_a_disputed_record_says_so_by_profile_score_and_code()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn upholding_takes_out_the_version_that_was_disputed_and_tells_its_source() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(5);
     recorded(&world, &uscc, "patent", "patent_count", "p1").await;
     let mut client = ObjectionServiceClient::new(world.channel.clone());
@@ -208,7 +209,7 @@ async fn upholding_takes_out_the_version_that_was_disputed_and_tells_its_source(
 
     // The source has corrected it in the meantime: that stays.
     let objection = object().await;
-    let pool = world.database.pool().await.unwrap();
+    let pool = world.pool().await;
     let corrected = "UPDATE record SET observed_at = now(), data = '{\"value\": 7}'";
     sqlx::query(corrected).execute(&pool).await.unwrap();
     let upheld = decided(&world, &objection, ObjectionState::Upheld).await.unwrap();
@@ -235,7 +236,7 @@ async fn upholding_takes_out_the_version_that_was_disputed_and_tells_its_source(
 #[tokio::test(flavor = "multi_thread")]
 async fn an_objection_is_overdue_from_the_day_after_its_last_and_that_is_told_once() {
     let clock = Arc::new(ManualClock::new("2031-03-05T10:00:00+08:00".parse().unwrap()));
-    let world = World::start_by(clock.clone()).await;
+    let world = World::trusted_by(clock.clone()).await;
     let uscc = enterprise(6);
     recorded(&world, &uscc, "patent", "patent_count", "p1").await;
     let mut client = ObjectionServiceClient::new(world.channel.clone());
@@ -264,7 +265,7 @@ async fn an_objection_is_overdue_from_the_day_after_its_last_and_that_is_told_on
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_erased_is_gone_and_the_trail_still_tells_of_it() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let (uscc, mut objections) = (enterprise(3), Vec::new());
     world.known(&uscc, 3).await;
     world.grant(&uscc, "bank-a", Purpose::LoanApplication, whole(), 3600).await;

@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::trusted::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, named, reason, whole};
+use crate::trusted::{named, whole};
+use crate::world::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, reason};
 use credit_profile::trust::audit::{chained, content_hash};
 use prost::Message as _;
 use zhirong_kernel::{
@@ -123,8 +124,8 @@ async fn orders_in_any_order_and_twice_leave_the_same_behind_to_the_last_byte() 
     let now = SystemClock.now();
     let mut first: Option<Vec<String>> = None;
     for seed in 1..=3 {
-        let world = World::start_by(Arc::new(ManualClock::new(now))).await;
-        world.publish(Deliveries::new(events.clone()).twice().shuffled(seed)).await;
+        let world = World::trusted_by(Arc::new(ManualClock::new(now))).await;
+        Deliveries::new(events.clone()).twice().shuffled(seed).publish(&world.events).await.unwrap();
         seen(&world, 10).await;
         let left = state(&world).await;
         assert_eq!(&left, first.get_or_insert_with(|| left.clone()), "seed {seed}");
@@ -156,11 +157,11 @@ async fn orders_in_any_order_and_twice_leave_the_same_behind_to_the_last_byte() 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_told_while_profiles_are_released_neither_stop_nor_are_stopped() {
     const ORDERS: usize = 40;
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(4);
     world.known(&uscc, 3).await;
     let orders: Vec<String> = (0..=ORDERS).map(|_| id()).collect();
-    world.publish(Deliveries::new(orders.iter().map(|id| placed(order(&uscc, id))))).await;
+    Deliveries::new(orders.iter().map(|id| placed(order(&uscc, id)))).publish(&world.events).await.unwrap();
     seen(&world, 41).await;
     // Of each order first what goes on the trail, then what changes a consent by which is released at that moment.
     let ended = orders.iter().skip(1).flat_map(|id| {
@@ -178,7 +179,7 @@ async fn orders_told_while_profiles_are_released_neither_stop_nor_are_stopped() 
         released
     });
     let orders = async {
-        world.publish(ended).await;
+        ended.publish(&world.events).await.unwrap();
         seen(&world, 41 + 80).await;
         all_seen.store(true, Ordering::Relaxed);
     };
@@ -191,13 +192,13 @@ async fn orders_told_while_profiles_are_released_neither_stop_nor_are_stopped() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_told_during_an_erasure_keeps_nothing_of_what_is_erased() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let (uscc, order_id) = (enterprise(5), id());
     world.known(&uscc, 3).await;
     world.grant(&uscc, "bank-a", Purpose::LoanApplication, whole(), 3600).await;
     let told = Disclosure { profile_version: 1, ..disclosure(&uscc, &order_id) };
     // As an erasure does, up to before its commit.
-    let pool = world.database.pool().await.unwrap();
+    let pool = world.pool().await;
     let mut erasure = pool.begin().await.unwrap();
     for statement in [
         "UPDATE profile SET stale = false WHERE enterprise_id = $1",
@@ -206,7 +207,7 @@ async fn a_hand_over_told_during_an_erasure_keeps_nothing_of_what_is_erased() {
     ] {
         sqlx::query(statement).bind(uscc.as_str()).execute(&mut *erasure).await.unwrap();
     }
-    world.publish(Deliveries::new([made(&told)])).await;
+    Deliveries::new([made(&told)]).publish(&world.events).await.unwrap();
     waits(&world, "the hand-over").await;
     erasure.commit().await.unwrap();
     seen(&world, 1).await;
@@ -239,7 +240,7 @@ async fn waits(world: &World, who: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_order_handed_over_is_rebuilt_to_the_last_bit() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let (uscc, order_id) = (enterprise(2), id());
     world.known(&uscc, 3).await;
     let request = GetProfileRequest { enterprise_id: uscc.to_string() };
@@ -265,7 +266,7 @@ async fn what_an_order_handed_over_is_rebuilt_to_the_last_bit() {
     // Before it was heard of the data have changed already.
     world.known(&uscc, 9).await;
     let events = [self::made(&made), self::made(&forged), placed(order(&uscc, &order_id))];
-    world.publish(Deliveries::new(events).twice().shuffled(1)).await;
+    Deliveries::new(events).twice().shuffled(1).publish(&world.events).await.unwrap();
     seen(&world, 3).await;
     world.known(&uscc, 12).await;
 
@@ -300,7 +301,7 @@ async fn what_an_order_handed_over_is_rebuilt_to_the_last_bit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_named_as_a_candidate_finds_it_on_the_trail_once() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let enterprises: Vec<Uscc> = (1..=500).map(enterprise).collect();
     let named = |numbers: std::ops::Range<usize>| CandidatesNamed {
         naming_id: id(),
@@ -316,7 +317,7 @@ async fn whoever_is_named_as_a_candidate_finds_it_on_the_trail_once() {
     // Twice under other ids of events, and one that names nobody.
     let nobody = CandidatesNamed { candidates: Vec::new(), ..few.clone() };
     let events = [&many, &few, &many, &nobody].map(|fact| Event::of(&fact.product_id, fact));
-    world.publish(Deliveries::new(events).twice().shuffled(2)).await;
+    Deliveries::new(events).twice().shuffled(2).publish(&world.events).await.unwrap();
     eventually(PATIENCE, "each fact was dealt with", || async {
         let seen = world.rows::<i64>("SELECT count(*) FROM runtime.inbox WHERE consumer = 'profile-candidates'").await;
         Ok((seen == [4]).then_some(()))
@@ -339,7 +340,7 @@ async fn whoever_is_named_as_a_candidate_finds_it_on_the_trail_once() {
 
     let links: Vec<(i64, Vec<u8>, Vec<u8>)> =
         sqlx::query_as("SELECT sequence, content, hash FROM audit_entry ORDER BY sequence")
-            .fetch_all(&world.database.pool().await.unwrap())
+            .fetch_all(&world.pool().await)
             .await
             .unwrap();
     assert_eq!(links.len(), 502);

@@ -10,9 +10,8 @@ use zhirong_proto::profile::v1::{
 };
 use zhirong_testkit::eventually;
 
-use crate::trusted::{
-    PATIENCE, World, as_bank, as_enterprise, as_operator, as_staff, enterprise, fields, id, named, reason,
-};
+use crate::trusted::named;
+use crate::world::{PATIENCE, World, as_bank, as_enterprise, as_operator, as_staff, enterprise, fields, id, reason};
 
 const NAME: &str = "示例法人";
 /// The example of GB 11643.
@@ -39,7 +38,7 @@ fn get(uscc: &Uscc) -> GetLegalRepresentativeRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_sees_what_is_theirs_to_see_and_the_database_nothing() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(1);
     world.known(&uscc, 1).await;
     let mut client = PersonalDataServiceClient::new(world.channel.clone());
@@ -88,7 +87,7 @@ async fn everybody_sees_what_is_theirs_to_see_and_the_database_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_is_found_without_being_readable() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let mut client = PersonalDataServiceClient::new(world.channel.clone());
     for number in [3, 4] {
         client.put_legal_representative(as_staff(put(person(&enterprise(number))))).await.unwrap();
@@ -127,7 +126,7 @@ async fn a_phone_is_found_without_being_readable() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn master_keys_change_while_the_data_are_used_and_the_old_one_can_be_thrown_away() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let many = 230;
     let mut client = PersonalDataServiceClient::new(world.channel.clone());
     for number in 0..many {

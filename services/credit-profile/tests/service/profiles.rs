@@ -12,7 +12,7 @@ use zhirong_proto::{
 };
 use zhirong_testkit::eventually;
 
-use crate::world::{PATIENCE, World, enterprise, patent, record, withdrawal};
+use crate::world::{PATIENCE, World, enterprise, observed, patent, record, withdrawal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_in_any_order_and_twice_give_the_same_profile() {
@@ -62,7 +62,7 @@ async fn json_and_protobuf_say_the_same() {
         data: Some(prost_types::Struct { fields: [("patent_count".to_owned(), number)].into() }),
         ..Record::default()
     };
-    world.publish("protobuf-1", "application/protobuf", message.encode_to_vec()).await;
+    world.publish(observed("application/protobuf", message.encode_to_vec())).await;
     let first = world.patents_become(&in_json, Some(5)).await;
     let second = world.patents_become(&in_protobuf, Some(5)).await;
     assert_eq!(first.features, second.features);
@@ -159,7 +159,7 @@ async fn a_category_in_force_is_published_with_schema_and_example() {
     assert_eq!((schema["title"].as_str(), published.version), (Some("专利"), 1));
     assert_eq!(schema["properties"]["source"]["enum"], json!(["ip-office", "ip-centre"]));
     // the example is taken as it stands
-    world.publish("example", "application/json", published.example.into_bytes()).await;
+    world.publish(observed("application/json", published.example.into_bytes())).await;
     world.patents_become(&"91331102MA2X000010".parse().unwrap(), Some(3)).await;
     assert_eq!(ask("horoscope").await.unwrap_err().code(), Code::NotFound);
     world.stop().await;

@@ -1,7 +1,8 @@
 //! The quality-enterprise pool: loans, orders and ratings in any order put an enterprise in and take it out, each time with
 //! reasons and a fact.
 
-use crate::scored::{PATIENCE, World, as_enterprise, enterprise, flag, new_id, staff};
+use crate::scored::flag;
+use crate::world::{PATIENCE, World, as_enterprise, enterprise, id, staff};
 use serde_json::json;
 use tonic::Code;
 use uuid::Uuid;
@@ -51,8 +52,8 @@ fn at(days: i64) -> Option<prost_types::Timestamp> {
 /// A loan of 90 days ago, repaid in two parts and settled; rated with the highest level.
 fn life(uscc: &Uscc, late: bool) -> Vec<(String, Told)> {
     let loan = Loan {
-        loan_id: new_id(),
-        order_id: new_id(),
+        loan_id: id(),
+        order_id: id(),
         enterprise_id: uscc.to_string(),
         amount_fen: 1_000,
         approved_at: at(90),
@@ -70,7 +71,7 @@ fn life(uscc: &Uscc, late: bool) -> Vec<(String, Told)> {
         ..Order::default()
     };
     let rating = Rating {
-        rating_id: new_id(),
+        rating_id: id(),
         loan_id: loan.loan_id.clone(),
         enterprise_id: uscc.to_string(),
         level: RatingLevel::VerySatisfied.into(),
@@ -96,7 +97,7 @@ fn life(uscc: &Uscc, late: bool) -> Vec<(String, Told)> {
         Told::Rated(RatingReceived { rating: Some(rating) }),
     ]
     .into_iter()
-    .map(|told| (new_id(), told))
+    .map(|told| (id(), told))
     .collect()
 }
 
@@ -152,7 +153,7 @@ fn decode<F: Fact>(told: &(String, Vec<u8>)) -> F {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_enterprise_comes_in_by_its_history_and_goes_out_by_a_default() {
-    let world = World::start(&["is_dishonest", "annual_revenue_fen"]).await;
+    let world = World::scored(&["is_dishonest", "annual_revenue_fen"]).await;
     let (good, late) = (enterprise(1), enterprise(2));
     assert_eq!(standing(&world, &good).await, None, "nothing is said of an enterprise without a loan");
     for (id, told) in life(&good, false).iter().chain(&life(&late, true)) {
@@ -173,7 +174,7 @@ async fn an_enterprise_comes_in_by_its_history_and_goes_out_by_a_default() {
 
     // Another loan goes into default.
     let defaulted = Loan {
-        loan_id: new_id(),
+        loan_id: id(),
         enterprise_id: good.to_string(),
         version: 3,
         state: LoanState::Defaulted.into(),
@@ -182,7 +183,7 @@ async fn an_enterprise_comes_in_by_its_history_and_goes_out_by_a_default() {
         ..Loan::default()
     };
     let fact = LoanDefaulted { loan: Some(defaulted), defaulted_on: days_ago(1), overdue_interest_fen: 3 };
-    tell(&world, &new_id(), &Told::Defaulted(fact)).await;
+    tell(&world, &id(), &Told::Defaulted(fact)).await;
     let out = standing_when(&world, &good, |of| !of.listed).await;
     assert_eq!((unmet(&out), out.version), (vec![Kind::NoLoss], 2));
     world.profile_when(&good, "products see that it is out", |of| flag(of, FLAG) == Some(false)).await;
@@ -202,7 +203,7 @@ async fn an_enterprise_comes_in_by_its_history_and_goes_out_by_a_default() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn facts_in_any_order_and_twice_give_the_same_standing() {
-    let world = World::start(&["is_dishonest"]).await;
+    let world = World::scored(&["is_dishonest"]).await;
     let (straight, shuffled) = (enterprise(3), enterprise(4));
     for (id, told) in &life(&straight, false) {
         tell(&world, id, told).await;
@@ -211,11 +212,11 @@ async fn facts_in_any_order_and_twice_give_the_same_standing() {
     for (id, told) in life.iter().rev() {
         tell(&world, id, told).await;
     }
-    for (place, (id, told)) in life.iter().enumerate() {
+    for (place, (event_id, told)) in life.iter().enumerate() {
         // The same event, and the same fact in another event.
-        tell(&world, id, told).await;
+        tell(&world, event_id, told).await;
         if place % 2 == 0 {
-            tell(&world, &new_id(), told).await;
+            tell(&world, &id(), told).await;
         }
     }
     let whole =
@@ -234,7 +235,7 @@ async fn facts_in_any_order_and_twice_give_the_same_standing() {
 
     // What breaks the form is set aside, and its neighbours are used.
     let nobody = Loan { loan_id: "x".to_owned(), ..Loan::default() };
-    tell(&world, &new_id(), &Told::Approved(LoanApproved { loan: Some(nobody), ..LoanApproved::default() })).await;
+    tell(&world, &id(), &Told::Approved(LoanApproved { loan: Some(nobody), ..LoanApproved::default() })).await;
     let reasons = eventually(PATIENCE, "it is set aside", || async {
         let letters = world.dead_letters().await;
         Ok((!letters.is_empty()).then_some(letters))
@@ -257,7 +258,7 @@ async fn heard(world: &World, facts: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_erased_stays_out_whichever_comes_first_and_a_bad_record_stays() {
-    let world = World::start(&["is_dishonest", "annual_revenue_fen"]).await;
+    let world = World::scored(&["is_dishonest", "annual_revenue_fen"]).await;
     let (pool, mut told_so_far) = (world.pool().await, 0);
     for (round, before) in [(0, 0), (1, 4), (2, 7)] {
         let (good, late) = (enterprise(10 + round), enterprise(20 + round));
@@ -274,7 +275,7 @@ async fn what_is_erased_stays_out_whichever_comes_first_and_a_bad_record_stays()
             if round == 2 && !is_late {
                 standing_when(&world, uscc, |of| of.listed).await;
             }
-            for request_id in [new_id(), new_id()] {
+            for request_id in [id(), id()] {
                 let request = EraseEnterpriseRequest { request_id, enterprise_id: String::new() };
                 let mut client = ErasureServiceClient::new(world.channel.clone());
                 client.erase_enterprise(as_enterprise(uscc, request)).await.unwrap();

@@ -9,9 +9,8 @@ use zhirong_proto::profile::v1::{
 use zhirong_runtime::streams;
 use zhirong_testkit::{Deliveries, Event, eventually};
 
-use crate::world::{PATIENCE, World, enterprise, record, withdrawal};
+use crate::world::{PATIENCE, RECORD, World, enterprise, record, withdrawal};
 
-pub const RECORD: &str = "cn.zhirong.gov.record.observed.v1";
 const RELOAD: &str = "cn.zhirong.gov.reload.completed.v1";
 
 pub fn event(ce_type: &str, content: &Value) -> Event {
@@ -266,7 +265,7 @@ async fn a_record_that_somebody_else_writes_meanwhile_is_renewed_and_its_neighbo
     let world = World::start().await;
     let uscc = enterprise(50);
     // as another replica would write an older version, not committed yet
-    let mut other = world.database.pool().await.unwrap().begin().await.unwrap();
+    let mut other = world.pool().await.begin().await.unwrap();
     sqlx::query(
         r#"INSERT INTO record (source, category, record_id, uscc, observed_at, withdrawn, data, tie_break)
            VALUES ('ip-office', 'patent', 'held', $1, '2026-03-01', false, '{"patent_count": 100}', '')"#,

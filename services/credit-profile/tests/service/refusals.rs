@@ -16,9 +16,8 @@ use zhirong_runtime::streams;
 use zhirong_testkit::eventually;
 
 use crate::{
-    records::{RECORD, with},
-    trusted::as_operator,
-    world::{PATIENCE, World, enterprise, record},
+    records::with,
+    world::{PATIENCE, RECORD, World, as_operator, enterprise, record},
 };
 
 /// What the data platform is told, by record id or else by code.

@@ -1,6 +1,7 @@
 //! Scorecards over gRPC: drafted, tried on all profiles, reviewed by another person, and every score computed again.
 
-use crate::scored::{PATIENCE, World, as_enterprise, enterprise, integer, new_id, staff};
+use crate::scored::integer;
+use crate::world::{PATIENCE, World, as_enterprise, enterprise, id, staff};
 use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
@@ -43,13 +44,13 @@ async fn in_force(world: &World) -> Scorecard {
 }
 
 async fn draft(world: &World, card: Scorecard) -> Result<ScorecardStatus, Status> {
-    let request = DraftScorecardRequest { request_id: new_id(), scorecard: Some(Scorecard { version: 0, ..card }) };
+    let request = DraftScorecardRequest { request_id: id(), scorecard: Some(Scorecard { version: 0, ..card }) };
     Ok(client(world).draft_scorecard(staff("author", request)).await?.into_inner().scorecard.unwrap())
 }
 
 async fn review(world: &World, by: &str, version: i32, approve: bool) -> Result<ScorecardStatus, Status> {
     let reason = if approve { String::new() } else { "权重依据不足".to_owned() };
-    let request = ReviewScorecardRequest { request_id: new_id(), version, approve, reason };
+    let request = ReviewScorecardRequest { request_id: id(), version, approve, reason };
     Ok(client(world).review_scorecard(staff(by, request)).await?.into_inner().scorecard.unwrap())
 }
 
@@ -73,7 +74,7 @@ fn reason(status: &Status) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_card_is_tried_reviewed_by_another_and_then_counts_for_all() {
-    let world = World::start(&FEATURES).await;
+    let world = World::scored(&FEATURES).await;
     // Points by the first card: 500 + 34 + 26 + 25 + 34 + 10 + 18 = 647, and 45, 0 or -80 for overdue payments.
     let enterprises: Vec<(Uscc, i64, i64)> = [(0, 692, 692), (1, 647, 607), (2, 647, 607), (3, 567, 447)]
         .into_iter()
@@ -153,7 +154,7 @@ async fn a_new_card_is_tried_reviewed_by_another_and_then_counts_for_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_that_cannot_be_used_is_refused_by_its_fields() {
-    let world = World::start(&FEATURES).await;
+    let world = World::scored(&FEATURES).await;
     let first = in_force(&world).await;
     let mut broken = first.clone();
     broken.characteristics[0].bands[1].from = Some(300);
@@ -184,7 +185,7 @@ async fn a_card_that_cannot_be_used_is_refused_by_its_fields() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_authors_at_once_get_versions_without_gap() {
-    let world = World::start(&FEATURES).await;
+    let world = World::scored(&FEATURES).await;
     let first = in_force(&world).await;
     let drafts = (0..4).map(|_| draft(&world, first.clone()));
     let mut versions: Vec<i32> = Vec::new();

@@ -22,7 +22,7 @@ use zhirong_testkit::{Deliveries, Event, ManualClock, eventually};
 use self::history::{ENTERPRISES, History, Teller};
 use crate::{
     load,
-    scored::{PATIENCE, World, as_enterprise, enterprise, new_id, staff},
+    world::{PATIENCE, World, as_enterprise, enterprise, id, staff},
 };
 
 /// The categories that the history is of: what the scorecard, the pool, the appraisal and the tiers go by.
@@ -86,7 +86,7 @@ async fn dispute(world: &World) {
     for (number, decision) in [(0, Some(ObjectionState::Upheld)), (1, Some(ObjectionState::Upheld)), (2, None)] {
         let uscc = enterprise(number);
         let request = RaiseObjectionRequest {
-            request_id: new_id(),
+            request_id: id(),
             source: "office".to_owned(),
             category: "patent".to_owned(),
             record_id: format!("disputed-{number}"),
@@ -95,7 +95,7 @@ async fn dispute(world: &World) {
         let raised = client.raise_objection(as_enterprise(&uscc, request)).await.unwrap().into_inner();
         if let Some(decision) = decision {
             let request = DecideObjectionRequest {
-                request_id: new_id(),
+                request_id: id(),
                 objection_id: raised.objection.unwrap().objection_id,
                 decision: decision.into(),
                 answer: "已核实".to_owned(),
@@ -114,23 +114,23 @@ async fn card(world: &World) {
     let overdue = card.characteristics.iter_mut().find(|of| of.feature == "overdue_count_24m").unwrap();
     overdue.bands[1].points = -40;
     overdue.bands[2].points = -200;
-    let request = DraftScorecardRequest { request_id: new_id(), scorecard: Some(card) };
+    let request = DraftScorecardRequest { request_id: id(), scorecard: Some(card) };
     client.draft_scorecard(staff("author", request)).await.unwrap();
-    let request = ReviewScorecardRequest { request_id: new_id(), version: 2, approve: true, reason: String::new() };
+    let request = ReviewScorecardRequest { request_id: id(), version: 2, approve: true, reason: String::new() };
     client.review_scorecard(staff("reviewer", request)).await.unwrap();
 }
 
 async fn erase(world: &World) {
-    let request = EraseEnterpriseRequest { request_id: new_id(), enterprise_id: String::new() };
+    let request = EraseEnterpriseRequest { request_id: id(), enterprise_id: String::new() };
     let mut client = ErasureServiceClient::new(world.channel.clone());
     client.erase_enterprise(as_enterprise(&enterprise(ENTERPRISES - 1), request)).await.unwrap();
 }
 
 /// Tells a history to a new district; gives all that is known in the end.
 async fn told(clock: &Arc<ManualClock>, history: &History, seed: Option<u64>, beside: Beside) -> Vec<String> {
-    let world = World::start_by(Arc::<ManualClock>::clone(clock), &["annual_revenue_fen"]).await;
+    let world = World::scored_by(Arc::<ManualClock>::clone(clock), &["annual_revenue_fen"]).await;
     for category in categories() {
-        let request = PutCategoryRequest { request_id: new_id(), category: Some(category) };
+        let request = PutCategoryRequest { request_id: id(), category: Some(category) };
         CategoryServiceClient::new(world.channel.clone()).put_category(staff("a", request)).await.unwrap();
     }
     Deliveries::new(history.disputed.clone()).publish(&world.events).await.unwrap();
@@ -141,11 +141,8 @@ async fn told(clock: &Arc<ManualClock>, history: &History, seed: Option<u64>, be
         None => deliveries,
         Some(seed) => {
             // everything twice, what was disputed once more, and every third under another id as well
-            let again = history
-                .disputed
-                .iter()
-                .chain(history.rest.iter().step_by(3))
-                .map(|of| of.clone().with("ce-id", &new_id()));
+            let again =
+                history.disputed.iter().chain(history.rest.iter().step_by(3)).map(|of| of.clone().with("ce-id", &id()));
             let all: Vec<Event> = history.rest.iter().cloned().chain(again).collect();
             Deliveries::new(all).twice().shuffled(seed)
         }

@@ -14,11 +14,12 @@ use zhirong_proto::profile::v1::{
 };
 use zhirong_testkit::{ManualClock, eventually};
 
-use crate::trusted::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, named, reason, whole};
+use crate::trusted::{named, whole};
+use crate::world::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, reason};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_leaves_within_consent_only_and_each_attempt_is_on_the_trail() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(1);
     world.known(&uscc, 3).await;
 
@@ -68,7 +69,7 @@ async fn a_profile_leaves_within_consent_only_and_each_attempt_is_on_the_trail()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consent_narrowed_or_revoked_holds_no_longer_from_the_answer_on() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(2);
     world.known(&uscc, 3).await;
     let consent = world.grant(&uscc, "bank-a", Purpose::LoanApplication, whole(), 3600).await;
@@ -113,7 +114,7 @@ async fn a_consent_narrowed_or_revoked_holds_no_longer_from_the_answer_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_release_is_made_after_the_revocation_was_answered_however_many_are_in_flight() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(4);
     world.known(&uscc, 1).await;
     let consent = world.grant(&uscc, "bank-a", Purpose::LoanApplication, whole(), 3600).await;
@@ -142,7 +143,7 @@ async fn no_release_is_made_after_the_revocation_was_answered_however_many_are_i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_past_release_is_rebuilt_bit_for_bit_after_the_profile_has_changed() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(5);
     world.known(&uscc, 3).await;
     world.grant(&uscc, "bank-a", Purpose::LoanApplication, whole(), 3600).await;
@@ -165,7 +166,7 @@ async fn a_past_release_is_rebuilt_bit_for_bit_after_the_profile_has_changed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bank_reads_a_release_again_only_while_its_consent_covers_it() {
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
-    let world = World::start_by(clock.clone()).await;
+    let world = World::trusted_by(clock.clone()).await;
     let uscc = enterprise(9);
     world.known(&uscc, 3).await;
     let mut releases = Vec::new();
@@ -206,7 +207,7 @@ async fn a_bank_reads_a_release_again_only_while_its_consent_covers_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consent_to_personal_data_alone_releases_no_profile() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(10);
     world.known(&uscc, 3).await;
     let person = Scope { personal_data: true, ..Scope::default() };
@@ -235,7 +236,7 @@ async fn a_consent_to_personal_data_alone_releases_no_profile() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_release_was_made_from_is_forgotten_in_time_and_the_trail_stays() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(8);
     world.grant(&uscc, "bank-a", Purpose::LoanApplication, whole(), 3600).await;
     world.known(&uscc, 3).await;
@@ -244,7 +245,7 @@ async fn what_a_release_was_made_from_is_forgotten_in_time_and_the_trail_stays()
     let new = world.release(&uscc, "bank-a", Purpose::LoanApplication, None).await.unwrap();
     let chain = world.records().await;
     // The settings of tests keep releases for 30 days.
-    let pool = world.database.pool().await.unwrap();
+    let pool = world.pool().await;
     let age = "UPDATE release SET released_at = released_at - interval '31 days' WHERE release_id = $1::uuid";
     sqlx::query(age).bind(&old.release_id).execute(&pool).await.unwrap();
     let world = world.again(credit_profile::Own::for_tests()).await;
@@ -265,10 +266,10 @@ async fn what_a_release_was_made_from_is_forgotten_in_time_and_the_trail_stays()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_refuses_to_change_the_trail() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(6);
     world.release(&uscc, "bank-a", Purpose::LoanApplication, None).await.unwrap_err();
-    let pool = world.database.pool().await.unwrap();
+    let pool = world.pool().await;
     for statement in [
         "UPDATE audit_entry SET enterprise_id = ''",
         "DELETE FROM audit_entry",
@@ -282,7 +283,7 @@ async fn the_database_refuses_to_change_the_trail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consent_that_says_nothing_or_too_much_is_refused_by_field() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(7);
     let refused = async |institution: &str, purpose: Purpose, scope: Scope, seconds: i64| {
         let request = crate::trusted::grant_request(institution, purpose, scope, seconds);
@@ -291,7 +292,7 @@ async fn a_consent_that_says_nothing_or_too_much_is_refused_by_field() {
             .await
             .unwrap_err();
         assert_eq!((status.code(), reason(&status)), (Code::InvalidArgument, "CONSENT_INVALID".to_owned()));
-        crate::trusted::fields(&status)
+        crate::world::fields(&status)
     };
     let loan = Purpose::LoanApplication;
     assert_eq!(refused("Bank A", loan, whole(), 60).await, ["institution_id"]);
@@ -306,7 +307,7 @@ async fn a_consent_that_says_nothing_or_too_much_is_refused_by_field() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consent_can_be_given_to_an_institution_of_the_catalog_alone_from_when_it_is_heard_of() {
-    let world = World::start().await;
+    let world = World::trusted().await;
     let uscc = enterprise(9);
     let grant = async || {
         let request = crate::trusted::grant_request("bank-of-nowhere", Purpose::LoanApplication, whole(), 3600);

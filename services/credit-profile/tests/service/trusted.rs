@@ -1,15 +1,9 @@
-//! The service with what the tests of consent, release and trail need around it.
+//! What the tests of consent, release and trail need.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use prost::Message as _;
-use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request, Status,
-    transport::{Channel, Endpoint},
-};
-use tonic_types::StatusExt as _;
-use uuid::Uuid;
+use tonic::{Request, Status};
 use zhirong_kernel::{
     Uscc,
     clock::{Clock, SystemClock, business_date},
@@ -21,71 +15,33 @@ use zhirong_proto::profile::v1::{
     RevokeConsentRequest, Scope, Score, audit_service_client::AuditServiceClient,
     consent_service_client::ConsentServiceClient, feature_value::Kind, release_service_client::ReleaseServiceClient,
 };
-use zhirong_runtime::{
-    config::{self, Settings},
-    streams,
-};
-use zhirong_testkit::{Deliveries, Event, TestBroker, TestDatabase, eventually};
+use zhirong_testkit::{Deliveries, Event, eventually};
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
-pub struct World {
-    pub database: TestDatabase,
-    pub channel: Channel,
-    pub broker: TestBroker,
-    replicas: Vec<Replica>,
-}
-
-struct Replica {
-    channel: Channel,
-    stop: CancellationToken,
-    served: tokio::task::JoinHandle<Result<(), zhirong_runtime::Error>>,
-}
+use crate::world::{PATIENCE, World, as_bank, as_enterprise, as_staff, id};
 
 /// Institutions that the catalog has.
 pub const BANKS: [&str; 3] = ["bank-a", "bank-b", "sample-one-bank"];
 
 impl World {
-    pub async fn start() -> Self {
-        Self::start_by(Arc::new(SystemClock)).await
+    /// A running service that knows these institutions.
+    pub async fn trusted() -> Self {
+        Self::trusted_by(Arc::new(SystemClock)).await
     }
 
-    /// Starts it on a clock of the test's own.
-    pub async fn start_by(clock: Arc<dyn Clock>) -> Self {
-        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
-        let world = Self::on(database, broker, credit_profile::Own::for_tests(), clock).await;
+    /// The same on a clock of the test's own.
+    pub async fn trusted_by(clock: Arc<dyn Clock>) -> Self {
+        let world = Self::bare_by(clock).await;
         world.registered(&BANKS).await;
         world
     }
 
-    /// Stops the service, all its replicas, and starts one again, with other settings.
-    pub async fn again(self, own: credit_profile::Own) -> Self {
-        stop_all(self.replicas).await;
-        Self::on(self.database, self.broker, own, Arc::new(SystemClock)).await
-    }
-
-    /// Starts another replica beside, and gives the way to it.
-    pub async fn beside(&mut self, own: credit_profile::Own) -> Channel {
-        let replica = Replica::start(&self.database, &self.broker, own, Arc::new(SystemClock)).await;
-        let channel = replica.channel.clone();
-        self.replicas.push(replica);
-        channel
-    }
-
-    async fn on(database: TestDatabase, broker: TestBroker, own: credit_profile::Own, clock: Arc<dyn Clock>) -> Self {
-        let replica = Replica::start(&database, &broker, own, clock).await;
-        Self { database, channel: replica.channel.clone(), broker, replicas: vec![replica] }
-    }
-
     /// The catalog registers institutions, and the service has heard of them.
     pub async fn registered(&self, institutions: &[&str]) {
-        let jetstream = self.broker.jetstream().await.unwrap();
-        streams::ensure(&jetstream, streams::CATALOG, 1).await.unwrap();
         let events = institutions.iter().map(|id| {
             let institution = Institution { institution_id: (*id).to_owned(), version: 1, ..Institution::default() };
             Event::of(id, &InstitutionRegistered { institution: Some(institution) })
         });
-        Deliveries::new(events).publish(&jetstream).await.unwrap();
+        Deliveries::new(events).publish(&self.events).await.unwrap();
         eventually(PATIENCE, "the institutions are known", || async {
             let known = self.rows::<String>("SELECT institution_id FROM institution").await;
             Ok(institutions.iter().all(|id| known.iter().any(|known| known == id)).then_some(()))
@@ -181,13 +137,6 @@ impl World {
         ConsentServiceClient::new(self.channel.clone()).narrow_consent(as_enterprise(uscc, request)).await.unwrap();
     }
 
-    /// Publishes facts of matching.
-    pub async fn publish(&self, deliveries: Deliveries) {
-        let jetstream = self.broker.jetstream().await.unwrap();
-        streams::ensure(&jetstream, streams::MATCHING, 1).await.unwrap();
-        deliveries.publish(&jetstream).await.unwrap();
-    }
-
     /// Checks every link and gives what the entries say.
     pub async fn chain(&self) -> Vec<AuditEntry> {
         let mut hash = vec![0; 32];
@@ -218,57 +167,6 @@ impl World {
     pub async fn trail(&self) -> Vec<AuditEntry> {
         self.records().await.iter().map(|record| AuditEntry::decode(record.content.as_slice()).unwrap()).collect()
     }
-
-    pub async fn rows<T>(&self, query: &'static str) -> Vec<T>
-    where
-        (T,): for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
-        T: Send + Unpin,
-    {
-        let pool = self.database.pool().await.unwrap();
-        let rows: Vec<(T,)> = sqlx::query_as(query).fetch_all(&pool).await.unwrap();
-        rows.into_iter().map(|(value,)| value).collect()
-    }
-
-    pub async fn stop(self) {
-        stop_all(self.replicas).await;
-        drop(self.broker);
-    }
-}
-
-impl Replica {
-    async fn start(
-        database: &TestDatabase,
-        broker: &TestBroker,
-        own: credit_profile::Own,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let address_file = folder.path().join("grpc");
-        let mut common = config::defaults().unwrap();
-        common.database.url = database.url().to_owned().into();
-        common.nats.url = broker.url();
-        common.grpc.address_file = address_file.display().to_string();
-        common.shutdown.notice_ms = 0;
-        let stop = CancellationToken::new();
-        let settings = Settings { common, own };
-        let served = tokio::spawn(credit_profile::serve_by(clock, settings, stop.clone()));
-        let address = eventually(PATIENCE, "the service listens", || async {
-            Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
-        })
-        .await
-        .unwrap();
-        let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
-        Self { channel, stop, served }
-    }
-}
-
-async fn stop_all(replicas: Vec<Replica>) {
-    for replica in &replicas {
-        replica.stop.cancel();
-    }
-    for replica in replicas {
-        replica.served.await.unwrap().unwrap();
-    }
 }
 
 pub fn grant_request(bank: &str, purpose: Purpose, scope: Scope, seconds: i64) -> GrantConsentRequest {
@@ -282,14 +180,6 @@ pub fn grant_request(bank: &str, purpose: Purpose, scope: Scope, seconds: i64) -
     }
 }
 
-pub fn enterprise(number: u32) -> Uscc {
-    Uscc::with_check(&format!("91331102MA2Y{number:05}")).unwrap()
-}
-
-pub fn id() -> String {
-    Uuid::now_v7().to_string()
-}
-
 /// These categories.
 pub fn named(categories: &[&str]) -> Scope {
     Scope { categories: categories.iter().map(|name| (*name).to_owned()).collect(), ..Scope::default() }
@@ -298,39 +188,4 @@ pub fn named(categories: &[&str]) -> Scope {
 /// Everything that is part of a profile.
 pub fn whole() -> Scope {
     Scope { score: true, all_categories: true, ..Scope::default() }
-}
-
-pub fn reason(status: &Status) -> String {
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
-}
-
-pub fn fields(status: &Status) -> Vec<String> {
-    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
-    violations.into_iter().map(|violation| violation.field).collect()
-}
-
-fn request<T>(role: &str, more: Option<(&'static str, &str)>, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("zr-role", role.parse().unwrap());
-    request.metadata_mut().insert("zr-subject", "test".parse().unwrap());
-    if let Some((key, value)) = more {
-        request.metadata_mut().insert(key, value.parse().unwrap());
-    }
-    request
-}
-
-pub fn as_staff<T>(message: T) -> Request<T> {
-    request("staff", None, message)
-}
-
-pub fn as_operator<T>(message: T) -> Request<T> {
-    request("operator", None, message)
-}
-
-pub fn as_bank<T>(bank: &str, message: T) -> Request<T> {
-    request("bank", Some(("zr-institution", bank)), message)
-}
-
-pub fn as_enterprise<T>(uscc: &Uscc, message: T) -> Request<T> {
-    request("enterprise", Some(("zr-enterprise", uscc.as_str())), message)
 }

@@ -1,16 +1,21 @@
-//! The credit profile alone, on a database and a broker of its own.
+//! The credit profile alone, on a database and a broker of its own: the one harness of these tests. What only some of them need is
+//! beside: `trusted` for consents and the trail, `scored` for what scores and lists are made of.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{HeaderMap, jetstream};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    Code, Request,
+    Code, Request, Status,
     transport::{Channel, Endpoint},
 };
+use tonic_types::StatusExt as _;
 use uuid::Uuid;
-use zhirong_kernel::uscc::Uscc;
+use zhirong_kernel::{
+    clock::{Clock, SystemClock},
+    uscc::Uscc,
+};
 use zhirong_proto::profile::v1::{
     Category, CategoryField, FieldType, GetProfileRequest, GetProfileResponse, Profile, PutCategoryRequest,
     category_service_client::CategoryServiceClient, feature_value::Kind, profile_service_client::ProfileServiceClient,
@@ -19,63 +24,72 @@ use zhirong_runtime::{
     config::{self, Settings},
     streams,
 };
-use zhirong_testkit::{TestBroker, TestDatabase, eventually};
+use zhirong_testkit::{Deliveries, Event, TestBroker, TestDatabase, eventually};
+
+pub const RECORD: &str = "cn.zhirong.gov.record.observed.v1";
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct World {
     pub database: TestDatabase,
-    broker: TestBroker,
     pub channel: Channel,
     pub events: jetstream::Context,
+    broker: TestBroker,
+    replicas: Vec<Replica>,
+}
+
+struct Replica {
+    channel: Channel,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<Result<(), zhirong_runtime::Error>>,
 }
 
 impl World {
+    /// A running service that knows the category of patents.
     pub async fn start() -> Self {
-        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
-        let folder = tempfile::tempdir().unwrap();
-        let address_file = folder.path().join("grpc");
-        let mut common = config::defaults().unwrap();
-        common.database.url = database.url().to_owned().into();
-        common.nats.url = broker.url();
-        common.grpc.address_file = address_file.display().to_string();
-        common.shutdown.notice_ms = 0;
-        let stop = CancellationToken::new();
-        let served = tokio::spawn(credit_profile::serve(
-            Settings { common, own: credit_profile::Own::for_tests() },
-            stop.clone(),
-        ));
-        let address = eventually(PATIENCE, "the service listens", || async {
-            Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
-        })
-        .await
-        .unwrap();
-        let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
-        let events = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
-        streams::ensure(&events, streams::GOVDATA, 1).await.unwrap();
-        let world = Self { database, broker, channel, events, stop, served };
+        let world = Self::bare_by(Arc::new(SystemClock)).await;
         world.put_category(patent()).await.unwrap();
         world
     }
 
+    /// A running service that knows no category, on a clock of the test's own.
+    pub async fn bare_by(clock: Arc<dyn Clock>) -> Self {
+        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
+        Self::on(database, broker, credit_profile::Own::for_tests(), clock).await
+    }
+
+    /// Stops the service, all its replicas, and starts one again, with other settings.
+    pub async fn again(self, own: credit_profile::Own) -> Self {
+        stop_all(self.replicas).await;
+        Self::on(self.database, self.broker, own, Arc::new(SystemClock)).await
+    }
+
+    /// Starts another replica beside, and gives the way to it.
+    pub async fn beside(&mut self, own: credit_profile::Own) -> Channel {
+        let replica = Replica::start(&self.database, &self.broker, own, Arc::new(SystemClock)).await;
+        let channel = replica.channel.clone();
+        self.replicas.push(replica);
+        channel
+    }
+
+    async fn on(database: TestDatabase, broker: TestBroker, own: credit_profile::Own, clock: Arc<dyn Clock>) -> Self {
+        let replica = Replica::start(&database, &broker, own, clock).await;
+        let events = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+        for stream in [streams::GOVDATA, streams::PROFILE, streams::CATALOG, streams::MATCHING, streams::FEEDBACK] {
+            streams::ensure(&events, stream, 1).await.unwrap();
+        }
+        Self { database, channel: replica.channel.clone(), events, broker, replicas: vec![replica] }
+    }
+
     pub async fn put_category(&self, category: Category) -> Result<i64, tonic::Status> {
-        let request = PutCategoryRequest { request_id: Uuid::now_v7().to_string(), category: Some(category) };
+        let request = PutCategoryRequest { request_id: id(), category: Some(category) };
         let response =
             CategoryServiceClient::new(self.channel.clone()).put_category(as_staff(request)).await?.into_inner();
         Ok(response.version)
     }
 
-    /// Publishes as the data platform does; without the broker's own de-duplication.
-    pub async fn publish(&self, event_id: &str, content_type: &str, payload: Vec<u8>) {
-        let mut headers = HeaderMap::new();
-        headers.insert("ce-specversion", "1.0");
-        headers.insert("ce-id", event_id);
-        headers.insert("ce-source", "ip-office");
-        headers.insert("ce-type", "cn.zhirong.gov.record.observed.v1");
-        headers.insert("content-type", content_type);
-        self.publish_with("gov.data.v1.patent", headers, payload).await;
+    pub async fn publish(&self, event: Event) {
+        Deliveries::new([event]).publish(&self.events).await.unwrap();
     }
 
     pub async fn publish_with(&self, subject: &'static str, headers: HeaderMap, payload: Vec<u8>) {
@@ -83,8 +97,7 @@ impl World {
     }
 
     pub async fn publish_json(&self, record: &Value) {
-        let id = Uuid::now_v7().to_string();
-        self.publish(&id, "application/json", record.to_string().into_bytes()).await;
+        self.publish(observed("application/json", record.to_string())).await;
     }
 
     pub async fn profile(&self, uscc: &Uscc) -> Option<Profile> {
@@ -110,36 +123,111 @@ impl World {
         .unwrap()
     }
 
+    /// The service's own database, as nobody but a test sees it.
+    pub async fn pool(&self) -> sqlx::PgPool {
+        self.database.pool().await.unwrap()
+    }
+
     pub async fn rows<T>(&self, query: &'static str) -> Vec<T>
     where
         (T,): for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
         T: Send + Unpin,
     {
-        let pool = self.database.pool().await.unwrap();
-        let rows: Vec<(T,)> = sqlx::query_as(query).fetch_all(&pool).await.unwrap();
+        let rows: Vec<(T,)> = sqlx::query_as(query).fetch_all(&self.pool().await).await.unwrap();
         rows.into_iter().map(|(value,)| value).collect()
     }
 
     pub async fn stop(self) {
-        self.stop.cancel();
-        self.served.await.unwrap().unwrap();
+        stop_all(self.replicas).await;
         drop(self.broker);
     }
 }
 
-pub fn as_staff<T>(message: T) -> Request<T> {
+impl Replica {
+    async fn start(
+        database: &TestDatabase,
+        broker: &TestBroker,
+        own: credit_profile::Own,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address_file = folder.path().join("grpc");
+        let mut common = config::defaults().unwrap();
+        common.database.url = database.url().to_owned().into();
+        common.nats.url = broker.url();
+        common.grpc.address_file = address_file.display().to_string();
+        common.shutdown.notice_ms = 0;
+        let stop = CancellationToken::new();
+        let settings = Settings { common, own };
+        let served = tokio::spawn(credit_profile::serve_by(clock, settings, stop.clone()));
+        let address = eventually(PATIENCE, "the service listens", || async {
+            Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
+        })
+        .await
+        .unwrap();
+        let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
+        Self { channel, stop, served }
+    }
+}
+
+async fn stop_all(replicas: Vec<Replica>) {
+    for replica in &replicas {
+        replica.stop.cancel();
+    }
+    for replica in replicas {
+        replica.served.await.unwrap().unwrap();
+    }
+}
+
+pub fn id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+pub fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+pub fn fields(status: &Status) -> Vec<String> {
+    let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    violations.into_iter().map(|violation| violation.field).collect()
+}
+
+fn request<T>(role: &str, more: Option<(&'static str, &str)>, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert("zr-role", "staff".parse().unwrap());
+    request.metadata_mut().insert("zr-role", role.parse().unwrap());
     request.metadata_mut().insert("zr-subject", "test".parse().unwrap());
+    if let Some((key, value)) = more {
+        request.metadata_mut().insert(key, value.parse().unwrap());
+    }
     request
 }
 
-pub fn as_enterprise<T>(uscc: &Uscc, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("zr-role", "enterprise".parse().unwrap());
-    request.metadata_mut().insert("zr-subject", "test".parse().unwrap());
-    request.metadata_mut().insert("zr-enterprise", uscc.as_str().parse().unwrap());
+/// As a person of the staff.
+pub fn staff<T>(name: &str, message: T) -> Request<T> {
+    let mut request = request("staff", None, message);
+    request.metadata_mut().insert("zr-subject", name.parse().unwrap());
     request
+}
+
+pub fn as_staff<T>(message: T) -> Request<T> {
+    request("staff", None, message)
+}
+
+pub fn as_operator<T>(message: T) -> Request<T> {
+    request("operator", None, message)
+}
+
+pub fn as_bank<T>(bank: &str, message: T) -> Request<T> {
+    request("bank", Some(("zr-institution", bank)), message)
+}
+
+pub fn as_enterprise<T>(uscc: &Uscc, message: T) -> Request<T> {
+    request("enterprise", Some(("zr-enterprise", uscc.as_str())), message)
+}
+
+/// A record of patents as the data platform tells it.
+pub fn observed(content_type: &str, payload: impl Into<Vec<u8>>) -> Event {
+    Event::new("gov.data.v1.patent", RECORD, content_type, payload.into()).with("ce-source", "ip-office")
 }
 
 pub fn patent() -> Category {

@@ -14,7 +14,7 @@ use zhirong_proto::{
 };
 use zhirong_testkit::Event;
 
-use crate::scored::enterprise;
+use crate::world::enterprise;
 
 pub const ENTERPRISES: u32 = 12;
 const RECORD: &str = "cn.zhirong.gov.record.observed.v1";

@@ -118,6 +118,33 @@ async fn approvals_and_money_that_come_at_once_leave_nobody_waiting_who_could_be
     world.stop().await;
 }
 
+/// The inbox lets an event through once; here two different ones tell the same approval, and meet.
+#[tokio::test]
+async fn an_approval_that_somebody_else_applies_meanwhile_gives_one_grant_and_its_neighbours_theirs() {
+    let world = World::with_lpr(1).await;
+    let policy = world.policy(ip_policy()).await;
+    world.appropriate(&policy, 2026, 10 * IP_FEN).await;
+    let met = approved(1);
+    let mut other = world.pool.begin().await.unwrap();
+    approval::approve_all(&mut other, &desk(), std::slice::from_ref(&met), Timestamp::now()).await.unwrap();
+    let same = zhirong_proto::matching::v1::Loan { loan_id: met.loan.loan_id.to_string(), ..loan(1) };
+    for loan in [&loan(2), &same, &loan(3)] {
+        world.approve(loan).await;
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO loan%'";
+    eventually(PATIENCE, "the loan is waited for", || async { Ok((world.count(waiting).await == 1).then_some(())) })
+        .await
+        .unwrap();
+    other.commit().await.unwrap();
+    world.handled().await;
+    assert_eq!(world.all_grants().await.len(), 3);
+    assert_eq!(world.budget(&policy).await.reserved_fen, 3 * IP_FEN);
+    assert!(world.dead_letters().await.is_empty());
+    assert_eq!(world.count("SELECT count(*) FROM ledger_difference").await, 0);
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn three_replicas_on_one_broker_share_a_small_budget() {
     let world = World::with_lpr(3).await;

@@ -1,6 +1,10 @@
 //! The Liandu story, acted from outside: NATS for data, the gateway for the rest, banks as processes of their own.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::{Timestamp, tz::TimeZone};
@@ -80,50 +84,36 @@ pub async fn data_arrive_beside(district: &District, others: usize) -> Result<us
     let file = seeds().join("demo/records.ndjson");
     district.zhirong(&["records", "--wait-s", "0", "--nats", district.nats(), &file.display().to_string()]).await?;
     let records = fs::read_to_string(file)?.lines().filter(|line| !line.trim().is_empty()).count();
-    records_kept(district, records + others).await?;
-    profiles_whole(district).await?;
+    records_known(district, records + others).await?;
     Ok(records)
 }
 
-/// Waits until every profile is computed from all the records that are kept, and the calculator has it: while they arrive,
-/// both answer from part of them.
-async fn profiles_whole(district: &District) -> Result<()> {
-    let pool = PgPool::connect(&district.postgres("profile")).await?;
-    eventually("no profile is to be computed any more", || async {
+/// Waits until this many records are live and the calculator has every profile that comes of them: while they arrive, it
+/// answers from a part of them, and what it says changes.
+pub async fn records_known(district: &District, records: usize) -> Result<()> {
+    let staff = district.as_staff().await?;
+    let profiles = PgPool::connect(&district.postgres("profile")).await?;
+    let matching = PgPool::connect(&district.postgres("matching")).await?;
+    eventually(&format!("the calculator has all profiles of {records} records"), || async {
+        let request = ListCategoriesRequest { page_size: 500, page_token: String::new() };
+        let categories =
+            CategoryServiceClient::new(staff.clone()).list_categories(request).await?.into_inner().categories;
+        let live: i64 = categories.iter().map(|category| category.record_count).sum();
         let stale: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM profile WHERE stale)").fetch_one(&pool).await?;
-        Ok((!stale).then_some(()))
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM profile WHERE stale)").fetch_one(&profiles).await?;
+        let whole = live == i64::try_from(records)? && !stale;
+        Ok((whole && versions(&profiles).await? == versions(&matching).await?).then_some(()))
     })
     .await?;
-    pool.close().await;
-    let staff = district.as_staff().await?;
-    let request = ListProfilesRequest { page_size: 500, page_token: String::new() };
-    let profiles = ProfileServiceClient::new(staff.clone()).list_profiles(request).await?.into_inner().profiles;
-    for profile in profiles {
-        let wish = CalculateRequest { enterprise_id: profile.enterprise_id.clone(), ..CalculateRequest::default() };
-        let what = format!("the calculator has version {} of {}", profile.version, profile.enterprise_id);
-        eventually(&what, || async {
-            let answer = CalculatorServiceClient::new(staff.clone()).calculate(wish.clone()).await?.into_inner();
-            Ok((answer.profile_version >= profile.version).then_some(()))
-        })
-        .await?;
-    }
+    profiles.close().await;
+    matching.close().await;
     Ok(())
 }
 
-/// Waits until this many records are live in the profiles.
-pub async fn records_kept(district: &District, records: usize) -> Result<()> {
-    let staff = district.as_staff().await?;
-    eventually(&format!("{records} records are in the profiles"), || async {
-        let categories = CategoryServiceClient::new(staff.clone())
-            .list_categories(ListCategoriesRequest { page_size: 500, page_token: String::new() })
-            .await?
-            .into_inner()
-            .categories;
-        let kept: i64 = categories.iter().map(|category| category.record_count).sum();
-        Ok((kept == i64::try_from(records)?).then_some(()))
-    })
-    .await
+/// The newest version that a service's database has of each profile.
+async fn versions(pool: &PgPool) -> Result<BTreeMap<String, i64>> {
+    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT enterprise_id, version FROM profile").fetch_all(pool).await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// How many enterprises have a profile.

@@ -126,7 +126,7 @@ async fn story_jiangshan_j3_preapproved_credit() -> Result<()> {
     assert_eq!(sum, PREAPPROVED_FEN);
 
     let records = arrive(&district, businesses.iter(), "2026-10-01").await?;
-    liandu::records_kept(&district, records).await?;
+    liandu::records_known(&district, records).await?;
     let report = reported(&district, BUSINESSES, PREAPPROVED_FEN).await?;
     assert_eq!((&report["enterprises_computed"], &report["orders_placed"]), (&json!(0), &json!(0)), "nobody has asked");
 

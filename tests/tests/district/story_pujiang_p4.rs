@@ -175,7 +175,7 @@ async fn story_pujiang_p4_ip_products_and_targeted_offers() -> Result<()> {
         })
         .collect();
     publish(&district, "records", &records).await?;
-    liandu::records_kept(&district, records.len()).await?;
+    liandu::records_known(&district, records.len()).await?;
 
     // The bank's list: how many, and how much, but nobody's name.
     let bank: InstitutionId = BANK.parse()?;

@@ -24,6 +24,8 @@ use tonic::{
 };
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 
+use crate::quiet::quiet;
+
 /// Longest wait for anything that events bring about.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -120,7 +122,7 @@ impl District {
         let text = |name: &str| state[name].as_str().map(ToOwned::to_owned).context("a text in sandbox.json");
         let (gateway, nats) = (text("gateway")?, text("nats")?);
         let channel = Endpoint::from_shared(gateway.clone())?.connect().await?;
-        Ok(Self {
+        let district = Self {
             path: folder.path().to_path_buf(),
             folder: Some(folder),
             sandbox,
@@ -129,7 +131,10 @@ impl District {
             nats,
             postgres: text("postgres")?,
             tokens: Mutex::default(),
-        })
+        };
+        // The seeds are loaded where they are kept; who only hears of them is waited for.
+        quiet(&district).await?;
+        Ok(district)
     }
 
     /// The gateway's address.
@@ -275,7 +280,7 @@ impl District {
         if let Some(pid) = self.sandbox.id() {
             Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
         }
-        let status = tokio::time::timeout(Duration::from_secs(60), self.sandbox.wait()).await??;
+        let status = tokio::time::timeout(PATIENCE, self.sandbox.wait()).await??;
         if !status.success() {
             bail!("the sandbox ended with {status}:\n{}", fs::read_to_string(self.path.join("sandbox.log"))?);
         }

@@ -1,16 +1,11 @@
 //! The Liandu story, acted from outside: NATS for data, the gateway for the rest, banks as processes of their own.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::Value;
-use sqlx::PgPool;
 use tokio::process::Child;
 use uuid::Uuid;
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
@@ -31,7 +26,10 @@ use zhirong_proto::{
     subsidy::v1::{Grant, ListGrantsRequest, grant_service_client::GrantServiceClient},
 };
 
-use crate::district::{District, eventually, seeds};
+use crate::{
+    district::{District, eventually, seeds},
+    quiet::quiet,
+};
 
 /// One enterprise's part in the story.
 #[derive(Debug, Clone, Deserialize)]
@@ -88,32 +86,18 @@ pub async fn data_arrive_beside(district: &District, others: usize) -> Result<us
     Ok(records)
 }
 
-/// Waits until this many records are live and the calculator has every profile that comes of them: while they arrive, it
-/// answers from a part of them, and what it says changes.
+/// Waits until this many records are live and everybody has what follows from them: while they arrive, the calculator answers
+/// from a part of them, and what it says changes.
 pub async fn records_known(district: &District, records: usize) -> Result<()> {
     let staff = district.as_staff().await?;
-    let profiles = PgPool::connect(&district.postgres("profile")).await?;
-    let matching = PgPool::connect(&district.postgres("matching")).await?;
-    eventually(&format!("the calculator has all profiles of {records} records"), || async {
+    eventually(&format!("{records} records are in the profiles"), || async {
         let request = ListCategoriesRequest { page_size: 500, page_token: String::new() };
-        let categories =
-            CategoryServiceClient::new(staff.clone()).list_categories(request).await?.into_inner().categories;
-        let live: i64 = categories.iter().map(|category| category.record_count).sum();
-        let stale: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM profile WHERE stale)").fetch_one(&profiles).await?;
-        let whole = live == i64::try_from(records)? && !stale;
-        Ok((whole && versions(&profiles).await? == versions(&matching).await?).then_some(()))
+        let answer = CategoryServiceClient::new(staff.clone()).list_categories(request).await?.into_inner();
+        let live: i64 = answer.categories.iter().map(|category| category.record_count).sum();
+        Ok((live == i64::try_from(records)?).then_some(()))
     })
     .await?;
-    profiles.close().await;
-    matching.close().await;
-    Ok(())
-}
-
-/// The newest version that a service's database has of each profile.
-async fn versions(pool: &PgPool) -> Result<BTreeMap<String, i64>> {
-    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT enterprise_id, version FROM profile").fetch_all(pool).await?;
-    Ok(rows.into_iter().collect())
+    quiet(district).await
 }
 
 /// How many enterprises have a profile.

@@ -17,5 +17,6 @@ pub mod district;
 pub mod finance;
 pub mod liandu;
 pub mod products;
+pub mod quiet;
 pub mod records;
 pub mod trail;

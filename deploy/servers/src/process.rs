@@ -27,7 +27,7 @@ use crate::{Error, Tried as _};
 /// Longest wait for a server to end by itself.
 const GRACE: Duration = Duration::from_secs(20);
 /// Longest wait for it where nothing else can go on meanwhile.
-const SHORT_GRACE: Duration = Duration::from_secs(5);
+const SHORT_GRACE: Duration = Duration::from_secs(15);
 /// Longest wait for a server that was told to end when its program died.
 const PREDECESSOR_GRACE: Duration = Duration::from_secs(10);
 

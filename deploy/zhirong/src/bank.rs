@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use tonic::{Code, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::clock::{Clock, SystemClock, business_date};
 use zhirong_proto::matching::v1::{
@@ -13,12 +12,9 @@ use zhirong_proto::matching::v1::{
     RejectOrderRequest, StreamInboxRequest, bank_order_service_client::BankOrderServiceClient,
 };
 
-use crate::client::Authorised;
+use crate::client::{Authorised, comes_back, patiently};
 
 type Client = BankOrderServiceClient<Authorised>;
-
-/// Tries of one call while the platform is away; each waits longer, a minute at most in all.
-const TRIES: u32 = 40;
 
 /// What the sample bank answers to one enterprise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -129,31 +125,6 @@ async fn approve(client: &Client, order: &Order) -> Result<()> {
         .await
         .context("recording a disbursement")?;
     Ok(())
-}
-
-/// Repeats a call whose outcome is unknown; its request id makes that harmless.
-pub async fn patiently<T>(call: impl AsyncFn() -> Result<Response<T>, Status>) -> Result<T> {
-    let mut tries = 0;
-    loop {
-        match call().await {
-            Ok(answer) => return Ok(answer.into_inner()),
-            Err(status) if comes_back(&status) && tries < TRIES => {
-                tries = tries.saturating_add(1);
-                tokio::time::sleep(Duration::from_millis(u64::from(tries.saturating_mul(100)).min(2000))).await;
-            }
-            Err(status) => return Err(crate::seed::readable(status.into())),
-        }
-    }
-}
-
-/// Whether a call may succeed when it is repeated: the platform said so, or the connection broke (then the status was made
-/// here, from another error).
-fn comes_back(status: &Status) -> bool {
-    let said = matches!(
-        status.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::ResourceExhausted | Code::Cancelled
-    );
-    said || std::error::Error::source(status).is_some()
 }
 
 /// The same step for the same order always has the same id.

@@ -6,13 +6,18 @@ use anyhow::{Context as _, Result, anyhow};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 use tonic::{
-    Request, Status,
+    Code, Request, Response, Status,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, Endpoint},
 };
+
+use crate::seed;
+
+/// Tries of one call while the platform is away; each waits longer, a minute at most in all.
+const TRIES: u32 = 40;
 
 /// A channel that sends the caller's token with every call.
 pub type Authorised = InterceptedService<Channel, Bearer>;
@@ -102,6 +107,46 @@ pub async fn call(
     } else {
         answered(grpc.unary(request, path, codec).await?.into_inner())
     }
+}
+
+/// Calls a method by name that has one answer.
+pub async fn unary(
+    channel: Authorised,
+    method: &MethodDescriptor,
+    message: DynamicMessage,
+) -> Result<Response<DynamicMessage>, Status> {
+    let mut answers = Vec::new();
+    let called = call(channel, method, Request::new(message), |answer| {
+        answers.push(answer);
+        Ok(())
+    });
+    called.await.map_err(|error| error.downcast().unwrap_or_else(|error| Status::from_error(error.into())))?;
+    answers.pop().map(Response::new).ok_or_else(|| Status::internal("the service sent no answer"))
+}
+
+/// Repeats a call whose outcome is unknown; its request id makes that harmless.
+pub async fn patiently<T>(call: impl AsyncFn() -> Result<Response<T>, Status>) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) if comes_back(&status) && tries < TRIES => {
+                tries = tries.saturating_add(1);
+                tokio::time::sleep(Duration::from_millis(u64::from(tries.saturating_mul(100)).min(2000))).await;
+            }
+            Err(status) => return Err(seed::readable(status.into())),
+        }
+    }
+}
+
+/// Whether a call may succeed when it is repeated: the platform said so, or the connection broke (then the status was made
+/// here, from another error).
+pub fn comes_back(status: &Status) -> bool {
+    let said = matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::ResourceExhausted | Code::Cancelled
+    );
+    said || std::error::Error::source(status).is_some()
 }
 
 struct DynamicCodec {

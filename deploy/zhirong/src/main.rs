@@ -60,6 +60,18 @@ enum Command {
         #[arg(long, default_value = "seeds")]
         seeds: PathBuf,
     },
+    /// Publish the LPR and the working days, which somebody renews every year, from files like those of the seeds
+    #[command(group = clap::ArgGroup::new("files").required(true).multiple(true))]
+    Reference {
+        #[command(flatten)]
+        at: At,
+        /// The whole history of the LPR, like seeds/lpr.csv
+        #[arg(long, group = "files")]
+        lpr: Option<PathBuf>,
+        /// The working days of all years that are known, like seeds/calendar.csv
+        #[arg(long, group = "files")]
+        calendar: Option<PathBuf>,
+    },
     /// Send a file of government records (CSV, or one JSON record a line) to the broker, as the data platform does; names the
     /// refused rows in FILE.refused.csv, and goes on where it was when it was broken off
     Records(records::Options),
@@ -244,6 +256,11 @@ async fn run(command: Command) -> Result<()> {
                 reviewer: gateway.as_bearer(&client::token_from_file(&reviewer_token_file)?)?,
             };
             seed::load(&staff, &seeds).await
+        }
+        Command::Reference { at, lpr, calendar } => {
+            let author =
+                client::Gateway::connect(&at.gateway).await?.as_bearer(&client::token_from_file(&at.token_file)?)?;
+            seed::reference(&author, lpr.as_deref(), calendar.as_deref()).await
         }
         Command::Records(options) => {
             let outcome = records::publish(&options).await?;

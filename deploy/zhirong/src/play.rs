@@ -29,8 +29,8 @@ use zhirong_proto::{
 };
 
 use crate::{
-    bank::{self, Answer, patiently},
-    client::{Authorised, Gateway},
+    bank::{self, Answer},
+    client::{Authorised, Gateway, patiently},
     records,
     seed::{bar, derived_id, finish},
     token::{self, Bearer},

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
-use zhirong_kernel::clock::{Clock as _, SystemClock};
+use zhirong_kernel::clock::{Clock as _, SystemClock, business_date};
 use zhirong_servers::{Nats, NatsOptions, Postgres, PostgresOptions};
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod crashes;
+mod reference;
 mod stack;
 
 /// The services, by context and by the name of their program.
@@ -128,15 +129,16 @@ async fn prepare(
     let gateway = Gateway::connect(&stack.gateway()).await?;
     let broker = records::Broker::open(&nats.url());
     let stage = Stage { gateway, nats: &broker, keys, seeds: &options.seeds };
+    let staff = Staff {
+        author: stage.as_(&Bearer::Staff, "sandbox-author")?,
+        reviewer: stage.as_(&Bearer::Staff, "sandbox-reviewer")?,
+    };
     once(dir, "seeded", &options.seeds, async || {
         println!("loading the seeds");
-        let staff = Staff {
-            author: stage.as_(&Bearer::Staff, "sandbox-author")?,
-            reviewer: stage.as_(&Bearer::Staff, "sandbox-reviewer")?,
-        };
         seed::load(&staff, &options.seeds).await
     })
     .await?;
+    reference::assume(&staff, &options.seeds, business_date(SystemClock.now())).await?;
     if !options.no_play {
         once(dir, "played", &options.seeds, async || {
             println!("playing the demonstration district");
@@ -219,7 +221,7 @@ fn welcome(addresses: &Addresses) {
     let Addresses { gateway, nats, postgres, tokens, .. } = addresses;
     let program =
         std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_else(|_| "zhirong".to_owned());
-    let today = zhirong_kernel::clock::business_date(SystemClock.now());
+    let today = business_date(SystemClock.now());
     println!("\nZhirong 智融 is running.");
     println!("  gateway     {gateway}   (gRPC, gRPC-Web, health, reflection)");
     println!("  broker      {nats}");

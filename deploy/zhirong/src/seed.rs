@@ -13,11 +13,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use tonic::Request;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use crate::client::{self, Authorised};
+use crate::client::{self, Authorised, patiently};
 
 /// Two members of the staff, because nobody publishes what they wrote themselves.
 pub struct Staff {
@@ -30,11 +29,29 @@ pub struct Staff {
 /// Loads everything below a seeds folder.
 pub async fn load(staff: &Staff, dir: &Path) -> Result<()> {
     let loader = Loader { pool: client::descriptors()?, staff, dir };
-    loader.reference().await?;
+    reference(&staff.author, Some(&dir.join("lpr.csv")), Some(&dir.join("calendar.csv"))).await?;
     loader.categories().await?;
     loader.institutions().await?;
     loader.products().await?;
     loader.policies().await
+}
+
+/// Publishes the table of the LPR and the calendar, or one of them; each replaces the one before.
+pub async fn reference(author: &Authorised, lpr: Option<&Path>, days: Option<&Path>) -> Result<()> {
+    let pool = client::descriptors()?;
+    let progress = bar("reference data", [lpr, days].into_iter().flatten().count());
+    if let Some(file) = lpr {
+        let command = json!({ "table": lpr_table(file)? });
+        write(&pool, author.clone(), "zhirong.catalog.v1.ReferenceService/PublishLprTable", command).await?;
+        progress.inc(1);
+    }
+    if let Some(file) = days {
+        let command = json!({ "calendar": calendar(file)? });
+        write(&pool, author.clone(), "zhirong.catalog.v1.ReferenceService/PublishCalendar", command).await?;
+        progress.inc(1);
+    }
+    finish(&progress);
+    Ok(())
 }
 
 struct Loader<'a> {
@@ -44,18 +61,6 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    async fn reference(&self) -> Result<()> {
-        let progress = bar("reference data", 2);
-        let table = lpr_table(&self.dir.join("lpr.csv"))?;
-        self.write("zhirong.catalog.v1.ReferenceService/PublishLprTable", json!({ "table": table })).await?;
-        progress.inc(1);
-        let calendar = calendar(&self.dir.join("calendar.csv"))?;
-        self.write("zhirong.catalog.v1.ReferenceService/PublishCalendar", json!({ "calendar": calendar })).await?;
-        progress.inc(1);
-        finish(&progress);
-        Ok(())
-    }
-
     async fn categories(&self) -> Result<()> {
         let files = yaml_files(&self.dir.join("categories"))?;
         let progress = bar("categories", files.len());
@@ -153,21 +158,15 @@ impl Loader<'_> {
     }
 }
 
-/// Calls a command with a request id that its content gives, and hands its answer over as JSON.
+/// Calls a command with a request id that its content gives, and hands its answer over as JSON; patient with a busy district.
 pub async fn write(pool: &DescriptorPool, channel: Authorised, method: &str, mut command: Value) -> Result<Value> {
     let method = client::method(pool, method)?;
     let fields = command.as_object_mut().context("a command is a map")?;
     let id = content_id(method.full_name(), fields);
     fields.insert("request_id".to_owned(), Value::String(id.to_string()));
     let message = client::from_json(method.input(), &command.to_string())?;
-    let mut answers = Vec::new();
-    client::call(channel, &method, Request::new(message), |answer| {
-        answers.push(json_of(&answer)?);
-        Ok(())
-    })
-    .await
-    .map_err(readable)?;
-    answers.pop().context("the service sent no answer")
+    let answer = patiently(async || client::unary(channel.clone(), &method, message.clone()).await).await?;
+    json_of(&answer)
 }
 
 /// A message as JSON in the proto3 mapping.
@@ -212,7 +211,8 @@ pub fn derived_id(parts: &[&[u8]]) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-fn lpr_table(file: &Path) -> Result<Value> {
+/// The table of the LPR in a file, in the mapping of its message.
+pub fn lpr_table(file: &Path) -> Result<Value> {
     let (rows, comments) = csv_rows(file)?;
     let known_through = comments
         .iter()
@@ -228,7 +228,8 @@ fn lpr_table(file: &Path) -> Result<Value> {
     Ok(json!({ "changes": changes, "known_through": known_through }))
 }
 
-fn calendar(file: &Path) -> Result<Value> {
+/// The calendar in a file, in the mapping of its message.
+pub fn calendar(file: &Path) -> Result<Value> {
     let (rows, _) = csv_rows(file)?;
     let dates = |kind: &str| -> Vec<String> {
         rows.iter()

@@ -19,7 +19,7 @@ use zhirong_proto::{
 };
 
 use crate::{
-    support::{PATIENCE, World, bank, enterprise, refusal, staff, with},
+    support::{IMPATIENT, PATIENCE, World, bank, enterprise, refusal, staff, with},
     upstream::{ANSWER_KEY, SILENCE},
 };
 
@@ -50,7 +50,7 @@ async fn an_answer_and_a_rich_error_pass_untouched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_passes_entry_by_entry_without_a_time_limit() {
-    let world = World::start().await;
+    let world = World::impatient().await;
     let mut client = BankOrderServiceClient::new(world.channel.clone());
     let request = with(&bank(), StreamInboxRequest { after_position: 40 });
     let mut open = client.stream_inbox(request).await.unwrap().into_inner();
@@ -60,7 +60,10 @@ async fn a_stream_passes_entry_by_entry_without_a_time_limit() {
         assert_eq!(entry.entry.unwrap().position, position);
     }
     // Longer than the limit of a single call.
-    assert!(tokio::time::timeout(Duration::from_secs(3), open.message()).await.is_err(), "the stream stays open");
+    assert!(
+        tokio::time::timeout(IMPATIENT + Duration::from_secs(1), open.message()).await.is_err(),
+        "the stream stays open"
+    );
 
     let mut ended =
         client.stream_inbox(with(&bank(), StreamInboxRequest { after_position: -1 })).await.unwrap().into_inner();
@@ -91,7 +94,7 @@ async fn a_service_that_dies_in_the_middle_of_a_stream_ends_it_with_a_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_down_or_silent_is_named_so_and_the_others_go_on() {
-    let world = World::start().await;
+    let world = World::impatient().await;
     let down = ProductServiceClient::new(world.channel.clone())
         .list_products(with(&staff(), ListProductsRequest::default()))
         .await;

@@ -28,7 +28,7 @@ use zhirong_testkit::eventually;
 
 use crate::upstream::{Life, Upstream};
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub use zhirong_testkit::PATIENCE;
 pub const BANK: &str = "sample-bank";
 /// The origin of a page that may call.
 pub const ORIGIN: &str = "https://finance.example.cn";
@@ -37,6 +37,8 @@ pub const LARGEST: usize = 65_536;
 /// PKCS #8 frame of an Ed25519 private key (RFC 8410); the 32 bytes of the seed follow.
 const PKCS8_ED25519: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+/// The limit of the impatient one.
+pub const IMPATIENT: Duration = Duration::from_secs(3);
 const KEY_ID: &str = "test-key";
 
 /// A gateway that serves, in front of a stand-in for matching and feedback; nothing listens for the others.
@@ -52,7 +54,17 @@ pub struct World {
 }
 
 impl World {
+    /// One whose limit is longer than any answer takes.
     pub async fn start() -> Self {
+        Self::start_with(60_000).await
+    }
+
+    /// One that waits for a service's answer as long as it would be reasonable to wait for one that never comes.
+    pub async fn impatient() -> Self {
+        Self::start_with(IMPATIENT.as_millis().try_into().unwrap()).await
+    }
+
+    async fn start_with(timeout_ms: u64) -> Self {
         let (upstream, upstream_life, upstream_address) = Upstream::start();
         let folder = zhirong_testkit::folder().unwrap();
         let address_file = folder.path().join("grpc");
@@ -82,7 +94,7 @@ impl World {
                 .map(|(name, address)| (name.to_owned(), address.clone()))
                 .into_iter()
                 .collect::<HashMap<_, _>>(),
-            limits: LimitSettings { max_request_bytes: LARGEST, timeout_ms: 2000 },
+            limits: LimitSettings { max_request_bytes: LARGEST, timeout_ms },
             web: WebSettings { origins: vec![ORIGIN.to_owned()] },
         };
         let stop = CancellationToken::new();

@@ -1,6 +1,6 @@
 //! The credit profile's database without a service around it, so that a test decides what runs when.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -28,7 +28,7 @@ use crate::{
     scorecard, store,
 };
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub use zhirong_testkit::PATIENCE;
 
 /// Noon of 10 March 2026 in Shanghai.
 pub const NOW: &str = "2026-03-10T04:00:00Z";

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 use zhirong_kernel::{InstitutionId, Uscc};
 use zhirong_proto::{
-    Fact as _,
+    Fact,
     catalog::v1::{
         InstitutionRegistered, ProductAdjusted, ProductPublished, ProductResumed, ProductRetired, ProductSuspended,
         ReferencePublished, reference_published::Reference,
@@ -97,6 +97,11 @@ impl Handler for ProfileHandler {
         Ok(())
     }
 
+    async fn lock(&self, conn: &mut PgConnection, deliveries: &[&Delivery]) -> Result<(), Rejection> {
+        let enterprises = enterprises(deliveries, |fact: ProfileUpdated| Some(fact.profile?.enterprise_id));
+        Ok(erasure::lock_to_add(conn, &enterprises).await?)
+    }
+
     async fn committed(&self) {
         self.due.notify_one();
     }
@@ -182,9 +187,19 @@ impl Handler for ErasureHandler {
         erasure::erase(conn, &fact, at).await.map_err(Rejection::retry)
     }
 
+    async fn lock(&self, conn: &mut PgConnection, deliveries: &[&Delivery]) -> Result<(), Rejection> {
+        let enterprises = enterprises(deliveries, |fact: EnterpriseErased| Some(fact.enterprise_id));
+        Ok(erasure::lock(conn, &enterprises).await?)
+    }
+
     async fn committed(&self) {
         self.inbox.notify_waiters();
     }
+}
+
+/// Whom some facts of a kind are about; those that can't be read are about nobody.
+fn enterprises<F: Fact>(deliveries: &[&Delivery], whom: impl Fn(F) -> Option<String>) -> Vec<String> {
+    deliveries.iter().filter_map(|delivery| whom(delivery.decode().ok()?)).collect()
 }
 
 /// Keeps what the calculator computes from.

@@ -98,7 +98,7 @@ pub async fn serve_by(
     service.consume(events::CATALOG, events::CatalogHandler { snapshots: snapshots.clone() });
     service.consume(events::SCORES, events::CatalogHandler { snapshots: snapshots.clone() });
     service.consume(events::SUBSIDIES, events::CatalogHandler { snapshots: snapshots.clone() });
-    service.background("catalog", snapshots.clone().follow(service.shutdown()));
+    service.background("catalog", snapshots.clone().follow(service.clock(), service.shutdown()));
     let enterprises = population::Enterprises::new(service.pool(), snapshots.symbols());
     service.background("population", enterprises.clone().follow(service.shutdown()));
     let expire = expire::Expire {

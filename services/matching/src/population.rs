@@ -19,8 +19,6 @@ use crate::{error::Error, store::population as store, wish::features};
 const POLL: Duration = Duration::from_millis(500);
 /// Profiles loaded at once.
 const PAGE: i64 = 1000;
-/// Changes are read again for this long: a transaction may become visible later than a change that was stamped after it.
-const OVERLAP: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 
 /// The profiles of every enterprise.
 #[derive(Clone)]
@@ -76,7 +74,7 @@ impl Enterprises {
     /// Loads everybody; gives from when on changes count.
     async fn load(&self, shutdown: &CancellationToken) -> Result<Timestamp, Error> {
         let mut conn = self.pool.acquire().await?;
-        let since = earlier(store::now(&mut conn).await?);
+        let since = store::unsettled_since(&mut conn).await?;
         let mut after = String::new();
         while !shutdown.is_cancelled() {
             let page = store::page(&mut conn, &after, PAGE).await?;
@@ -90,7 +88,7 @@ impl Enterprises {
     /// Takes in what has changed; gives from when on the next changes count.
     async fn changes(&self, at: Timestamp) -> Result<Timestamp, Error> {
         let mut conn = self.pool.acquire().await?;
-        let since = earlier(store::now(&mut conn).await?);
+        let since = store::unsettled_since(&mut conn).await?;
         self.keep(&store::changed_since(&mut conn, at).await?);
         Ok(since)
     }
@@ -103,8 +101,4 @@ impl Enterprises {
             }
         }
     }
-}
-
-fn earlier(at: Timestamp) -> Timestamp {
-    at.checked_sub(OVERLAP).unwrap_or(at)
 }

@@ -3,18 +3,20 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use jiff::civil::Date;
+use opentelemetry::{global, metrics::Gauge};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use zhirong_engine::{Engine, Symbols, Weights as EngineWeights};
 use zhirong_kernel::{
     calendar::Calendar,
+    clock::{Clock, business_date},
     lpr::{LprHistory, Tenor},
     rate::Ppm,
 };
@@ -34,6 +36,21 @@ use crate::{
 /// Looks for changes that another replica has taken in; a small query, so that every replica answers from a change within
 /// 50 ms of its fact.
 const POLL: Duration = Duration::from_millis(25);
+
+static CALENDAR_LEFT: LazyLock<Gauge<i64>> = LazyLock::new(|| {
+    global::meter("zhirong")
+        .i64_gauge("calendar.left")
+        .with_unit("d")
+        .with_description("Days from today for which the working days are known; orders that reach beyond are refused")
+        .build()
+});
+
+static LPR_MISSING: LazyLock<Gauge<i64>> = LazyLock::new(|| {
+    global::meter("zhirong")
+        .i64_gauge("lpr.year_end_missing")
+        .with_description("1 while the LPR in force at the end of last year is not known, which subsidies wait for")
+        .build()
+});
 
 /// One version of the catalog.
 #[derive(Default)]
@@ -139,6 +156,14 @@ impl Catalog {
         Ok(calendar.add_working_days(day, count)?)
     }
 
+    /// Measures how far the reference data reach, so that they are renewed before somebody needs them in vain.
+    fn measure(&self, today: Date) {
+        let through = self.calendar.as_ref().and_then(Calendar::known_through);
+        CALENDAR_LEFT.record(through.map_or(0, |last| i64::from((last - today).get_days())), &[]);
+        let last_year = today.year().saturating_sub(1);
+        LPR_MISSING.record(i64::from(self.year_end_lpr(last_year, Tenor::OneYear).is_none()), &[]);
+    }
+
     /// The Chinese name of an institution, or its id while its registration is still on its way.
     #[must_use]
     pub fn institution_name<'a>(&'a self, id: &'a str) -> &'a str {
@@ -211,11 +236,12 @@ impl Snapshots {
     }
 
     /// Follows changes until shutdown.
-    pub async fn follow(self, shutdown: CancellationToken) {
+    pub async fn follow(self, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
             if let Err(error) = self.refresh().await {
                 tracing::error!(%error, source = ?std::error::Error::source(&error), "the catalog could not be refreshed");
             }
+            self.current().measure(business_date(clock.now()));
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(POLL) => {}

@@ -17,6 +17,7 @@ use zhirong_tests::{
     district::{District, eventually},
     finance::{Wanted, enterprises, grants, grants_of, lend, pay_out, policy, policy_spec, product, year_of},
     liandu,
+    quiet::quiet,
     records::{publish, record},
 };
 
@@ -103,6 +104,7 @@ async fn story_gongshu_g5_policy_guarantee_bank() -> Result<()> {
         to: liandu::today().tomorrow()?.to_string(),
         most_lines: 0,
     };
+    quiet(&district).await?;
     let mut staff = PolicyReviewServiceClient::new(district.as_staff().await?);
     let tried = staff.try_policy(request).await?.into_inner();
     assert_eq!((tried.loans, tried.grants, tried.total_fen), (3, 2, 2 * year_of(300_000_000, 30_000)));

@@ -50,15 +50,14 @@ async fn story_jiangshan_j4_rate_coupons() -> Result<()> {
         valid_until: liandu::today().to_string(),
     };
     let mut staff = CouponServiceClient::new(district.as_staff().await?);
-    let issued = eventually("everybody is known", || {
+    eventually("everybody is known", || {
         let (mut staff, request) = (staff.clone(), issue("enterprise_class == 'medium' && is_in_operation"));
         async move {
             let answer = staff.issue_coupons(request).await?.into_inner();
-            Ok((answer.issued + answer.had_one == i64::try_from(BUSINESSES + 1)?).then_some(answer))
+            Ok((answer.issued + answer.had_one == i64::try_from(BUSINESSES + 1)?).then_some(()))
         }
     })
     .await?;
-    assert!(issued.issued > 0);
     let again = staff.issue_coupons(issue("enterprise_class == 'medium'")).await?.into_inner();
     assert_eq!((again.issued, again.had_one), (0, i64::try_from(BUSINESSES + 1)?));
 

@@ -78,7 +78,7 @@ fn product() -> ProductSpec {
     }
 }
 
-/// One enterprise borrows, repays half and rates. Gives the loan.
+/// One enterprise borrows and repays half. Gives the loan.
 async fn borrows(district: &District, bank: &InstitutionId, number: usize, product: &str) -> Result<String> {
     let uscc = uscc(number);
     let today = liandu::today().to_string();
@@ -93,8 +93,8 @@ async fn borrows(district: &District, bank: &InstitutionId, number: usize, produ
         consent: liandu::consent(),
         coupon_id: String::new(),
     };
-    let channel = district.as_enterprise(&uscc).await?;
-    let order = OrderServiceClient::new(channel.clone()).place_order(order).await?.into_inner().order.unwrap();
+    let mut orders = OrderServiceClient::new(district.as_enterprise(&uscc).await?);
+    let order = orders.place_order(order).await?.into_inner().order.unwrap();
 
     let desk = district.as_bank(bank).await?;
     let approve = ApproveLoanRequest {
@@ -124,21 +124,26 @@ async fn borrows(district: &District, bank: &InstitutionId, number: usize, produ
         overdue: number == LATE,
     };
     LoanServiceClient::new(desk).record_repayment(repay).await?;
+    Ok(loan_id)
+}
+
+/// The borrower says what it thinks of the loan, or nothing.
+async fn rates(district: &District, number: usize, loan_id: &str) -> Result<()> {
     if number != SILENT {
         let level = if number == DISSATISFIED { RatingLevel::Dissatisfied } else { RatingLevel::VerySatisfied };
         let request = SubmitRatingRequest {
             request_id: new_id(),
-            loan_id: loan_id.clone(),
+            loan_id: loan_id.to_owned(),
             level: level.into(),
             comment_zh: String::new(),
         };
-        let client = RatingServiceClient::new(channel);
+        let client = RatingServiceClient::new(district.as_enterprise(&uscc(number)).await?);
         eventually("feedback has heard of the loan", || async {
             Ok(Some(client.clone().submit_rating(request.clone()).await?))
         })
         .await?;
     }
-    Ok(loan_id)
+    Ok(())
 }
 
 async fn pool(district: &District, members: usize) -> Result<ListQualityEnterprisesResponse> {
@@ -171,6 +176,9 @@ async fn story_liandu_l8_quality_enterprise_pool() -> Result<()> {
     let mut loans = Vec::new();
     for number in 0..ALL {
         loans.push(borrows(&district, &bank, number, &product).await?);
+    }
+    for (number, loan) in loans.iter().enumerate() {
+        rates(&district, number, loan).await?;
     }
 
     let page = pool(&district, MEMBERS).await?;

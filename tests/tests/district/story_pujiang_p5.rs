@@ -68,9 +68,12 @@ async fn taken_back(district: &District, uscc: &Uscc, order: &Order) -> Result<(
     assert_eq!((released.institution_id.as_str(), released.consent_id.as_str()), (BANK, order.order_id.as_str()));
     assert!(released.feature_names.iter().any(|name| name == "ip_value_fen"));
 
-    let mut consents = ConsentServiceClient::new(district.as_enterprise(uscc).await?);
+    let consents = ConsentServiceClient::new(district.as_enterprise(uscc).await?);
     let revoke = RevokeConsentRequest { request_id: Uuid::now_v7().to_string(), consent_id: order.order_id.clone() };
-    consents.revoke_consent(revoke).await?;
+    eventually("the order's consent is taken back", || async {
+        Ok(Some(consents.clone().revoke_consent(revoke.clone()).await?))
+    })
+    .await?;
     let desk = BankOrderServiceClient::new(district.as_bank(&BANK.parse::<InstitutionId>()?).await?);
     eventually("the bank reads the order without the profile", || async {
         let entries = desk.clone().list_inbox(ListInboxRequest::default()).await?.into_inner().entries;

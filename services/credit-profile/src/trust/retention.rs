@@ -11,6 +11,8 @@ use super::store;
 use crate::error::Error;
 
 const PAUSE: Duration = Duration::from_secs(3600);
+/// After an error.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Forgets.
 pub struct Retention {
@@ -26,16 +28,18 @@ impl Retention {
     /// Runs until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
+            let mut pause = PAUSE;
             match self.one().await {
                 Ok(0) => {}
                 Ok(erased) => tracing::info!(erased, "what old releases were made from was erased"),
                 Err(error) => {
                     tracing::error!(%error, source = ?std::error::Error::source(&error), "nothing could be erased; trying again");
+                    pause = RETRY;
                 }
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }

@@ -15,6 +15,8 @@ use crate::error::Error;
 const BATCH: i64 = 100;
 /// Between two looks: other replicas may still seal with the key before.
 const PAUSE: Duration = Duration::from_secs(60);
+/// After an error.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Changes keys.
 pub struct Rotation {
@@ -28,16 +30,18 @@ impl Rotation {
     /// Runs until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
+            let mut pause = PAUSE;
             match self.batch().await {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => {
                     tracing::error!(%error, source = ?std::error::Error::source(&error), "keys could not be changed; trying again");
+                    pause = RETRY;
                 }
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }

@@ -6,6 +6,7 @@ mod named;
 mod objections;
 mod persons;
 mod trail;
+mod turn;
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
@@ -94,6 +95,7 @@ pub async fn consent_for_update(
     id: Uuid,
     enterprise_id: &str,
 ) -> Result<Option<pb::Consent>, Error> {
+    turn::to_change(conn, id).await?;
     sqlx::query_as!(
         ConsentRow,
         "SELECT consent_id, enterprise_id, institution_id, purpose, scope, expires_at, revoked, version, granted_at,
@@ -164,6 +166,7 @@ pub async fn live_consents(
 
 /// A consent, live or not; locked, so that it is not taken back before the release that goes by it is on the trail.
 pub async fn consent_for_share(conn: &mut PgConnection, id: Uuid) -> Result<Option<pb::Consent>, Error> {
+    turn::to_release(conn, id).await?;
     sqlx::query_as!(
         ConsentRow,
         "SELECT consent_id, enterprise_id, institution_id, purpose, scope, expires_at, revoked, version, granted_at,

@@ -1,6 +1,5 @@
 //! Government data as they come: right in any order, reloaded while live data flow.
 
-use async_nats::jetstream::consumer::PullConsumer;
 use prost::Message as _;
 use serde_json::{Value, json};
 use zhirong_proto::profile::v1::{
@@ -28,11 +27,7 @@ pub fn with(mut record: Value, changes: &[(&str, Value)]) -> Value {
 /// Until every event was taken and every profile computed.
 async fn settled(world: &World) {
     eventually(PATIENCE, "all is taken and computed", || async {
-        let stream = world.events.get_stream(streams::GOVDATA).await?;
-        let mut consumer: PullConsumer =
-            stream.get_consumer("profile-records").await.map_err(anyhow::Error::from_boxed)?;
-        let info = consumer.info().await?;
-        let taken = info.num_pending == 0 && info.num_ack_pending == 0;
+        let taken = zhirong_testkit::heard(&world.events, streams::GOVDATA, "profile-records").await?;
         let undone = "SELECT (SELECT count(*) FROM reload WHERE judged_to IS NOT NULL OR forgetting)
                              + (SELECT count(*) FROM profile WHERE stale)";
         Ok((taken && world.rows::<i64>(undone).await == [0]).then_some(()))

@@ -4,7 +4,6 @@ mod history;
 
 use std::{path::Path, sync::Arc};
 
-use async_nats::jetstream::consumer::PullConsumer;
 use prost::Message as _;
 use tonic::Code;
 use zhirong_kernel::clock::{Clock as _, SystemClock};
@@ -62,10 +61,7 @@ async fn settled(world: &World) {
             (streams::MATCHING, "profile-loans"),
             (streams::FEEDBACK, "profile-ratings"),
         ] {
-            let stream = world.events.get_stream(stream).await?;
-            let mut consumer: PullConsumer = stream.get_consumer(durable).await.map_err(anyhow::Error::from_boxed)?;
-            let info = consumer.info().await?;
-            if info.num_pending > 0 || info.num_ack_pending > 0 {
+            if !zhirong_testkit::heard(&world.events, stream, durable).await? {
                 return Ok(None);
             }
         }

@@ -1,7 +1,7 @@
 //! The credit profile alone, on a database and a broker of its own: the one harness of these tests. What only some of them need is
 //! beside: `trusted` for consents and the trail, `scored` for what scores and lists are made of.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_nats::{HeaderMap, jetstream};
 use serde_json::{Value, json};
@@ -20,15 +20,12 @@ use zhirong_proto::profile::v1::{
     Category, CategoryField, FieldType, GetProfileRequest, GetProfileResponse, Profile, PutCategoryRequest,
     category_service_client::CategoryServiceClient, feature_value::Kind, profile_service_client::ProfileServiceClient,
 };
-use zhirong_runtime::{
-    config::{self, Settings},
-    streams,
-};
+use zhirong_runtime::{config::Settings, streams};
 use zhirong_testkit::{Deliveries, Event, TestBroker, TestDatabase, eventually};
 
 pub const RECORD: &str = "cn.zhirong.gov.record.observed.v1";
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub use zhirong_testkit::PATIENCE;
 
 pub struct World {
     pub database: TestDatabase,
@@ -152,11 +149,7 @@ impl Replica {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address_file = folder.path().join("grpc");
-        let mut common = config::defaults().unwrap();
-        common.database.url = database.url().to_owned().into();
-        common.nats.url = broker.url();
-        common.grpc.address_file = address_file.display().to_string();
-        common.shutdown.notice_ms = 0;
+        let common = zhirong_testkit::settings(database, broker, &address_file).unwrap();
         let stop = CancellationToken::new();
         let settings = Settings { common, own };
         let served = tokio::spawn(credit_profile::serve_by(clock, settings, stop.clone()));

@@ -1,7 +1,5 @@
 //! A running feedback, callers of each role, and what it has announced.
 
-use std::time::Duration;
-
 use async_nats::jetstream;
 use feedback::{ChannelKind, Own, Sms as SmsSettings};
 use tokio::task::JoinHandle;
@@ -23,14 +21,10 @@ use zhirong_proto::{
     matching::v1::{Loan, LoanApproved},
     subsidy::v1::{Grant, GrantReserved},
 };
-use zhirong_runtime::{
-    Error,
-    config::{self, Settings},
-    streams,
-};
+use zhirong_runtime::{Error, config::Settings, streams};
 use zhirong_testkit::{Deliveries, Event, TestBroker, TestDatabase, eventually};
 
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub use zhirong_testkit::PATIENCE;
 pub const BANK: &str = "sample-bank";
 
 /// One process of feedback.
@@ -152,18 +146,13 @@ impl World {
 async fn serve(database: &TestDatabase, broker: &TestBroker, provider_url: &str) -> (Replica, Channel) {
     let folder = zhirong_testkit::folder().unwrap();
     let address_file = folder.path().join("grpc");
-    let mut common = config::defaults().unwrap();
-    common.database.url = database.url().to_owned().into();
-    common.nats.url = broker.url();
-    common.grpc.address_file = address_file.display().to_string();
-    common.outbox.poll_max_ms = 50;
-    common.shutdown.notice_ms = 0;
+    let common = zhirong_testkit::settings(database, broker, &address_file).unwrap();
     let sms = SmsSettings {
         channel: ChannelKind::Http,
         file: folder.path().join("unused"),
         url: provider_url.to_owned(),
         token_file: String::new(),
-        timeout_ms: 500,
+        timeout_ms: 5000,
         claim_s: 60,
     };
     let stop = CancellationToken::new();

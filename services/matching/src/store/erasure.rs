@@ -30,9 +30,7 @@ pub async fn since(
     enterprise_id: &str,
     placed_at: Timestamp,
 ) -> Result<Option<Timestamp>, sqlx::Error> {
-    sqlx::query!("SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 13))", enterprise_id)
-        .execute(&mut *conn)
-        .await?;
+    lock_to_add(conn, &[enterprise_id.to_owned()]).await?;
     let at = sqlx::query_scalar!(
         r#"SELECT erased_at AS "at: jiff_sqlx::Timestamp" FROM erasure WHERE enterprise_id = $1 AND erased_at >= $2"#,
         enterprise_id,
@@ -43,10 +41,35 @@ pub async fn since(
     Ok(at.map(|at| at.to_jiff()))
 }
 
+/// Lets nothing be added for some enterprises until the end of the transaction; always in the same order, so that two that do so
+/// never wait for each other.
+pub async fn lock(conn: &mut PgConnection, enterprises: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(key)
+         FROM (SELECT DISTINCT hashtextextended(id, 13) AS key FROM unnest($1::text[]) AS id ORDER BY key) AS keys",
+        enterprises
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// As [`lock`], for what is added: others may add too.
+pub async fn lock_to_add(conn: &mut PgConnection, enterprises: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock_shared(key)
+         FROM (SELECT DISTINCT hashtextextended(id, 13) AS key FROM unnest($1::text[]) AS id ORDER BY key) AS keys",
+        enterprises
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Erases; banks find each order that they may work with once more in their inbox. A second time there is nothing to do.
 pub async fn erase(conn: &mut PgConnection, fact: &EnterpriseErased, at: Timestamp) -> Result<(), Error> {
     let enterprise = fact.enterprise_id.as_str();
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 13))", enterprise).execute(&mut *conn).await?;
+    lock(conn, &[enterprise.to_owned()]).await?;
     sqlx::query!(
         "INSERT INTO erasure AS kept (enterprise_id, erased_at, profile_version) VALUES ($1, $2, $3)
          ON CONFLICT (enterprise_id) DO UPDATE
@@ -95,4 +118,57 @@ pub async fn forget_versions(conn: &mut PgConnection, enterprise_id: &str) -> Re
     .execute(conn)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use zhirong_testkit::{PATIENCE, eventually};
+
+    use super::*;
+    use crate::store::{read_model::put_profile, tests};
+
+    const ENTERPRISE: &str = "91331102MA2X000010";
+
+    fn profile(version: i64) -> Profile {
+        Profile { enterprise_id: ENTERPRISE.to_owned(), version, ..Profile::default() }
+    }
+
+    /// A version that another transaction is adding while the enterprise is erased is seen by one of the two.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_erasure_waits_for_a_version_that_is_being_added() {
+        let (_database, pool) = tests::database().await;
+        put_profile(&mut pool.acquire().await.unwrap(), &profile(3)).await.unwrap();
+        let mut adds = pool.begin().await.unwrap();
+        put_profile(&mut adds, &profile(1)).await.unwrap();
+        let erases = tokio::spawn({
+            let pool = pool.clone();
+            async move {
+                let fact = EnterpriseErased {
+                    enterprise_id: ENTERPRISE.to_owned(),
+                    profile_version: 2,
+                    version: 1,
+                    ..EnterpriseErased::default()
+                };
+                let mut tx = pool.begin().await.unwrap();
+                erase(&mut tx, &fact, Timestamp::UNIX_EPOCH).await.unwrap();
+                tx.commit().await.unwrap();
+            }
+        });
+        eventually(PATIENCE, "the erasure waits", || async {
+            let waits: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity
+                                WHERE datname = current_database() AND wait_event = 'advisory')",
+            )
+            .fetch_one(&pool)
+            .await?;
+            Ok(waits.then_some(()))
+        })
+        .await
+        .unwrap();
+        adds.commit().await.unwrap();
+        tokio::time::timeout(PATIENCE, erases).await.unwrap().unwrap();
+        let left: Vec<i64> =
+            sqlx::query_scalar("SELECT version FROM profile_log ORDER BY version").fetch_all(&pool).await.unwrap();
+        assert_eq!(left, [3], "the version before the erasure is gone, the newest stands");
+    }
 }

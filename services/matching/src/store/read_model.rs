@@ -14,15 +14,19 @@ use zhirong_proto::{
 use super::{catalog::Kind, erasure};
 use crate::error::Error;
 
-/// Keeps a profile; it is the one in force unless a newer one is there.
+/// Keeps a profile; it is the one in force unless a newer one is there. An erasure of the enterprise comes wholly before or wholly
+/// after it, so that no version stays that was on its way meanwhile.
 pub async fn put_profile(conn: &mut PgConnection, profile: &Profile) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "WITH newest AS (
-             INSERT INTO profile AS kept (enterprise_id, version, content) VALUES ($1, $2, $3)
+        "WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 13))),
+         newest AS (
+             INSERT INTO profile AS kept (enterprise_id, version, content)
+             SELECT $1, $2::bigint, $3::bytea FROM alone
              ON CONFLICT (enterprise_id) DO UPDATE
                  SET version = excluded.version, content = excluded.content, changed_at = clock_timestamp()
                  WHERE kept.version < excluded.version)
-         INSERT INTO profile_log (enterprise_id, version, content) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+         INSERT INTO profile_log (enterprise_id, version, content)
+         SELECT $1, $2, $3 FROM alone ON CONFLICT DO NOTHING",
         profile.enterprise_id,
         profile.version,
         profile.encode_to_vec()

@@ -16,3 +16,4 @@ mod report;
 mod subsidies;
 mod support;
 mod targeting;
+mod told;

@@ -1,6 +1,6 @@
-//! Running replicas of matching on a clock that stands still, callers of each role, and the facts of other services.
+//! Running replicas of matching on a clock that stands still, and callers of each role.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_nats::jetstream;
 use jiff::{Timestamp, civil::Date};
@@ -15,11 +15,6 @@ use uuid::Uuid;
 use zhirong_kernel::{Uscc, clock::start_of_business_date};
 use zhirong_proto::{
     Fact,
-    catalog::v1::{
-        Condition, CreditTerms, Institution, InstitutionRegistered, LprChange, LprTable, Product, ProductPublished,
-        ProductSpec, ProductState, ReferencePublished, WorkingDayCalendar, product_spec::Terms,
-        reference_published::Reference,
-    },
     matching::v1::{
         AcceptOrderRequest, ApproveLoanRequest, CalculateRequest, Consent, DataScope, InboxEntry, ListInboxRequest,
         Loan, Order, PlaceOrderRequest, RecordDisbursementRequest, RejectOrderRequest, WithdrawOrderRequest,
@@ -28,16 +23,12 @@ use zhirong_proto::{
         matching_report_service_client::MatchingReportServiceClient, order_service_client::OrderServiceClient,
         preapproval_service_client::PreapprovalServiceClient, targeting_service_client::TargetingServiceClient,
     },
-    profile::v1::{FeatureValue, Profile, ProfileUpdated, Score, feature_value::Kind},
 };
-use zhirong_runtime::{
-    Error,
-    config::{self, Settings},
-    streams,
-};
-use zhirong_testkit::{Deliveries, Event, ManualClock, TestBroker, TestDatabase, eventually};
+use zhirong_runtime::{Error, config::Settings, streams};
+use zhirong_testkit::{Deliveries, ManualClock, TestBroker, TestDatabase, eventually, heard_by_all};
 
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use crate::told::*;
+pub use zhirong_testkit::PATIENCE;
 
 pub const BANK: &str = "sample-one-bank";
 pub const OTHER_BANK: &str = "sample-two-bank";
@@ -46,6 +37,9 @@ pub const TODAY: Date = jiff::civil::date(2031, 3, 5);
 pub const DUE: Date = jiff::civil::date(2031, 3, 12);
 /// Of an enterprise with 5 patents.
 pub const LIMIT_FEN: i64 = 50_000_000;
+
+/// The streams it listens to.
+const HEARD: [&str; 4] = [streams::PROFILE, streams::CATALOG, streams::FEEDBACK, streams::SUBSIDY];
 
 struct Replica {
     stop: CancellationToken,
@@ -72,13 +66,7 @@ impl World {
         let mut running = Vec::new();
         for number in 0..replicas {
             let address_file = folder.path().join(format!("grpc-{number}"));
-            let mut common = config::defaults().unwrap();
-            common.database.url = database.url().to_owned().into();
-            common.nats.url = broker.url();
-            common.grpc.address_file = address_file.display().to_string();
-            common.outbox.poll_max_ms = 50;
-            common.inbox.retry_ms = vec![50];
-            common.shutdown.notice_ms = 0;
+            let common = zhirong_testkit::settings(&database, &broker, &address_file).unwrap();
             let stop = CancellationToken::new();
             let settings = Settings { common, own: own() };
             let served = tokio::spawn(matching::serve_by(clock.clone(), settings, stop.clone()));
@@ -174,7 +162,7 @@ impl World {
 
     /// Publishes facts and waits until each has been dealt with.
     pub async fn deliver(&self, deliveries: Deliveries) {
-        for stream in [streams::PROFILE, streams::CATALOG, streams::FEEDBACK, streams::SUBSIDY] {
+        for stream in HEARD {
             streams::ensure(&self.jetstream, stream, 1).await.unwrap();
         }
         deliveries.publish(&self.jetstream).await.unwrap();
@@ -187,7 +175,16 @@ impl World {
             .bind(&ids)
             .fetch_one(&self.pool)
             .await?;
-            Ok((missing == 0).then_some(()))
+            if missing > 0 {
+                return Ok(None);
+            }
+            // some facts are for two of its consumers
+            for stream in HEARD {
+                if !heard_by_all(&self.jetstream, stream).await? {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
         })
         .await
         .unwrap();
@@ -322,99 +319,6 @@ pub fn disbursement(loan: &Loan, amount_fen: i64, day: Date) -> RecordDisburseme
 
 pub fn wish() -> CalculateRequest {
     CalculateRequest::default()
-}
-
-pub fn institution(id: &str, version: i64) -> Event {
-    let (institution_id, name_zh) = (id.to_owned(), format!("示例银行{version}"));
-    let institution = Institution { institution_id, name_zh, version, ..Institution::default() };
-    Event::of(id, &InstitutionRegistered { institution: Some(institution) })
-}
-
-/// A product whose limit is 100 000 CNY a patent and whose rate is LPR + 0.5 %; the sequence is also its version.
-pub fn product(id: &str, bank: &str, sequence: i32) -> Product {
-    let condition = |expression: &str, label_zh: &str| Condition {
-        expression: expression.to_owned(),
-        label_zh: label_zh.to_owned(),
-        ..Condition::default()
-    };
-    let terms = CreditTerms {
-        conditions: vec![condition("patent_count >= 1", "有专利"), condition("!is_dishonest", "未失信")],
-        limit_formula: "min(patent_count * 10000000, 300000000)".to_owned(),
-        rate_formula: "lpr_1y_ppm + 5000".to_owned(),
-        min_amount_fen: 1_000_000,
-        max_amount_fen: 300_000_000,
-        min_term_months: 3,
-        max_term_months: 36,
-        answer_working_days: 5,
-        ..CreditTerms::default()
-    };
-    Product {
-        product_id: id.to_owned(),
-        version: sequence,
-        spec: Some(ProductSpec {
-            institution_id: bank.to_owned(),
-            name_zh: format!("示例贷{sequence}"),
-            tags: vec!["ip_pledge".to_owned()],
-            terms: Some(Terms::Credit(terms)),
-            ..ProductSpec::default()
-        }),
-        state: ProductState::Published.into(),
-        ..Product::default()
-    }
-}
-
-pub fn published(id: &str, bank: &str, sequence: i32) -> Event {
-    let product = Some(product(id, bank, sequence));
-    Event::of(id, &ProductPublished { product, sequence: sequence.into() })
-}
-
-/// As [`published`], and limits may be computed before anybody asks.
-pub fn published_preapprovable(id: &str, bank: &str, sequence: i32) -> Event {
-    let mut product = product(id, bank, sequence);
-    if let Some(ProductSpec { terms: Some(Terms::Credit(terms)), .. }) = &mut product.spec {
-        terms.preapprovable = true;
-    }
-    Event::of(id, &ProductPublished { product: Some(product), sequence: sequence.into() })
-}
-
-/// An enterprise with so many patents.
-pub fn profile(enterprise: &Uscc, version: i64, patents: i64) -> Event {
-    let profile = profile_of(enterprise, version, patents);
-    Event::of(enterprise.as_str(), &ProfileUpdated { profile: Some(profile) })
-}
-
-/// The profile of an enterprise with so many patents.
-pub fn profile_of(enterprise: &Uscc, version: i64, patents: i64) -> Profile {
-    let value = |kind| FeatureValue { kind: Some(kind), ..FeatureValue::default() };
-    Profile {
-        enterprise_id: enterprise.to_string(),
-        name: "示例科技有限公司".to_owned(),
-        version,
-        features: BTreeMap::from([
-            ("patent_count".to_owned(), value(Kind::Integer(patents))),
-            ("is_dishonest".to_owned(), value(Kind::Flag(false))),
-            ("enterprise_class".to_owned(), value(Kind::Text("micro".to_owned()))),
-        ]),
-        score: Some(Score { points: 700, ..Score::default() }),
-        computed_at: None,
-    }
-}
-
-pub fn lpr(version: i64, one_year_ppm: i64) -> Event {
-    let changes = vec![LprChange { published_on: "2030-12-20".to_owned(), one_year_ppm, five_year_ppm: 35_000 }];
-    lpr_table(version, LprTable { changes, known_through: "2031-03-19".to_owned() })
-}
-
-pub fn lpr_table(version: i64, table: LprTable) -> Event {
-    Event::of("lpr", &ReferencePublished { version, reference: Some(Reference::Lpr(table)) })
-}
-
-pub fn calendar(version: i64) -> Event {
-    working_days(version, WorkingDayCalendar { years: vec![2031], ..WorkingDayCalendar::default() })
-}
-
-pub fn working_days(version: i64, calendar: WorkingDayCalendar) -> Event {
-    Event::of("calendar", &ReferencePublished { version, reference: Some(Reference::Calendar(calendar)) })
 }
 
 /// A refusal as a program reads it.

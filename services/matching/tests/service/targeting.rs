@@ -25,15 +25,15 @@ fn asking(product: &str) -> StreamCandidatesRequest {
 async fn candidates(
     world: &World,
     request: tonic::Request<StreamCandidatesRequest>,
-) -> (CandidateSummary, Vec<Candidate>) {
-    let mut stream = world.targeting().stream_candidates(request).await.unwrap().into_inner();
-    let Some(Element::Summary(summary)) = stream.message().await.unwrap().unwrap().element else { panic!() };
+) -> anyhow::Result<(CandidateSummary, Vec<Candidate>)> {
+    let mut stream = world.targeting().stream_candidates(request).await?.into_inner();
+    let Some(Element::Summary(summary)) = stream.message().await?.unwrap().element else { panic!() };
     let mut named = Vec::new();
-    while let Some(next) = stream.message().await.unwrap() {
+    while let Some(next) = stream.message().await? {
         let Some(Element::Candidate(candidate)) = next.element else { panic!("{next:?}") };
         named.push(candidate);
     }
-    (summary, named)
+    Ok((summary, named))
 }
 
 /// Who was told of as named to the bank, in order: enterprise, version of its profile, consent.
@@ -86,7 +86,7 @@ async fn a_bank_sees_counts_until_an_enterprise_lets_it_see_more() {
     world.deliver(Deliveries::new(facts)).await;
     // Who has no patent is not eligible.
     let (summary, all) = eventually(PATIENCE, "everybody is in memory", || async {
-        let (summary, all) = candidates(&world, as_staff(asking(&product))).await;
+        let (summary, all) = candidates(&world, as_staff(asking(&product))).await?;
         Ok((summary.computed_enterprises == 9).then_some((summary, all)))
     })
     .await
@@ -98,7 +98,7 @@ async fn a_bank_sees_counts_until_an_enterprise_lets_it_see_more() {
         (1..=8).rev().map(|number| (uscc(number).to_string(), i64::try_from(number).unwrap() * 10_000_000)).collect();
     assert_eq!(limits, expected);
 
-    let (counts, names) = candidates(&world, as_bank(BANK, asking(&product))).await;
+    let (counts, names) = candidates(&world, as_bank(BANK, asking(&product))).await.unwrap();
     assert_eq!((counts.eligible_enterprises, counts.named_enterprises, names.len()), (8, 0, 0));
     assert_eq!(counts.total_limit_fen, summary.total_limit_fen);
 
@@ -115,7 +115,7 @@ async fn a_bank_sees_counts_until_an_enterprise_lets_it_see_more() {
     facts.extend([narrowed(&less, features), revoked(&back)]);
     world.deliver(Deliveries::new(facts).twice().shuffled(3)).await;
     let names = async |request| -> Vec<String> {
-        candidates(&world, request).await.1.into_iter().map(|candidate| candidate.enterprise_id).collect()
+        candidates(&world, request).await.unwrap().1.into_iter().map(|candidate| candidate.enterprise_id).collect()
     };
     let become_named = async |expected: &[usize]| {
         let expected: Vec<String> = expected.iter().map(|number| uscc(*number).to_string()).collect();
@@ -147,7 +147,7 @@ async fn a_bank_sees_counts_until_an_enterprise_lets_it_see_more() {
     assert_eq!(named_by(&world, &product).await.len(), 3);
 
     let large = StreamCandidatesRequest { min_limit_fen: 60_000_000, ..asking(&product) };
-    assert_eq!(candidates(&world, as_staff(large)).await.0.eligible_enterprises, 3);
+    assert_eq!(candidates(&world, as_staff(large)).await.unwrap().0.eligible_enterprises, 3);
     let unknown = (Code::NotFound, "PRODUCT_NOT_FOUND".to_owned());
     assert_eq!(reason(world.targeting().stream_candidates(as_bank(OTHER_BANK, asking(&product))).await), unknown);
     assert_eq!(reason(world.targeting().stream_candidates(as_staff(asking(&new_id()))).await), unknown);
@@ -161,7 +161,7 @@ async fn a_bank_sees_counts_until_an_enterprise_lets_it_see_more() {
     become_named(&[8]).await;
     world.deliver(Deliveries::new([profile(&uscc(8), 3, 30), profile(&uscc(8), 2, 0)])).await;
     eventually(PATIENCE, "the new profile is in memory", || async {
-        let (_, all) = candidates(&world, as_staff(asking(&product))).await;
+        let (_, all) = candidates(&world, as_staff(asking(&product))).await?;
         Ok((all[0].limit_fen == 300_000_000 && all[0].profile_version == 3).then_some(()))
     })
     .await
@@ -193,7 +193,7 @@ async fn a_candidate_that_disputes_a_record_is_named_with_it_until_that_is_decid
     world.deliver(Deliveries::new(facts).twice().shuffled(5)).await;
     let become_flagged = async |expected: [bool; 2]| {
         eventually(PATIENCE, &format!("disputes are {expected:?}"), || async {
-            let (_, mut named) = candidates(&world, as_bank(BANK, asking(&product))).await;
+            let (_, mut named) = candidates(&world, as_bank(BANK, asking(&product))).await?;
             named.sort_by(|a, b| a.enterprise_id.cmp(&b.enterprise_id));
             let found: Vec<_> = named.into_iter().map(|named| (named.enterprise_id, named.disputed)).collect();
             let mut expected = [(uscc(1).to_string(), expected[0]), (uscc(2).to_string(), expected[1])];

@@ -1,7 +1,5 @@
 //! A running catalog, callers of each role, and what it has announced.
 
-use std::time::Duration;
-
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -21,11 +19,11 @@ use zhirong_proto::{
 };
 use zhirong_runtime::{
     Error,
-    config::{self, Nothing, Settings},
+    config::{Nothing, Settings},
 };
 use zhirong_testkit::{TestBroker, TestDatabase, eventually};
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub use zhirong_testkit::PATIENCE;
 
 pub const BANK: &str = "sample-one-bank";
 pub const OTHER_BANK: &str = "sample-two-bank";
@@ -57,12 +55,7 @@ impl World {
     async fn start(database: TestDatabase, broker: TestBroker) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address_file = folder.path().join("grpc");
-        let mut common = config::defaults().unwrap();
-        common.database.url = database.url().to_owned().into();
-        common.nats.url = broker.url();
-        common.grpc.address_file = address_file.display().to_string();
-        common.outbox.poll_max_ms = 50;
-        common.shutdown.notice_ms = 0;
+        let common = zhirong_testkit::settings(&database, &broker, &address_file).unwrap();
         let stop = CancellationToken::new();
         let settings = Settings { common, own: Nothing {} };
         let served = tokio::spawn(product_catalog::serve(settings, stop.clone()));

@@ -101,6 +101,12 @@ impl Calendar {
         Self::try_new(years, holidays, worked)
     }
 
+    /// The last day of the last year that is known.
+    #[must_use]
+    pub fn known_through(&self) -> Option<Date> {
+        self.years.last().and_then(|year| Date::new(*year, 12, 31).ok())
+    }
+
     /// Whether a day is worked.
     ///
     /// # Errors

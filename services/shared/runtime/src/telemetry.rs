@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Longest wait for a collector at the end of the process.
-pub const LAST_EXPORT: Duration = Duration::from_secs(1);
+const LAST_EXPORT: Duration = Duration::from_secs(3);
 
 static REGISTRY: OnceLock<Registry> = OnceLock::new();
 
@@ -104,16 +104,14 @@ pub fn start(service: &'static str, settings: &Settings) -> Result<Telemetry, Er
 }
 
 impl Telemetry {
-    /// Sends what is left. Blocks for as long as [`LAST_EXPORT`] for each of the three, no longer, whatever the collector does;
-    /// call it last, off the async threads.
+    /// Sends what is left, the three at once. Blocks for as long as [`LAST_EXPORT`], no longer, whatever the collector does; call
+    /// it last, off the async threads.
     pub fn shutdown(self) {
-        if let Some(traces) = self.traces {
-            let _ = traces.shutdown_with_timeout(LAST_EXPORT);
-        }
-        if let Some(logs) = self.logs {
-            let _ = logs.shutdown_with_timeout(LAST_EXPORT);
-        }
-        let _ = self.metrics.shutdown_with_timeout(LAST_EXPORT);
+        std::thread::scope(|threads| {
+            threads.spawn(|| self.traces.map(|traces| traces.shutdown_with_timeout(LAST_EXPORT)));
+            threads.spawn(|| self.logs.map(|logs| logs.shutdown_with_timeout(LAST_EXPORT)));
+            threads.spawn(|| self.metrics.shutdown_with_timeout(LAST_EXPORT));
+        });
     }
 }
 

@@ -5,6 +5,9 @@ use std::{future::Future, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use tokio::time::{Instant, sleep};
 
+/// Longest wait for anything that a service does in the background.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
 /// Waits until `look` finds something, for at most `patience`. An error of `look` is no reason to give up, but the last one is told.
 ///
 /// # Errors

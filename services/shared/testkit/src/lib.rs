@@ -3,8 +3,10 @@
 //! - [`TestDatabase`], [`TestBroker`]: for one test alone, gone at its end. `with-servers COMMAND…` starts one PostgreSQL for all
 //!   tests that the command runs; without it each test program starts its own, so that a plain `cargo nextest run -p …` works
 //!   too, only slower.
-//! - [`eventually`]: waits on a condition, never for a time.
+//! - [`eventually`]: waits on a condition, never for a time, and for [`PATIENCE`] at most.
 //! - [`Deliveries`]: events as a broker may bring them, twice and in any order.
+//! - [`heard`]: whether a consumer has acknowledged all there is.
+//! - [`settings`]: of a service that has them.
 //! - [`ServiceProcess`]: a program of this workspace, killed and started again where it was.
 //! - [`ManualClock`]: the date is what the test says.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
@@ -14,12 +16,16 @@ mod database;
 mod deliveries;
 mod eventually;
 mod folder;
+mod heard;
 mod service;
+mod settings;
 
 pub use broker::TestBroker;
 pub use database::{POSTGRES_VARIABLE, TestDatabase};
 pub use deliveries::{Deliveries, Event};
-pub use eventually::eventually;
+pub use eventually::{PATIENCE, eventually};
 pub use folder::folder;
+pub use heard::{heard, heard_by_all};
 pub use service::{ServiceProcess, program};
+pub use settings::settings;
 pub use zhirong_kernel::clock::ManualClock;

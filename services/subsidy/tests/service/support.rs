@@ -1,7 +1,5 @@
 //! Running replicas of subsidy, callers of each role, and the facts of other services.
 
-use std::time::Duration;
-
 use async_nats::{HeaderMap, jetstream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,12 +26,12 @@ use zhirong_proto::{
 };
 use zhirong_runtime::{
     Error,
-    config::{self, Nothing, Settings},
+    config::{Nothing, Settings},
     streams,
 };
 use zhirong_testkit::{TestBroker, TestDatabase, eventually};
 
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use zhirong_testkit::PATIENCE;
 
 /// One replica.
 struct Replica {
@@ -60,12 +58,7 @@ impl World {
         let mut address_file = folder.path().join("none");
         for number in 0..replicas {
             address_file = folder.path().join(format!("grpc-{number}"));
-            let mut common = config::defaults().unwrap();
-            common.database.url = database.url().to_owned().into();
-            common.nats.url = broker.url();
-            common.grpc.address_file = address_file.display().to_string();
-            common.outbox.poll_max_ms = 50;
-            common.inbox.retry_ms = vec![50];
+            let mut common = zhirong_testkit::settings(&database, &broker, &address_file).unwrap();
             // small batches, so that every replica gets some
             common.inbox.batch = 5;
             let stop = CancellationToken::new();
@@ -276,8 +269,7 @@ impl World {
 
     pub async fn drained(&self, stream: &str, durable: &str) {
         eventually(PATIENCE, "every fact is acknowledged", || async {
-            let info = self.jetstream.get_stream(stream).await?.consumer_info(durable).await?;
-            Ok((info.num_pending == 0 && info.num_ack_pending == 0).then_some(()))
+            Ok(zhirong_testkit::heard(&self.jetstream, stream, durable).await?.then_some(()))
         })
         .await
         .unwrap();

@@ -54,7 +54,7 @@ async fn poison_is_set_aside_and_its_neighbours_are_applied() {
     let service = world.orders_service(handler.clone()).await;
     until("four are set aside", || async { world.count(LETTERS).await == 4 }).await;
     until("the good ones are applied", || async { world.count(EFFECTS).await == 2 }).await;
-    assert!(handler.committed.load(Ordering::SeqCst) > 0);
+    until("the handler hears of the commit", async || handler.committed.load(Ordering::SeqCst) > 0).await;
     let reasons: Vec<(String, String)> =
         sqlx::query_as("SELECT event_id, reason FROM runtime.dead_letter ORDER BY stream_sequence")
             .fetch_all(&world.pool)

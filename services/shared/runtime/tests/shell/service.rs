@@ -1,12 +1,10 @@
 //! A process starts beside others, tells the truth about itself, and stops in order.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use zhirong_proto::ops::v1::{ListDeadLettersRequest, dead_letter_service_client::DeadLetterServiceClient};
 
-use crate::support::{run, until, world};
+use crate::support::{PATIENCE, run, until, world};
 
 async fn get(address: &str, path: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -18,7 +16,10 @@ async fn get(address: &str, path: &str) -> String {
 }
 
 async fn address(file: &std::path::Path) -> String {
-    until("the address is written", || async { file.exists() }).await;
+    until("the address is written", || async {
+        std::fs::read_to_string(file).is_ok_and(|address| !address.is_empty())
+    })
+    .await;
     std::fs::read_to_string(file).unwrap()
 }
 
@@ -72,7 +73,7 @@ async fn readiness_and_health_follow_the_broker() {
     })
     .await;
     until("health says not serving", || serving(ServingStatus::NotServing)).await;
-    tokio::time::timeout(Duration::from_secs(25), running.stop()).await.unwrap();
+    tokio::time::timeout(PATIENCE, running.stop()).await.unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    path::Path,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicUsize, Ordering},
@@ -22,7 +23,7 @@ use zhirong_proto::{
 };
 use zhirong_runtime::{
     Error, Service,
-    config::{self, Common},
+    config::Common,
     inbox::{Delivery, Handler, Rejection, Subscription},
     outbox::{self, Aggregate, OutboxWake},
     streams,
@@ -32,7 +33,7 @@ use zhirong_testkit::{TestBroker, TestDatabase};
 /// The service's own tables come from the test, not from migrations.
 static NO_MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| Migrator::with_migrations(Vec::new()));
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) use zhirong_testkit::PATIENCE;
 
 pub(crate) const ORDERS: Subscription =
     Subscription { durable: "test-orders", stream: streams::MATCHING, subjects: &["zr.matching.v1.order.>"] };
@@ -47,12 +48,8 @@ pub(crate) struct World {
 pub(crate) async fn world() -> World {
     let database = TestDatabase::empty().await.unwrap();
     let broker = TestBroker::start().await.unwrap();
-    let mut settings = config::defaults().unwrap();
-    settings.database.url = database.url().to_owned().into();
-    settings.nats.url = broker.url();
-    settings.inbox.retry_ms = vec![50];
+    let mut settings = zhirong_testkit::settings(&database, &broker, Path::new("")).unwrap();
     settings.inbox.replay_interval_ms = 50;
-    settings.outbox.poll_max_ms = 50;
     settings.shutdown.drain_ms = 2000;
     let pool = PgPool::connect(database.url()).await.unwrap();
     World { settings, pool, _database: database, broker }

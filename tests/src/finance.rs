@@ -6,10 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
-    catalog::v1::{
-        Condition, CreditTerms, DraftProductRequest, GuaranteeForm, ProductSpec, PublishProductRequest,
-        RepaymentMethod, product_service_client::ProductServiceClient, product_spec::Terms,
-    },
+    catalog::v1::{CreditTerms, GuaranteeForm, ProductSpec, RepaymentMethod, product_spec::Terms},
     matching::v1::{
         ApproveLoanRequest, CalculateRequest, CalculateView, Loan, PlaceOrderRequest, RecordDisbursementRequest,
         bank_order_service_client::BankOrderServiceClient, calculator_service_client::CalculatorServiceClient,
@@ -26,6 +23,7 @@ use zhirong_proto::{
 use crate::{
     district::{Authorised, District, eventually},
     liandu,
+    products::{condition, publish_product},
     records::{publish, record},
 };
 
@@ -41,12 +39,8 @@ pub fn new_id() -> String {
 
 /// A credit product with these tags that anybody in operation may have, at a rate, up to 200 million CNY.
 pub async fn product(district: &District, name_zh: &str, tags: &[&str], rate_ppm: i64) -> Result<String> {
-    let condition =
-        Condition {
-            expression: "is_in_operation".to_owned(), label_zh: "存续在业".to_owned(), ..Condition::default()
-        };
     let terms = CreditTerms {
-        conditions: vec![condition],
+        conditions: vec![condition("is_in_operation", "存续在业")],
         limit_formula: "registered_capital_fen * 20".to_owned(),
         rate_formula: rate_ppm.to_string(),
         min_amount_fen: 100,
@@ -65,18 +59,7 @@ pub async fn product(district: &District, name_zh: &str, tags: &[&str], rate_ppm
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         terms: Some(Terms::Credit(terms)),
     };
-    let draft = DraftProductRequest { request_id: new_id(), product_id: String::new(), spec: Some(spec) };
-    let mut author = ProductServiceClient::new(district.as_staff().await?);
-    let product = author.draft_product(draft).await?.into_inner().product.context("a draft")?;
-    let mut reviewer = ProductServiceClient::new(reviewer(district).await?);
-    let request = PublishProductRequest {
-        request_id: new_id(),
-        product_id: product.product_id.clone(),
-        version: product.version,
-        ..PublishProductRequest::default()
-    };
-    reviewer.publish_product(request).await?;
-    Ok(product.product_id)
+    publish_product(district, spec).await
 }
 
 /// Another member of the staff than [`District::as_staff`].

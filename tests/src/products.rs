@@ -11,7 +11,15 @@ use zhirong_proto::{
     matching::v1::{CalculateRequest, Eligible, calculator_service_client::CalculatorServiceClient, offer::Outcome},
 };
 
-use crate::district::{District, eventually};
+use crate::{
+    district::{District, eventually},
+    finance::reviewer,
+};
+
+/// A condition and its words.
+pub fn condition(expression: &str, label_zh: &str) -> Condition {
+    Condition { expression: expression.to_owned(), label_zh: label_zh.to_owned(), ..Condition::default() }
+}
 
 /// A product of an institution, secured by intellectual property, with one condition and its words.
 pub fn pledge_product(
@@ -20,10 +28,8 @@ pub fn pledge_product(
     (expression, label_zh): (&str, &str),
     limit_formula: &str,
 ) -> ProductSpec {
-    let condition =
-        Condition { expression: expression.to_owned(), label_zh: label_zh.to_owned(), ..Condition::default() };
     let terms = CreditTerms {
-        conditions: vec![condition],
+        conditions: vec![condition(expression, label_zh)],
         limit_formula: limit_formula.to_owned(),
         rate_formula: "lpr_1y_ppm + 4000".to_owned(),
         min_amount_fen: 10_000_000,
@@ -50,7 +56,7 @@ pub async fn publish_product(district: &District, spec: ProductSpec) -> Result<S
     let draft = DraftProductRequest { request_id: request_id(), product_id: String::new(), spec: Some(spec) };
     let author = ProductServiceClient::new(district.as_staff().await?).draft_product(draft).await?.into_inner();
     let drafted = author.product.context("a draft")?;
-    let reviewer = district.with_token(&district.token(&["staff"], "story-reviewer").await?);
+    let reviewer = reviewer(district).await?;
     let put = PublishProductRequest {
         request_id: request_id(),
         product_id: drafted.product_id.clone(),

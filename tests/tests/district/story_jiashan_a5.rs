@@ -7,8 +7,8 @@ use uuid::Uuid;
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
     catalog::v1::{
-        Condition, CreditTerms, DraftProductRequest, GuaranteeForm, ListProductsRequest, ProductSpec,
-        PublishProductRequest, RepaymentMethod, product_service_client::ProductServiceClient, product_spec::Terms,
+        Condition, CreditTerms, GuaranteeForm, ListProductsRequest, ProductSpec, RepaymentMethod,
+        product_service_client::ProductServiceClient, product_spec::Terms,
     },
     matching::v1::{
         ApproveLoanRequest, CalculateRequest, CalculateResponse, Eligible, PlaceOrderRequest,
@@ -19,14 +19,11 @@ use zhirong_proto::{
 use zhirong_tests::{
     district::{District, eventually},
     liandu,
+    products::{condition, publish_product},
     records::{publish, record},
 };
 
 const BANK: &str = "sample-puhui-bank";
-
-fn condition(expression: &str, label_zh: &str) -> Condition {
-    Condition { expression: expression.to_owned(), label_zh: label_zh.to_owned(), ..Condition::default() }
-}
 
 fn special(name_zh: &str, tags: &[&str], conditions: Vec<Condition>, limit: &str, rate: &str) -> ProductSpec {
     let terms = CreditTerms {
@@ -49,23 +46,6 @@ fn special(name_zh: &str, tags: &[&str], conditions: Vec<Condition>, limit: &str
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         terms: Some(Terms::Credit(terms)),
     }
-}
-
-/// Drafted by one member of the staff, published by another.
-async fn published(district: &District, spec: ProductSpec) -> Result<String> {
-    let draft = DraftProductRequest { request_id: new_id(), product_id: String::new(), spec: Some(spec) };
-    let mut author = ProductServiceClient::new(district.as_staff().await?);
-    let product = author.draft_product(draft).await?.into_inner().product.context("a draft")?;
-    let reviewer = district.token(&["staff"], "story-reviewer").await?;
-    let mut reviewer = ProductServiceClient::new(district.with_token(&reviewer));
-    let request = PublishProductRequest {
-        request_id: new_id(),
-        product_id: product.product_id.clone(),
-        version: product.version,
-        ..PublishProductRequest::default()
-    };
-    reviewer.publish_product(request).await?;
-    Ok(product.product_id)
 }
 
 fn new_id() -> String {
@@ -133,8 +113,8 @@ async fn story_jiashan_a5_special_products() -> Result<()> {
         "min(gep_value_fen / 2, 1000000000)",
         "lpr_1y_ppm + (gep_value_fen >= 1000000000 ? 2000 : 4000)",
     );
-    let relending = published(&district, relending).await?;
-    let ecological = published(&district, ecological).await?;
+    let relending = publish_product(&district, relending).await?;
+    let ecological = publish_product(&district, ecological).await?;
 
     // A laboratory's company, a mountain village's company, and one without either.
     let [lab, village, plain] = ["91330421MA2B000010", "91330421MA2B000020", "91330421MA2B000030"]

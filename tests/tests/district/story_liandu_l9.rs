@@ -7,19 +7,16 @@ use uuid::Uuid;
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
     catalog::v1::{
-        Adjustment, AdjustmentBounds, CreditTerms, DraftAdjustmentRequest, DraftProductRequest, EndAdjustmentRequest,
-        GuaranteeForm, ProductSpec, PublishProductRequest, RepaymentMethod, ReviewAdjustmentRequest, RuleOperator,
-        RuleRow, adjustment::Limit, adjustment_service_client::AdjustmentServiceClient,
-        product_service_client::ProductServiceClient, product_spec::Terms,
+        Adjustment, AdjustmentBounds, CreditTerms, DraftAdjustmentRequest, EndAdjustmentRequest, GuaranteeForm,
+        ProductSpec, RepaymentMethod, ReviewAdjustmentRequest, RuleOperator, RuleRow, adjustment::Limit,
+        adjustment_service_client::AdjustmentServiceClient, product_spec::Terms,
     },
-    matching::v1::{
-        CalculateRequest, Eligible, PlaceOrderRequest, calculator_service_client::CalculatorServiceClient,
-        offer::Outcome, order_service_client::OrderServiceClient,
-    },
+    matching::v1::{Eligible, PlaceOrderRequest, order_service_client::OrderServiceClient},
 };
 use zhirong_tests::{
-    district::{District, eventually},
+    district::District,
     liandu,
+    products::{offered, publish_product},
     records::{publish, record},
 };
 
@@ -72,23 +69,6 @@ fn product() -> ProductSpec {
     }
 }
 
-/// What the calculator offers an enterprise of a product, once it is as expected.
-async fn offered(
-    district: &District,
-    uscc: &Uscc,
-    product: &str,
-    expected: impl Fn(&Eligible) -> bool,
-) -> Result<Eligible> {
-    let client = CalculatorServiceClient::new(district.as_enterprise(uscc).await?);
-    eventually(&format!("{uscc} is offered what it should be"), || async {
-        let answer = client.clone().calculate(CalculateRequest::default()).await?.into_inner();
-        let offer = answer.offers.into_iter().find(|offer| offer.product_id == product);
-        let Some(Outcome::Eligible(eligible)) = offer.and_then(|offer| offer.outcome) else { return Ok(None) };
-        Ok(expected(&eligible).then_some(eligible))
-    })
-    .await
-}
-
 fn order(product: &str, amount_fen: i64) -> PlaceOrderRequest {
     PlaceOrderRequest {
         request_id: new_id(),
@@ -104,20 +84,7 @@ fn order(product: &str, amount_fen: i64) -> PlaceOrderRequest {
 #[tokio::test(flavor = "multi_thread")]
 async fn story_liandu_l9_product_adjustment() -> Result<()> {
     let district = District::start().await?;
-    let author = district.as_staff().await?;
-    let reviewer = district.with_token(&district.token(&["staff"], "story-reviewer").await?);
-
-    let draft = DraftProductRequest { request_id: new_id(), product_id: String::new(), spec: Some(product()) };
-    let drafted = ProductServiceClient::new(author.clone()).draft_product(draft).await?.into_inner();
-    let drafted = drafted.product.context("a draft")?;
-    let product = drafted.product_id;
-    let put = PublishProductRequest {
-        request_id: new_id(),
-        product_id: product.clone(),
-        version: drafted.version,
-        ..PublishProductRequest::default()
-    };
-    ProductServiceClient::new(reviewer.clone()).publish_product(put).await?;
+    let product = publish_product(&district, product()).await?;
 
     let [member, other] =
         ["91331102MA2C000010", "91331102MA2C000020"].map(|text| Uscc::with_check(&text[..17]).unwrap());
@@ -165,7 +132,7 @@ async fn story_liandu_l9_product_adjustment() -> Result<()> {
         approve: true,
         reason: String::new(),
     };
-    AdjustmentServiceClient::new(author).review_adjustment(approve).await?;
+    AdjustmentServiceClient::new(district.as_staff().await?).review_adjustment(approve).await?;
 
     let better = offered(&district, &member, &product, |eligible| !eligible.adjustments.is_empty()).await?;
     assert_eq!(better.limit_fen, OWN_LIMIT_FEN + MORE_FEN, "3 million CNY more");

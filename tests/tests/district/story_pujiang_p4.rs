@@ -12,8 +12,8 @@ use zhirong_kernel::{
 };
 use zhirong_proto::{
     catalog::v1::{
-        Condition, CreditTerms, DraftProductRequest, GuaranteeForm, ListProductsRequest, ProductSpec,
-        PublishProductRequest, RepaymentMethod, product_service_client::ProductServiceClient, product_spec::Terms,
+        CreditTerms, GuaranteeForm, ListProductsRequest, ProductSpec, RepaymentMethod,
+        product_service_client::ProductServiceClient, product_spec::Terms,
     },
     matching::v1::{
         Candidate, CandidateSummary, PlaceOrderRequest, StreamCandidatesRequest,
@@ -28,6 +28,7 @@ use zhirong_proto::{
 use zhirong_tests::{
     district::{Authorised, District, eventually},
     liandu,
+    products::{condition, publish_product},
     records::{publish, record},
     trail,
 };
@@ -39,14 +40,15 @@ fn new_id() -> String {
     Uuid::now_v7().to_string()
 }
 
-fn spec(name_zh: &str, form: GuaranteeForm, tags: &[&str], condition: (&str, &str), limit: &str) -> ProductSpec {
-    let (expression, label_zh) = condition;
+fn spec(
+    name_zh: &str,
+    form: GuaranteeForm,
+    tags: &[&str],
+    (expression, label_zh): (&str, &str),
+    limit: &str,
+) -> ProductSpec {
     let terms = CreditTerms {
-        conditions: vec![Condition {
-            expression: expression.to_owned(),
-            label_zh: label_zh.to_owned(),
-            ..Condition::default()
-        }],
+        conditions: vec![condition(expression, label_zh)],
         limit_formula: limit.to_owned(),
         rate_formula: "lpr_1y_ppm + 3000".to_owned(),
         min_amount_fen: 10_000_000,
@@ -65,21 +67,6 @@ fn spec(name_zh: &str, form: GuaranteeForm, tags: &[&str], condition: (&str, &st
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         terms: Some(Terms::Credit(terms)),
     }
-}
-
-async fn published(district: &District, spec: ProductSpec) -> Result<String> {
-    let draft = DraftProductRequest { request_id: new_id(), product_id: String::new(), spec: Some(spec) };
-    let mut author = ProductServiceClient::new(district.as_staff().await?);
-    let product = author.draft_product(draft).await?.into_inner().product.context("a draft")?;
-    let reviewer = district.token(&["staff"], "story-reviewer").await?;
-    let request = PublishProductRequest {
-        request_id: new_id(),
-        product_id: product.product_id.clone(),
-        version: product.version,
-        ..PublishProductRequest::default()
-    };
-    ProductServiceClient::new(district.with_token(&reviewer)).publish_product(request).await?;
-    Ok(product.product_id)
 }
 
 async fn candidates(caller: Authorised, product: &str) -> Result<(CandidateSummary, Vec<Candidate>)> {
@@ -145,7 +132,7 @@ async fn story_pujiang_p4_ip_products_and_targeted_offers() -> Result<()> {
     );
     let mut portfolio = Vec::new();
     for spec in [pledge, combined, credit] {
-        portfolio.push(published(&district, spec).await?);
+        portfolio.push(publish_product(&district, spec).await?);
     }
     let by_tag = ListProductsRequest { tag: "ip_plus".to_owned(), ..ListProductsRequest::default() };
     let mut found: Vec<String> = ProductServiceClient::new(district.as_staff().await?)

@@ -260,7 +260,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Reference { at, lpr, calendar } => {
             let author =
                 client::Gateway::connect(&at.gateway).await?.as_bearer(&client::token_from_file(&at.token_file)?)?;
-            seed::reference(&author, lpr.as_deref(), calendar.as_deref()).await
+            seed::Reference::read(lpr.as_deref(), calendar.as_deref())?.publish(&author).await
         }
         Command::Records(options) => {
             let outcome = records::publish(&options).await?;

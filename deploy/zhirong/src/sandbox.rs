@@ -138,7 +138,7 @@ async fn prepare(
         seed::load(&staff, &options.seeds).await
     })
     .await?;
-    reference::assume(&staff, &options.seeds, business_date(SystemClock.now())).await?;
+    reference::assume(&staff.author, business_date(SystemClock.now())).await?;
     if !options.no_play {
         once(dir, "played", &options.seeds, async || {
             println!("playing the demonstration district");

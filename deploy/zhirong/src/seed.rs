@@ -3,6 +3,7 @@
 //! derived from its content.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -10,11 +11,13 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::civil::Date;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
+use zhirong_kernel::{calendar::Calendar, lpr::LprHistory};
 
 use crate::client::{self, Authorised, patiently};
 
@@ -29,29 +32,56 @@ pub struct Staff {
 /// Loads everything below a seeds folder.
 pub async fn load(staff: &Staff, dir: &Path) -> Result<()> {
     let loader = Loader { pool: client::descriptors()?, staff, dir };
-    reference(&staff.author, Some(&dir.join("lpr.csv")), Some(&dir.join("calendar.csv"))).await?;
+    // Loaded again it must not undo what was published since.
+    let reference = Reference::read(Some(&dir.join("lpr.csv")), Some(&dir.join("calendar.csv")))?;
+    reference.publish_by(&staff.author, content_id).await?;
     loader.categories().await?;
     loader.institutions().await?;
     loader.products().await?;
     loader.policies().await
 }
 
-/// Publishes the table of the LPR and the calendar, or one of them; each replaces the one before.
-pub async fn reference(author: &Authorised, lpr: Option<&Path>, days: Option<&Path>) -> Result<()> {
-    let pool = client::descriptors()?;
-    let progress = bar("reference data", [lpr, days].into_iter().flatten().count());
-    if let Some(file) = lpr {
-        let command = json!({ "table": lpr_table(file)? });
-        write(&pool, author.clone(), "zhirong.catalog.v1.ReferenceService/PublishLprTable", command).await?;
-        progress.inc(1);
+/// Reference data to publish; each replaces the one before.
+pub struct Reference {
+    lpr: Option<Value>,
+    calendar: Option<Value>,
+}
+
+impl Reference {
+    /// What some files hold, checked as a whole, so that a bad one keeps back the good one too.
+    pub fn read(lpr: Option<&Path>, calendar: Option<&Path>) -> Result<Self> {
+        Ok(Self { lpr: lpr.map(self::lpr).transpose()?, calendar: calendar.map(self::calendar).transpose()? })
     }
-    if let Some(file) = days {
-        let command = json!({ "calendar": calendar(file)? });
-        write(&pool, author.clone(), "zhirong.catalog.v1.ReferenceService/PublishCalendar", command).await?;
-        progress.inc(1);
+
+    /// Messages made by somebody else.
+    pub fn of(lpr: Option<Value>, calendar: Option<Value>) -> Self {
+        Self { lpr, calendar }
     }
-    finish(&progress);
-    Ok(())
+
+    /// Publishes it as it stands, also when it was published before and something else since.
+    pub async fn publish(self, author: &Authorised) -> Result<()> {
+        self.publish_by(author, |_, _| Uuid::now_v7()).await
+    }
+
+    async fn publish_by(self, author: &Authorised, id: impl Fn(&str, &Map<String, Value>) -> Uuid) -> Result<()> {
+        let pool = client::descriptors()?;
+        let commands = [
+            ("zhirong.catalog.v1.ReferenceService/PublishLprTable", self.lpr.map(|table| json!({ "table": table }))),
+            (
+                "zhirong.catalog.v1.ReferenceService/PublishCalendar",
+                self.calendar.map(|calendar| json!({ "calendar": calendar })),
+            ),
+        ];
+        let progress = bar("reference data", commands.iter().filter(|(_, command)| command.is_some()).count());
+        for (method, command) in commands {
+            if let Some(command) = command {
+                write_as(&pool, author.clone(), method, command, &id).await?;
+                progress.inc(1);
+            }
+        }
+        finish(&progress);
+        Ok(())
+    }
 }
 
 struct Loader<'a> {
@@ -159,10 +189,20 @@ impl Loader<'_> {
 }
 
 /// Calls a command with a request id that its content gives, and hands its answer over as JSON; patient with a busy district.
-pub async fn write(pool: &DescriptorPool, channel: Authorised, method: &str, mut command: Value) -> Result<Value> {
+pub async fn write(pool: &DescriptorPool, channel: Authorised, method: &str, command: Value) -> Result<Value> {
+    write_as(pool, channel, method, command, &content_id).await
+}
+
+async fn write_as(
+    pool: &DescriptorPool,
+    channel: Authorised,
+    method: &str,
+    mut command: Value,
+    id: &impl Fn(&str, &Map<String, Value>) -> Uuid,
+) -> Result<Value> {
     let method = client::method(pool, method)?;
     let fields = command.as_object_mut().context("a command is a map")?;
-    let id = content_id(method.full_name(), fields);
+    let id = id(method.full_name(), fields);
     fields.insert("request_id".to_owned(), Value::String(id.to_string()));
     let message = client::from_json(method.input(), &command.to_string())?;
     let answer = patiently(async || client::unary(channel.clone(), &method, message.clone()).await).await?;
@@ -211,63 +251,40 @@ pub fn derived_id(parts: &[&[u8]]) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
+// A seed's id comes of the very text of its message, so that both below keep their names and forms.
+
 /// The table of the LPR in a file, in the mapping of its message.
-pub fn lpr_table(file: &Path) -> Result<Value> {
-    let (rows, comments) = csv_rows(file)?;
-    let known_through = comments
+fn lpr(file: &Path) -> Result<Value> {
+    let history = LprHistory::from_csv(&text(file)?).with_context(|| format!("in {}", file.display()))?;
+    let changes: Vec<Value> = history
+        .changes()
         .iter()
-        .find_map(|line| line.strip_prefix("# known_through:").map(str::trim))
-        .context("lpr.csv says in a comment `# known_through: YYYY-MM-DD`")?;
-    let changes: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            json!({ "published_on": row.get("published_on"), "one_year_ppm": row.get("one_year_ppm"),
-                    "five_year_ppm": row.get("five_year_ppm") })
+        .map(|change| {
+            json!({ "published_on": change.published_on.to_string(), "one_year_ppm": change.one_year.get().to_string(),
+                    "five_year_ppm": change.five_year.get().to_string() })
         })
         .collect();
-    Ok(json!({ "changes": changes, "known_through": known_through }))
+    Ok(json!({ "changes": changes, "known_through": history.known_through().to_string() }))
 }
 
 /// The calendar in a file, in the mapping of its message.
-pub fn calendar(file: &Path) -> Result<Value> {
-    let (rows, _) = csv_rows(file)?;
-    let dates = |kind: &str| -> Vec<String> {
-        rows.iter()
-            .filter(|row| row.get("kind").is_some_and(|value| value == kind))
-            .filter_map(|row| row.get("date").and_then(Value::as_str).map(ToOwned::to_owned))
-            .collect()
-    };
-    let (holidays, worked) = (dates("holiday"), dates("workday"));
-    let mut years: Vec<i32> = holidays.iter().filter_map(|date| date.get(..4)?.parse().ok()).collect();
-    years.dedup();
-    Ok(json!({ "years": years, "holidays": holidays, "working_weekend_days": worked }))
+fn calendar(file: &Path) -> Result<Value> {
+    let calendar = Calendar::from_csv(&text(file)?).with_context(|| format!("in {}", file.display()))?;
+    let days = |days: &BTreeSet<Date>| -> Vec<String> { days.iter().map(Date::to_string).collect() };
+    Ok(json!({
+        "years": calendar.years(),
+        "holidays": days(calendar.holidays()),
+        "working_weekend_days": days(calendar.working_weekend_days()),
+    }))
 }
 
-type Rows = Vec<Map<String, Value>>;
-
-/// The rows of a CSV file by column, and its comment lines.
-fn csv_rows(file: &Path) -> Result<(Rows, Vec<String>)> {
-    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    let comments = text.lines().filter(|line| line.starts_with('#')).map(ToOwned::to_owned).collect();
-    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(text.as_bytes());
-    let head = reader.headers()?.clone();
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.with_context(|| format!("in {}", file.display()))?;
-        rows.push(
-            head.iter()
-                .zip(record.iter())
-                .map(|(name, value)| (name.to_owned(), Value::String(value.to_owned())))
-                .collect(),
-        );
-    }
-    Ok((rows, comments))
+fn text(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))
 }
 
 /// A YAML file as JSON.
 pub fn yaml(file: &Path) -> Result<Value> {
-    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    serde_norway::from_str(&text).with_context(|| format!("in {}", file.display()))
+    serde_norway::from_str(&text(file)?).with_context(|| format!("in {}", file.display()))
 }
 
 /// The entries of a list.

@@ -25,7 +25,7 @@ use zhirong_proto::{
     },
 };
 use zhirong_runtime::{
-    inbox::{Delivery, Handler, Rejection, Subscription},
+    inbox::{self, Delivery, Handler, Rejection, Subscription},
     streams,
 };
 
@@ -100,6 +100,15 @@ impl Handler for ProfileHandler {
     async fn lock(&self, conn: &mut PgConnection, deliveries: &[&Delivery]) -> Result<(), Rejection> {
         let enterprises = enterprises(deliveries, |fact: ProfileUpdated| Some(fact.profile?.enterprise_id));
         Ok(erasure::lock_to_add(conn, &enterprises).await?)
+    }
+
+    async fn handle_all(
+        &self,
+        conn: &mut PgConnection,
+        deliveries: &[&Delivery],
+    ) -> Result<Vec<Result<(), Rejection>>, Rejection> {
+        self.lock(conn, deliveries).await?;
+        inbox::in_turn(self, conn, deliveries).await
     }
 
     async fn committed(&self) {
@@ -190,6 +199,15 @@ impl Handler for ErasureHandler {
     async fn lock(&self, conn: &mut PgConnection, deliveries: &[&Delivery]) -> Result<(), Rejection> {
         let enterprises = enterprises(deliveries, |fact: EnterpriseErased| Some(fact.enterprise_id));
         Ok(erasure::lock(conn, &enterprises).await?)
+    }
+
+    async fn handle_all(
+        &self,
+        conn: &mut PgConnection,
+        deliveries: &[&Delivery],
+    ) -> Result<Vec<Result<(), Rejection>>, Rejection> {
+        self.lock(conn, deliveries).await?;
+        inbox::in_turn(self, conn, deliveries).await
     }
 
     async fn committed(&self) {

@@ -20,6 +20,9 @@ const POLL: Duration = Duration::from_millis(500);
 /// Profiles loaded at once.
 const PAGE: i64 = 1000;
 
+/// Changes are read again for this long, should the database's clock be set back.
+const OVERLAP: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+
 /// The profiles of every enterprise.
 #[derive(Clone)]
 pub struct Enterprises {
@@ -74,7 +77,7 @@ impl Enterprises {
     /// Loads everybody; gives from when on changes count.
     async fn load(&self, shutdown: &CancellationToken) -> Result<Timestamp, Error> {
         let mut conn = self.pool.acquire().await?;
-        let since = store::unsettled_since(&mut conn).await?;
+        let since = earlier(store::unsettled_since(&mut conn).await?);
         let mut after = String::new();
         while !shutdown.is_cancelled() {
             let page = store::page(&mut conn, &after, PAGE).await?;
@@ -88,7 +91,7 @@ impl Enterprises {
     /// Takes in what has changed; gives from when on the next changes count.
     async fn changes(&self, at: Timestamp) -> Result<Timestamp, Error> {
         let mut conn = self.pool.acquire().await?;
-        let since = store::unsettled_since(&mut conn).await?;
+        let since = earlier(store::unsettled_since(&mut conn).await?);
         self.keep(&store::changed_since(&mut conn, at).await?);
         Ok(since)
     }
@@ -101,4 +104,8 @@ impl Enterprises {
             }
         }
     }
+}
+
+fn earlier(at: Timestamp) -> Timestamp {
+    at.checked_sub(OVERLAP).unwrap_or(at)
 }

@@ -158,7 +158,7 @@ impl Catalog {
 
     /// Measures how far the reference data reach, so that they are renewed before somebody needs them in vain.
     fn measure(&self, today: Date) {
-        let through = self.calendar.as_ref().and_then(Calendar::known_through);
+        let through = self.calendar.as_ref().and_then(|calendar| calendar.known_through(today));
         CALENDAR_LEFT.record(through.map_or(0, |last| i64::from((last - today).get_days())), &[]);
         let last_year = today.year().saturating_sub(1);
         LPR_MISSING.record(i64::from(self.year_end_lpr(last_year, Tenor::OneYear).is_none()), &[]);

@@ -53,11 +53,16 @@ async fn a_new_lpr_and_a_new_year_need_no_release() -> Result<()> {
     let before = offered(&district, uscc, &product, |_| true).await?.rate_ppm;
 
     // The central bank lowers it by 1000 ppm, today.
-    let lpr = fs::read_to_string(seeds().join("lpr.csv"))?;
-    let known = lpr.lines().find(|line| line.starts_with("# known_through:")).context("how far it is known")?;
-    let last: i64 = lpr.lines().last().and_then(|line| line.split(',').nth(1)).context("a rate")?.parse()?;
-    let lpr = lpr.replace(known, &format!("# known_through: {today}")) + &format!("{today},{},35000,\n", last - 1000);
+    let old = fs::read_to_string(seeds().join("lpr.csv"))?;
+    let known = old.lines().find(|line| line.starts_with("# known_through:")).context("how far it is known")?;
+    let last: i64 = old.lines().last().and_then(|line| line.split(',').nth(1)).context("a rate")?.parse()?;
+    let lpr = old.replace(known, &format!("# known_through: {today}")) + &format!("{today},{},35000,\n", last - 1000);
     assert!(publish(&district, "lpr", &lpr).await?.contains("1 loaded"));
+    offered(&district, uscc, &product, |of| of.rate_ppm == before - 1000).await?;
+    // Taken back, and once more: what was published last is in force, however often it was.
+    publish(&district, "lpr", &old).await?;
+    offered(&district, uscc, &product, |of| of.rate_ppm == before).await?;
+    publish(&district, "lpr", &lpr).await?;
     offered(&district, uscc, &product, |of| of.rate_ppm == before - 1000).await?;
 
     // A year whose working days nobody has published: when the bank would have to answer is not guessed.

@@ -9,11 +9,11 @@ use zhirong_proto::profile::v1::Profile;
 use crate::error::Error;
 
 /// Since when a change may not be visible yet: the beginning of the oldest transaction that writes, or now. A change is stamped
-/// within its transaction. A minute is longer than any that writes profiles may take; one that somebody forgot to end must not
+/// within its transaction. Ten minutes are longer than any that writes profiles takes; one that somebody forgot to end must not
 /// make this look at ever more.
 pub async fn unsettled_since(conn: &mut PgConnection) -> Result<Timestamp, sqlx::Error> {
     let since = sqlx::query_scalar!(
-        r#"SELECT greatest(least(statement_timestamp(), min(xact_start)), statement_timestamp() - interval '1 minute')
+        r#"SELECT greatest(least(statement_timestamp(), min(xact_start)), statement_timestamp() - interval '10 minutes')
                       AS "since!: jiff_sqlx::Timestamp"
            FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL"#
     )

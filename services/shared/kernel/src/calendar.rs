@@ -101,10 +101,29 @@ impl Calendar {
         Self::try_new(years, holidays, worked)
     }
 
-    /// The last day of the last year that is known.
+    /// The last day up to which every day from this one is known; none when this one is not.
     #[must_use]
-    pub fn known_through(&self) -> Option<Date> {
-        self.years.last().and_then(|year| Date::new(*year, 12, 31).ok())
+    pub fn known_through(&self, from: Date) -> Option<Date> {
+        let known = (from.year()..=i16::MAX).take_while(|year| self.years.contains(year));
+        known.last().and_then(|year| Date::new(year, 12, 31).ok())
+    }
+
+    /// The years it is complete for.
+    #[must_use]
+    pub const fn years(&self) -> &BTreeSet<i16> {
+        &self.years
+    }
+
+    /// Public holidays.
+    #[must_use]
+    pub const fn holidays(&self) -> &BTreeSet<Date> {
+        &self.holidays
+    }
+
+    /// Weekend days that are worked.
+    #[must_use]
+    pub const fn working_weekend_days(&self) -> &BTreeSet<Date> {
+        &self.working_weekend_days
     }
 
     /// Whether a day is worked.
@@ -174,6 +193,16 @@ mod tests {
         assert_eq!(calendar.is_working_day(date(2026, 2, 24)), Ok(true));
         assert_eq!(calendar.add_working_days(date(2026, 2, 13), 2), Ok(date(2026, 2, 24)));
         assert_eq!(calendar.working_days_between(date(2026, 2, 13), date(2026, 2, 24)), Ok(2));
+    }
+
+    #[test]
+    fn it_is_known_as_far_as_no_year_is_missing() {
+        let calendar = calendar();
+        assert_eq!(calendar.known_through(date(2019, 3, 1)), Some(date(2026, 12, 31)));
+        assert_eq!(calendar.known_through(date(2027, 1, 1)), None);
+        let gap = Calendar::try_new([2026, 2028], [], []).unwrap();
+        assert_eq!(gap.known_through(date(2026, 11, 1)), Some(date(2026, 12, 31)));
+        assert_eq!(gap.known_through(date(2027, 11, 1)), None);
     }
 
     #[test]

@@ -62,16 +62,7 @@ pub trait Handler: Send + Sync + 'static {
         tx: &mut PgConnection,
         deliveries: &[&Delivery],
     ) -> impl Future<Output = Result<Vec<Result<(), Rejection>>, Rejection>> + Send {
-        async move {
-            let mut outcomes = Vec::with_capacity(deliveries.len());
-            for delivery in deliveries {
-                let span = telemetry::trace::event_span(delivery);
-                // what the first that fails has left behind is unknown: all are rolled back
-                self.handle(tx, delivery).instrument(span).await?;
-                outcomes.push(Ok(()));
-            }
-            Ok(outcomes)
-        }
+        in_turn(self, tx, deliveries)
     }
 
     /// Events are about to be applied one by one in one transaction. Whoever must take locks in an order of its own takes here
@@ -98,6 +89,24 @@ pub trait Handler: Send + Sync + 'static {
     fn committed(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
+}
+
+/// Applies a batch event by event, as [`Handler::handle_all`] does unless a handler has its own.
+///
+/// # Errors
+/// The first rejection: what that event has left behind is unknown, and all are rolled back.
+pub async fn in_turn<H: Handler + ?Sized>(
+    handler: &H,
+    tx: &mut PgConnection,
+    deliveries: &[&Delivery],
+) -> Result<Vec<Result<(), Rejection>>, Rejection> {
+    let mut outcomes = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let span = telemetry::trace::event_span(delivery);
+        handler.handle(tx, delivery).instrument(span).await?;
+        outcomes.push(Ok(()));
+    }
+    Ok(outcomes)
 }
 
 /// A message that was set aside for good.

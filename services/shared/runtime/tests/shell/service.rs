@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use zhirong_proto::ops::v1::{ListDeadLettersRequest, dead_letter_service_client::DeadLetterServiceClient};
 
-use crate::support::{PATIENCE, run, until, world};
+use crate::support::{run, until, world};
 
 async fn get(address: &str, path: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -73,7 +73,8 @@ async fn readiness_and_health_follow_the_broker() {
     })
     .await;
     until("health says not serving", || serving(ServingStatus::NotServing)).await;
-    tokio::time::timeout(PATIENCE, running.stop()).await.unwrap();
+    let deadline = std::time::Duration::from_millis(world.settings.shutdown.deadline_ms);
+    tokio::time::timeout(deadline + std::time::Duration::from_secs(10), running.stop()).await.unwrap();
 }
 
 #[tokio::test]

@@ -18,18 +18,23 @@ use zhirong_tests::{
     finance::{grants_of, new_id, policy, policy_spec, reviewer},
 };
 
-/// In the order in which a settlement comes to them; the last two when a paid grant is taken back and its money returns.
-const POINTS: [&str; 10] = [
+/// In the order in which a settlement comes to them; the last four when a paid grant is taken back and its money returns.
+const POINTS: [&str; 15] = [
     "settlement_batch_kept",
     "settlement_computed",
     "SettlementService/ComputeSettlement committed",
     "settlement_reviewing",
     "settlement_reviewed",
+    "SettlementService/ReviewSettlement committed",
     "settlement_exported",
+    "SettlementService/ExportSettlement committed",
     "settlement_paying",
     "settlement_recorded",
+    "SettlementService/RecordPayments committed",
     "reversal_taking_back",
+    "LedgerService/DecideReversal committed",
     "return_recorded",
+    "LedgerService/RecordReturn committed",
 ];
 const LOANS: usize = 12;
 

@@ -76,6 +76,30 @@ fn a_chain_over_two_keys_is_unbroken_and_an_entry_by_an_unknown_one_is_named() {
 }
 
 #[test]
+fn an_entry_put_in_between_and_a_forged_checkpoint_are_found() {
+    let whole = chain(&[1, 1, 1]);
+    // Put in after the first, with its place and its hash as they should be there, by somebody with a key of their own.
+    let mut put_in = whole.clone();
+    put_in.insert(1, AuditRecord { signing_key: 1, ..next(&whole[..1], 3) });
+    let (faults, _) = found(&put_in, vec![checkpoint(&whole[2], 1)], None, &[1]);
+    assert!(faults.contains(&"entry 2 was put in or changed by somebody without the key".to_owned()), "{faults:?}");
+    // Nor with the key: what comes after no longer follows.
+    put_in[1] = AuditRecord {
+        content: AuditEntry { sequence: 2, order_id: "x".to_owned(), ..AuditEntry::default() }.encode_to_vec(),
+        ..put_in[1].clone()
+    };
+    let (faults, _) = found(&put_in, vec![], None, &[1]);
+    assert!(!faults.is_empty());
+
+    let mut forged = checkpoint(&whole[1], 1);
+    forged.signature = checkpoint(&whole[1], 3).signature;
+    let (faults, _) = found(&whole, vec![forged], None, &[1]);
+    assert!(faults.iter().any(|fault| fault.starts_with("checkpoint 2")), "{faults:?}");
+    let other = AuditCheckpoint { hash: whole[0].hash.clone(), ..checkpoint(&whole[1], 1) };
+    assert!(!found(&whole, vec![other], None, &[1]).0.is_empty());
+}
+
+#[test]
 fn a_truncated_tail_is_missed_by_who_remembers_also_over_a_change_of_keys() {
     let whole = chain(&[1, 1, 2]);
     let (faults, end) = found(&whole, vec![], None, &[1, 2]);

@@ -123,7 +123,7 @@ fn characteristic(place: &str, characteristic: &Characteristic, found: &mut Faul
         add(&field, why);
     }
     if sound
-        && characteristic.not_monotonic_zh.is_empty()
+        && characteristic.not_monotonic_zh.trim().is_empty()
         && let Some(why) = falls(&characteristic.bands, &feature.better)
     {
         add("bands", format!("{why}; if that is meant, say why in `not_monotonic_zh`"));

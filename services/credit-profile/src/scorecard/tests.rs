@@ -132,6 +132,11 @@ fn better_data_may_lower_the_score_only_where_it_is_meant() {
         of.not_monotonic_zh = "老企业另有考核".to_owned();
     };
     assert_eq!(faults("age_days", marked), []);
+    let blank = |of: &mut Characteristic| {
+        turned(of);
+        of.not_monotonic_zh = " \u{3000}".to_owned();
+    };
+    assert_eq!(faults("age_days", blank), faults("age_days", turned), "blanks say nothing");
     for (feature, place) in [("overdue_count_24m", 1), ("is_dishonest", 0), ("tax_credit_grade", 4)] {
         let found = faults(feature, |of| of.bands[place].points = 500);
         assert!(found[0].1.contains("is better than"), "{feature}: {found:?}");

@@ -253,6 +253,19 @@ mod tests {
         }
     }
 
+    /// What is added up over observations covers the months that its label says; a latest observation says its own.
+    #[test]
+    fn a_label_that_names_months_has_that_window() {
+        for feature in FeatureDictionary::standard().iter() {
+            let months = feature.label_zh.strip_prefix('近').and_then(|rest| rest.split_once("个月")?.0.parse().ok());
+            if let Some(months) = months
+                && feature.aggregate != Aggregate::Latest
+            {
+                assert_eq!(feature.window_months, Some(months), "{}", feature.name);
+            }
+        }
+    }
+
     #[test]
     fn a_broken_row_is_named() {
         let error = FeatureDictionary::from_csv(

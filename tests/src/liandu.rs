@@ -88,7 +88,7 @@ pub async fn data_arrive_beside(district: &District, others: usize) -> Result<us
 
 /// Waits until this many records are live and everybody has what follows from them: while they arrive, the calculator answers
 /// from a part of them, and what it says changes.
-pub async fn records_known(district: &District, records: usize) -> Result<()> {
+async fn records_known(district: &District, records: usize) -> Result<()> {
     let staff = district.as_staff().await?;
     eventually(&format!("{records} records are in the profiles"), || async {
         let request = ListCategoriesRequest { page_size: 500, page_token: String::new() };

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use zhirong_kernel::uscc::Uscc;
 
-use crate::district::District;
+use crate::{district::District, quiet::quiet};
 
 /// A record of an enterprise in a category, observed at the beginning of a day.
 pub fn record(uscc: &Uscc, category: &str, day: &str, data: &Value) -> Value {
@@ -21,11 +21,12 @@ pub fn record(uscc: &Uscc, category: &str, day: &str, data: &Value) -> Value {
     })
 }
 
-/// Publishes records as the data platform does; each call needs a name of its own.
+/// Publishes records as the data platform does, and waits until everybody has what follows from them: while they arrive, answers
+/// rest on a part of them. Each call needs a name of its own.
 pub async fn publish(district: &District, name: &str, records: &[Value]) -> Result<()> {
     let lines: Vec<String> = records.iter().map(Value::to_string).collect();
     let file = district.folder().join(format!("{name}.ndjson"));
     fs::write(&file, lines.join("\n"))?;
     district.zhirong(&["records", "--wait-s", "0", "--nats", district.nats(), &file.display().to_string()]).await?;
-    Ok(())
+    quiet(district).await
 }

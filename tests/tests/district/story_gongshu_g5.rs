@@ -57,7 +57,6 @@ async fn story_gongshu_g5_policy_guarantee_bank() -> Result<()> {
         record(&borrowers[number], "specialised_enterprise", "2026-10-01", &data)
     };
     publish(&district, "classes", &[class(0, true), class(1, true), class(2, false)]).await?;
-    liandu::records_known(&district, 6).await?;
     // A loan is judged on what was known when it was ordered: the calculator has heard of the classes once it tells the subsidy.
     for uscc in &borrowers[..2] {
         let calculator = CalculatorServiceClient::new(district.as_enterprise(uscc).await?);

@@ -129,7 +129,6 @@ async fn story_jiashan_a5_special_products() -> Result<()> {
     let none = json!({ "is_high_tech": false, "rd_expense_fen": 0, "university_project_count": 0 });
     records.push(record(&plain, "high_tech", "2026-10-01", &none));
     publish(&district, "records", &records).await?;
-    liandu::records_known(&district, records.len()).await?;
 
     let lab_answer = answer(&district, &lab).await?;
     let offered = terms(&lab_answer, &relending);

@@ -172,7 +172,6 @@ async fn story_liandu_l8_quality_enterprise_pool() -> Result<()> {
         records.push(record(&uscc(number), "dishonest_debtor", "2026-10-01", &listed));
     }
     publish(&district, "records", &records).await?;
-    liandu::records_known(&district, records.len()).await?;
     let mut loans = Vec::new();
     for number in 0..ALL {
         loans.push(borrows(&district, &bank, number, &product).await?);

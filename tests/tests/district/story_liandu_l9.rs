@@ -101,7 +101,6 @@ async fn story_liandu_l9_product_adjustment() -> Result<()> {
         records.push(record(uscc, "specialised_enterprise", "2026-10-01", &level));
     }
     publish(&district, "records", &records).await?;
-    liandu::records_known(&district, records.len()).await?;
 
     let own = |eligible: &Eligible| eligible.limit_fen == OWN_LIMIT_FEN && eligible.adjustments.is_empty();
     let before = offered(&district, &member, &product, own).await?;

@@ -162,7 +162,6 @@ async fn story_pujiang_p4_ip_products_and_targeted_offers() -> Result<()> {
         })
         .collect();
     publish(&district, "records", &records).await?;
-    liandu::records_known(&district, records.len()).await?;
 
     // The bank's list: how many, and how much, but nobody's name.
     let bank: InstitutionId = BANK.parse()?;

@@ -141,7 +141,6 @@ async fn story_pujiang_p5_three_dimension_appraisal() -> Result<()> {
     let product = publish_product(&district, product()).await?;
     let uscc = Uscc::with_check("91330726MA2P00001").unwrap();
     publish(&district, "first", &records(&uscc, "2026-10-01", 8, 0)).await?;
-    liandu::records_known(&district, 2).await?;
 
     let first = appraisal(&district, &uscc, |of| {
         of.reasons.iter().any(|of| of.feature == "talent_count" && of.value.is_some())

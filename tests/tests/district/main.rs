@@ -3,6 +3,7 @@
 
 mod crash_points;
 mod product_files;
+mod records_killed;
 mod reference_files;
 mod settlement_crashes;
 mod story_gongshu_g2;

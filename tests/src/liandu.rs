@@ -152,15 +152,14 @@ pub fn best_offer(response: &CalculateResponse, part: &Part) -> Result<Offer> {
         .with_context(|| format!("no offer reaches {amount} fen for {}", part.uscc))
 }
 
-/// A consent to hand over everything, for 30 days.
+/// A consent to hand over what the product needs, for 30 days: what one click asks for.
 pub fn consent() -> Option<Consent> {
     let expires_on = today().checked_add(jiff::Span::new().days(30)).unwrap();
     Some(Consent {
-        scopes: vec![DataScope::Score.into(), DataScope::Features.into()],
+        scopes: vec![DataScope::Needed.into()],
         text_version: "2026-01".to_owned(),
-        granted_at: None,
-        consent_id: String::new(),
         expires_on: expires_on.to_string(),
+        ..Consent::default()
     })
 }
 

@@ -217,11 +217,10 @@ async fn place(stage: &Stage<'_>, client: &OrderServiceClient<Authorised>, part:
         term_months: part.term_months,
         purpose_zh: part.purpose_zh.clone(),
         consent: Some(Consent {
-            scopes: vec![DataScope::Score.into(), DataScope::Features.into()],
+            scopes: vec![DataScope::Needed.into()],
             text_version: "2026-01".to_owned(),
-            granted_at: None,
-            consent_id: String::new(),
             expires_on: today.checked_add(30.days())?.to_string(),
+            ..Consent::default()
         }),
         coupon_id: String::new(),
     };

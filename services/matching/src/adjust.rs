@@ -24,6 +24,8 @@ pub struct Offered {
     pub answer_working_days: i32,
     /// What was adjusted.
     pub applied: Vec<AppliedAdjustment>,
+    /// The features that say that the enterprise belongs to the sets by which limit or rate were adjusted.
+    pub sets: Vec<String>,
 }
 
 /// Applies a product's adjustments that count for an enterprise on a day to its limit and rate.
@@ -89,8 +91,13 @@ fn apply(counting: &[&Adjustment], terms: &CreditTerms, limit_fen: i64, rate_ppm
     let limit = best(|a, b| a.limit_raise_fen > b.limit_raise_fen, |effect| effect.limit_raise_fen > 0);
     let days = best(|a, b| a.answer_working_days < b.answer_working_days, |effect| effect.answer_working_days > 0);
 
-    let mut offered =
-        Offered { limit_fen, rate_ppm, answer_working_days: terms.answer_working_days, applied: Vec::new() };
+    let mut offered = Offered {
+        limit_fen,
+        rate_ppm,
+        answer_working_days: terms.answer_working_days,
+        applied: Vec::new(),
+        sets: Vec::new(),
+    };
     for (at, (adjustment, effect)) in effects.iter().enumerate() {
         let counts = |of: Option<usize>| of == Some(at);
         let applied = AppliedAdjustment {
@@ -107,6 +114,9 @@ fn apply(counting: &[&Adjustment], terms: &CreditTerms, limit_fen: i64, rate_ppm
         offered.limit_fen = offered.limit_fen.saturating_add(applied.limit_raise_fen);
         if applied.answer_working_days > 0 {
             offered.answer_working_days = applied.answer_working_days;
+        }
+        if counts(rate) || counts(limit) {
+            offered.sets.push(adjustment.enterprise_tag.clone());
         }
         offered.applied.push(applied);
     }
@@ -200,6 +210,18 @@ mod tests {
             adjustment("d", 500, None, 0),
         ];
         assert_eq!(figures(&all, &terms(Some(BOUNDS)), 1_000, 40_000), (1_100, 38_000, 3, ids(&["a", "b", "c"])));
+    }
+
+    #[test]
+    fn the_sets_that_are_told_are_those_that_changed_limit_or_rate() {
+        let tagged = |tag: &str, adjustment: Adjustment| Adjustment { enterprise_tag: tag.to_owned(), ..adjustment };
+        let all = [
+            tagged("is_high_tech", adjustment("a", 1_000, None, 0)),
+            tagged("is_specialised", adjustment("b", 500, Some(Limit::LimitExtraFen(50)), 0)),
+            tagged("is_dishonest", adjustment("c", 500, None, 3)),
+        ];
+        let found = apply(&all.each_ref(), &terms(Some(BOUNDS)), 1_000, 40_000);
+        assert_eq!((found.applied.len(), found.sets), (3, ids(&["is_high_tech", "is_specialised"])));
     }
 
     #[test]

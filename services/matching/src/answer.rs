@@ -136,11 +136,12 @@ fn not_eligible(catalog: &Catalog, profile: &Profile, wish: &CalculateRequest, r
 fn priced(
     catalog: &Catalog,
     product: &CompiledProduct,
-    Question { held, wish, day, .. }: Question<'_>,
+    Question { profile, held, wish, day }: Question<'_>,
     open: &[&Policy],
     offered: Offered,
 ) -> Eligible {
-    let Offered { limit_fen, rate_ppm, answer_working_days, applied } = offered;
+    let needed = product.needed(&offered, profile);
+    let Offered { limit_fen, rate_ppm, answer_working_days, applied, .. } = offered;
     let terms = &product.terms;
     let principal_fen = if wish.requested_fen > 0 { wish.requested_fen.min(limit_fen) } else { limit_fen };
     let term_months = term(wish).clamp(terms.min_term_months, terms.max_term_months.max(terms.min_term_months));
@@ -168,6 +169,7 @@ fn priced(
         coupon,
         adjustments: applied,
         answer_working_days,
+        needed: Some(needed),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     consent::{Dispute, Ended, Held, disputed, part},
     error::Error,
     grpc::proto_time,
+    order::is_closed,
     store::{
         disclosure as store, objection,
         order::{Entry, OrderRow},
@@ -87,17 +88,27 @@ pub fn release(
 ) -> (Vec<InboxEntry>, Read) {
     let mut read = Read::default();
     let released = entries.into_iter().map(|entry| {
-        let Entry { position, order, profile, erased_at, consent } = entry;
+        let Entry { position, order, profile, ended, erased_at, consent } = entry;
         let bare = InboxEntry { position, profile_erased_at: erased_at.map(proto_time), ..InboxEntry::default() };
         let ordered = order.consent.as_ref().and_then(Held::ordered);
-        let Some((profile, held)) = profile.zip(consent.or_else(|| ordered.clone())) else {
+        let Some(held) = consent.or_else(|| ordered.clone()) else {
             return InboxEntry { order: Some(order), ..bare };
         };
-        if let Err(ended) = held.check(now) {
-            let withheld = (order.order_id.clone(), ended);
-            read.refused.entry(withheld).or_insert_with(|| disclosure(&order, profile.version, held.scope));
+        let why = match (erased_at, ended) {
+            // That is on the trail by itself.
+            (Some(_), _) => None,
+            // What says that an order has ended never had a profile to show, so that nothing is withheld of it.
+            (None, true) => Some(Ended::WithOrder).filter(|_| !is_closed(order.state())),
+            (None, false) => held.check(now).err(),
+        };
+        let Some(profile) = profile.filter(|_| why.is_none()) else {
+            if let Some(why) = why {
+                let version = order.quote.as_ref().map_or(0, |quote| quote.profile_version);
+                let withheld = read.refused.entry((order.order_id.clone(), why));
+                withheld.or_insert_with(|| disclosure(&order, version, held.scope));
+            }
             return InboxEntry { order: Some(order), ..bare };
-        }
+        };
         let shown = part(&profile, &held.scope);
         let open = disputes.get(&order.enterprise_id).map(Vec::as_slice).unwrap_or_default();
         let told = disputed(open, &held.scope, &shown);

@@ -17,12 +17,12 @@ use crate::{
 const CHUNK: usize = 500;
 
 /// Leaves of a product's candidates those who let the institution offer them credit now, and tells of those of whom it was not
-/// told today; in the transaction that must be committed before anybody gets the names.
+/// told today as they are shown; in the transaction that must be committed before anybody gets the names.
 pub async fn name(
     conn: &mut PgConnection,
     institution_id: &str,
     product_id: Uuid,
-    candidates: Vec<Candidate>,
+    (catalog_version, candidates): (i64, Vec<Candidate>),
     now: Timestamp,
 ) -> Result<Vec<Candidate>, Error> {
     let consents = store::consenting(conn, institution_id, now).await?;
@@ -32,8 +32,7 @@ pub async fn name(
     if named.is_empty() {
         return Ok(Vec::new());
     }
-    let versions: Vec<(Given, i64)> = named.iter().map(|(given, named)| (*given, named.profile_version)).collect();
-    let new = store::note_named(conn, business_date(now), product_id, &versions).await?;
+    let new = store::note_named(conn, business_date(now), product_id, &named).await?;
     let told: Vec<NamedCandidate> = named
         .iter()
         .filter(|(given, _)| new.contains(&given.id))
@@ -41,6 +40,9 @@ pub async fn name(
             enterprise_id: named.enterprise_id.clone(),
             profile_version: named.profile_version,
             consent_id: given.id.to_string(),
+            limit_fen: named.limit_fen,
+            rate_ppm: named.rate_ppm,
+            disputed: named.disputed,
         })
         .collect();
     let facts = told.chunks(CHUNK).map(|chunk| {
@@ -50,6 +52,7 @@ pub async fn name(
             product_id: product_id.to_string(),
             at: Some(proto_time(now)),
             candidates: chunk.to_vec(),
+            catalog_version,
         };
         // Each is an aggregate of its own: nothing comes before or after it.
         let aggregate = Aggregate { kind: "naming", id: &fact.naming_id, version: 1 };

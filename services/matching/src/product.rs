@@ -7,7 +7,12 @@ use zhirong_kernel::{
     feature::FeatureDictionary,
     rule::{Expected, Rule, RuleError},
 };
-use zhirong_proto::catalog::v1::{CreditTerms, Product, product_spec::Terms};
+use zhirong_proto::{
+    catalog::v1::{CreditTerms, Product, product_spec::Terms},
+    profile::v1::{Profile, Scope},
+};
+
+use crate::{adjust::Offered, consent::needed};
 
 /// A condition that an enterprise must meet.
 #[derive(Debug)]
@@ -35,11 +40,20 @@ pub struct CompiledProduct {
     pub conditions: Vec<Condition>,
     /// Features that the limit looks at.
     pub limit_features: Vec<String>,
+    /// Features that any of its rules looks at.
+    pub features: Vec<&'static str>,
     /// What the engine makes of it.
     pub engine: Arc<zhirong_engine::Product>,
 }
 
 impl CompiledProduct {
+    /// What an order needs to be seen of a profile: what limit and rate follow from.
+    #[must_use]
+    pub fn needed(&self, offered: &Offered, profile: &Profile) -> Scope {
+        let sets = offered.sets.iter().map(String::as_str);
+        needed(self.features.iter().copied().chain(sets), profile)
+    }
+
     /// Compiles a product; nothing for a service, which is not computed. The symbols are those of the profiles.
     ///
     /// # Errors
@@ -87,6 +101,7 @@ impl CompiledProduct {
         Ok(Some(Self {
             conditions,
             limit_features: limit.features().to_vec(),
+            features: engine.features(),
             engine,
             institution_id: spec.institution_id,
             name_zh: spec.name_zh,

@@ -1,12 +1,12 @@
 //! Products around intellectual property: a portfolio of pledge, combined and credit loans, and offers to a list of enterprises.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 use tonic::Code;
 use uuid::Uuid;
 use zhirong_kernel::{
-    clock::{Clock as _, SystemClock},
+    clock::{Clock as _, SystemClock, business_date},
     id::InstitutionId,
     uscc::Uscc,
 };
@@ -16,19 +16,20 @@ use zhirong_proto::{
         product_service_client::ProductServiceClient, product_spec::Terms,
     },
     matching::v1::{
-        Candidate, CandidateSummary, PlaceOrderRequest, StreamCandidatesRequest,
-        order_service_client::OrderServiceClient, stream_candidates_response::Element,
-        targeting_service_client::TargetingServiceClient,
+        Candidate, CandidateSummary, Eligible, ListInboxRequest, Order, PlaceOrderRequest, RecalculateRequest,
+        StreamCandidatesRequest, bank_order_service_client::BankOrderServiceClient,
+        calculator_service_client::CalculatorServiceClient, offer::Outcome, order_service_client::OrderServiceClient,
+        stream_candidates_response::Element, targeting_service_client::TargetingServiceClient,
     },
     profile::v1::{
-        AuditKind, GrantConsentRequest, Purpose, RevokeConsentRequest, Scope,
+        AuditEntry, AuditKind, GrantConsentRequest, ListConsentsRequest, Purpose, RevokeConsentRequest, Scope,
         consent_service_client::ConsentServiceClient,
     },
 };
 use zhirong_tests::{
     district::{Authorised, District, eventually},
     liandu,
-    products::{condition, publish_product},
+    products::{condition, offered, publish_product},
     records::{publish, record},
     trail,
 };
@@ -103,6 +104,76 @@ async fn named(district: &District, bank: &InstitutionId, product: &str, many: u
         Ok((names.len() == many).then_some(names))
     })
     .await
+}
+
+/// What the bank was shown of an enterprise, computed again from what the trail says of it.
+async fn computed_again(district: &District, entry: &AuditEntry) -> Result<Eligible> {
+    let named_at = entry.named_at.context("when it was named")?;
+    let request = RecalculateRequest {
+        enterprise_id: entry.enterprise_id.clone(),
+        catalog_version: entry.catalog_version,
+        profile_version: entry.profile_version,
+        computed_on: business_date(jiff::Timestamp::from_second(named_at.seconds)?).to_string(),
+        unrated_level_ppm: 3_000_000,
+        ..RecalculateRequest::default()
+    };
+    let answer = CalculatorServiceClient::new(district.as_staff().await?).recalculate(request).await?.into_inner();
+    let mut offers = answer.answer.context("an answer")?.offers.into_iter();
+    match offers.find(|offer| offer.product_id == entry.product_id).and_then(|offer| offer.outcome) {
+        Some(Outcome::Eligible(eligible)) => Ok(eligible),
+        other => bail!("not offered again: {other:?}"),
+    }
+}
+
+/// Orders with the consent that one click asks for.
+async fn one_click(district: &District, uscc: &Uscc, product: &str, amount_fen: i64) -> Result<Order> {
+    let request = PlaceOrderRequest {
+        request_id: new_id(),
+        product_id: product.to_owned(),
+        amount_fen,
+        term_months: 12,
+        purpose_zh: "扩大生产".to_owned(),
+        consent: liandu::consent(),
+        coupon_id: String::new(),
+    };
+    let mut orders = OrderServiceClient::new(district.as_enterprise(uscc).await?);
+    orders.place_order(request).await?.into_inner().order.context("an order")
+}
+
+/// The bank got with the order exactly these features; the calculator had said so, and the enterprise's list of consents and the
+/// trail say the same.
+async fn handed_over(
+    district: &District,
+    uscc: &Uscc,
+    order: &Order,
+    categories: &[&str],
+    features: &[&str],
+) -> Result<()> {
+    let words = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>();
+    let needed = Some(Scope { categories: words(categories), ..Scope::default() });
+    let offer = offered(district, uscc, &order.product_id, |_| true).await?;
+    assert_eq!(offer.needed, needed);
+    let mut desk = BankOrderServiceClient::new(district.as_bank(&BANK.parse()?).await?);
+    let inbox = desk.list_inbox(ListInboxRequest::default()).await?.into_inner();
+    let entry = inbox.entries.into_iter().find(|entry| entry.order.as_ref() == Some(order)).context("in the inbox")?;
+    let profile = entry.profile.context("a profile")?;
+    assert_eq!((profile.features.into_keys().collect(), profile.score), (words(features), None));
+
+    let consents = ConsentServiceClient::new(district.as_enterprise(uscc).await?);
+    let consent = eventually("the order's consent is in the list", || async {
+        let listed = consents.clone().list_consents(ListConsentsRequest::default()).await?.into_inner().consents;
+        Ok(listed.into_iter().find(|consent| consent.consent_id == order.order_id))
+    })
+    .await?;
+    assert_eq!((consent.scope, consent.institution_id.as_str()), (needed.clone(), BANK));
+    let entry = eventually("the hand-over is on the trail", || async {
+        let entries = trail::disclosures(district, uscc).await?;
+        Ok(entries.into_iter().find(|entry| entry.order_id == order.order_id))
+    })
+    .await?;
+    assert_eq!((entry.kind(), &entry.scope), (AuditKind::Released, &needed));
+    assert_eq!(entry.feature_names, features);
+    Ok(())
 }
 
 /// So many patents has the enterprise of a number: every third has none.
@@ -206,6 +277,9 @@ async fn story_pujiang_p4_ip_products_and_targeted_offers() -> Result<()> {
         .await?;
         assert_eq!((entry.institution_id.as_str(), &entry.product_id), (BANK, &portfolio[0]));
         assert_eq!(&entry.consent_id, consent);
+        assert_eq!(entry.limit_fen, patents(number) * 20_000_000);
+        let again = computed_again(&district, &entry).await?;
+        assert_eq!((again.limit_fen, again.rate_ppm), (entry.limit_fen, entry.rate_ppm));
     }
     assert!(trail::disclosures(&district, &enterprises[13]).await?.is_empty());
     assert!(trail::verify(&district).await?.contains("unbroken"));
@@ -213,18 +287,14 @@ async fn story_pujiang_p4_ip_products_and_targeted_offers() -> Result<()> {
     let refused = candidates(district.as_bank(&other).await?, &portfolio[0]).await.unwrap_err();
     assert_eq!(refused.downcast::<tonic::Status>()?.code(), Code::NotFound, "another bank's product");
 
-    // Who was approached orders what it was offered.
-    let request = PlaceOrderRequest {
-        request_id: new_id(),
-        product_id: portfolio[0].clone(),
-        amount_fen: names[0].limit_fen,
-        term_months: 12,
-        purpose_zh: "扩大生产".to_owned(),
-        consent: liandu::consent(),
-        coupon_id: String::new(),
-    };
-    let mut orders = OrderServiceClient::new(district.as_enterprise(&enterprises[11]).await?);
-    let order = orders.place_order(request).await?.into_inner().order.context("an order")?;
+    // Who was approached orders what it was offered, and another product that looks at more.
+    let order = one_click(&district, &enterprises[11], &portfolio[0], names[0].limit_fen).await?;
     assert_eq!(order.quote.context("a quote")?.limit_fen, names[0].limit_fen);
+    let patents = ["invention_patent_count", "patent_count"];
+    handed_over(&district, &enterprises[11], &order, &["patent"], &patents).await?;
+    let order = one_click(&district, &enterprises[11], &portfolio[1], names[0].limit_fen).await?;
+    let with_debts = [patents[0], "is_dishonest", patents[1]];
+    handed_over(&district, &enterprises[11], &order, &["dishonest_debtor", "patent"], &with_debts).await?;
+    assert!(trail::verify(&district).await?.contains("unbroken"));
     district.stop().await
 }

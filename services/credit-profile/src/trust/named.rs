@@ -68,6 +68,11 @@ fn entries(fact: CandidatesNamed) -> Result<Vec<AuditEntry>, Rejection> {
             consent_id: named.consent_id,
             profile_version: named.profile_version,
             product_id: fact.product_id.clone(),
+            limit_fen: named.limit_fen,
+            rate_ppm: named.rate_ppm,
+            catalog_version: fact.catalog_version,
+            disputed: named.disputed,
+            named_at: fact.at,
             ..AuditEntry::default()
         })
     };

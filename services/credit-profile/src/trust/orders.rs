@@ -12,7 +12,7 @@ use zhirong_kernel::{
 use zhirong_proto::{
     Fact as _,
     matching::v1::{
-        DataScope, Disclosure, DisclosureRefused, OrderExpired, OrderPlaced, OrderRejected, OrderWithdrawn,
+        Consent, DataScope, Disclosure, DisclosureRefused, OrderExpired, OrderPlaced, OrderRejected, OrderWithdrawn,
         ProfileDisclosed,
     },
     profile::v1::{self as pb, AuditEntry, AuditKind},
@@ -22,7 +22,7 @@ use zhirong_runtime::{
     streams,
 };
 
-use super::{audit, consents::tell, keys::SigningKeys, store, time};
+use super::{audit, consents::tell, keys::SigningKeys, scope::canonical, store, time};
 use crate::error::Error;
 
 /// Orders, and what they hand over.
@@ -125,22 +125,29 @@ fn read(delivery: &Delivery) -> Result<Option<Told>, Rejection> {
     };
     let order = order.ok_or_else(|| missing("order"))?;
     let Some(consent) = &order.consent else { return Ok(None) };
-    let has = |scope: DataScope| consent.scopes.contains(&i32::from(scope));
+    let scope = canonical(&scope(consent)).map_err(|why| Rejection::poison(format!("`order.consent` {why}")))?;
     let last: Date = consent.expires_on.parse().map_err(|_| missing("order.consent.expires_on"))?;
     let expires_at = last.tomorrow().ok().and_then(start_of_business_date);
     Ok(Some(Told::Order(Box::new(Given {
         id: uuid("order.order_id", &order.order_id)?,
         enterprise: order.enterprise_id.parse().map_err(Rejection::poison)?,
         institution: order.institution_id.parse().map_err(Rejection::poison)?,
-        scope: pb::Scope {
-            score: has(DataScope::Score),
-            all_categories: has(DataScope::Features),
-            ..pb::Scope::default()
-        },
+        scope,
         granted_at: consent.granted_at.as_ref().and_then(time),
         expires_at: expires_at.ok_or_else(|| missing("order.consent.expires_on"))?,
         ended,
     }))))
+}
+
+/// What the consent of an order covers, in the words of any other.
+fn scope(consent: &Consent) -> pb::Scope {
+    let has = |scope: DataScope| consent.scopes.contains(&i32::from(scope));
+    pb::Scope {
+        score: has(DataScope::Score),
+        all_categories: has(DataScope::Features),
+        categories: if has(DataScope::Categories) { consent.categories.clone() } else { Vec::new() },
+        ..pb::Scope::default()
+    }
 }
 
 fn shown(kind: AuditKind, disclosure: Option<Disclosure>, reason: String) -> Result<Told, Rejection> {

@@ -44,6 +44,7 @@ fn order(uscc: &Uscc, order_id: &str) -> Order {
             granted_at: now,
             consent_id: order_id.to_owned(),
             expires_on: today.tomorrow().unwrap().to_string(),
+            ..Consent::default()
         }),
         ..Order::default()
     }
@@ -107,7 +108,17 @@ async fn state(world: &World) -> Vec<String> {
 async fn orders_in_any_order_and_twice_leave_the_same_behind_to_the_last_byte() {
     let uscc = enterprise(1);
     let [open, withdrawn, rejected, expired] = [id(), id(), id(), id()];
-    let told = disclosure(&uscc, &open);
+    // One of them agreed to what its product needs, as it was put into words.
+    let needed = Scope { score: true, ..named(&["patent", "tax_payment"]) };
+    let order = |uscc: &Uscc, id: &str| {
+        let mut order = order(uscc, id);
+        if let Some(consent) = order.consent.as_mut().filter(|_| id == open) {
+            consent.scopes = vec![DataScope::Score.into(), DataScope::Categories.into()];
+            consent.categories.clone_from(&needed.categories);
+        }
+        order
+    };
+    let told = Disclosure { scope: Some(needed.clone()), ..disclosure(&uscc, &open) };
     let refused = Disclosure { disclosure_id: id(), ..told.clone() };
     let reason = "CONSENT_REVOKED".to_owned();
     let ended = |id: &String| Some(order(&uscc, id));
@@ -141,14 +152,15 @@ async fn orders_in_any_order_and_twice_leave_the_same_behind_to_the_last_byte() 
             let ended = consent.consent_id != open;
             assert_eq!(consent.state() == ConsentState::Revoked, ended, "seed {seed}");
             assert_eq!((consent.institution_id.as_str(), consent.purpose()), (BANK, Purpose::LoanApplication));
-            assert_eq!(consent.scope, Some(Scope { all_categories: true, ..Scope::default() }));
+            let all = Scope { all_categories: true, ..Scope::default() };
+            assert_eq!(consent.scope.as_ref(), Some(if ended { &all } else { &needed }));
         }
         let mut trail = world.trail().await;
         trail.sort_by_key(|entry| entry.kind);
         let kinds: Vec<_> = trail.iter().map(|entry| (entry.kind(), entry.reason.as_str())).collect();
         assert_eq!(kinds, [(AuditKind::Released, ""), (AuditKind::Refused, "CONSENT_REVOKED")], "seed {seed}");
         assert_eq!((&trail[0].order_id, &trail[0].feature_names), (&told.order_id, &told.feature_names));
-        assert_eq!(trail[0].content_sha256, told.content_sha256);
+        assert_eq!((&trail[0].content_sha256, &trail[0].scope), (&told.content_sha256, &told.scope));
         assert_eq!(world.rows::<i64>("SELECT count(*) FROM runtime.dead_letter").await, [0]);
         world.stop().await;
     }
@@ -307,13 +319,26 @@ async fn whoever_is_named_as_a_candidate_finds_it_on_the_trail_once() {
         naming_id: id(),
         institution_id: BANK.to_owned(),
         product_id: "019a0000-0000-7000-8000-000000000001".to_owned(),
-        at: None,
+        at: Some(prost_types::Timestamp { seconds: 1_900_000_000, nanos: 0 }),
+        catalog_version: 7,
         candidates: enterprises[numbers]
             .iter()
-            .map(|uscc| NamedCandidate { enterprise_id: uscc.to_string(), profile_version: 4, consent_id: id() })
+            .map(|uscc| NamedCandidate {
+                enterprise_id: uscc.to_string(),
+                profile_version: 4,
+                consent_id: id(),
+                limit_fen: 50_000_000,
+                rate_ppm: 35_000,
+                disputed: true,
+            })
             .collect(),
     };
-    let (many, few) = (named(0..500), named(1..3));
+    // The second is from before it was told what was shown.
+    let (many, mut few) = (named(0..500), named(1..3));
+    few.catalog_version = 0;
+    for named in &mut few.candidates {
+        (named.limit_fen, named.rate_ppm, named.disputed) = (0, 0, false);
+    }
     // Twice under other ids of events, and one that names nobody.
     let nobody = CandidatesNamed { candidates: Vec::new(), ..few.clone() };
     let events = [&many, &few, &many, &nobody].map(|fact| Event::of(&fact.product_id, fact));
@@ -336,7 +361,12 @@ async fn whoever_is_named_as_a_candidate_finds_it_on_the_trail_once() {
     assert_eq!((entry.kind(), entry.purpose()), (AuditKind::Named, Purpose::Preapproval));
     assert_eq!((entry.institution_id.as_str(), &entry.product_id), (BANK, &many.product_id));
     assert_eq!((&entry.consent_id, entry.profile_version), (&many.candidates[0].consent_id, 4));
-    assert_eq!(seen(&enterprises[2]).await.len(), 2);
+    assert_eq!((entry.limit_fen, entry.rate_ppm, entry.catalog_version), (50_000_000, 35_000, 7));
+    assert_eq!((entry.disputed, entry.named_at), (true, many.at));
+    let twice = seen(&enterprises[2]).await;
+    let mut figures: Vec<_> = twice.iter().map(|of| (of.limit_fen, of.rate_ppm, of.catalog_version)).collect();
+    figures.sort_unstable();
+    assert_eq!(figures, [(0, 0, 0), (50_000_000, 35_000, 7)]);
 
     let links: Vec<(i64, Vec<u8>, Vec<u8>)> =
         sqlx::query_as("SELECT sequence, content, hash FROM audit_entry ORDER BY sequence")

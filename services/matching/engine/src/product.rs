@@ -94,6 +94,12 @@ impl Product {
         })
     }
 
+    /// Names of the features that its conditions, its limit and its rate look at, in order of the dictionary.
+    #[must_use]
+    pub fn features(&self) -> Vec<&'static str> {
+        self.needs().into_iter().map(|column| COLUMNS.name(column)).collect()
+    }
+
     /// What it means for an enterprise. A condition that certainly fails outweighs what is not known; a rule that can't be
     /// computed refuses the product rather than guess.
     #[must_use]

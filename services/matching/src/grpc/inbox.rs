@@ -4,6 +4,7 @@ use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
 use sqlx::Connection as _;
+use tokio::time::Instant;
 use tonic::Status;
 use zhirong_kernel::id::InstitutionId;
 use zhirong_proto::matching::v1::{InboxEntry, ListInboxRequest, ListInboxResponse, StreamInboxResponse};
@@ -16,6 +17,8 @@ use crate::{disclosure, store::order as orders};
 const BATCH: i64 = 100;
 /// Looks for entries that another replica has written.
 const POLL: Duration = Duration::from_millis(500);
+/// Entries that a slow reader has not taken after this time are read again: a consent may have ended meanwhile.
+const STALE: Duration = Duration::from_millis(500);
 
 /// Entries on their way to an institution.
 pub(super) type Entries = Pin<Box<dyn Stream<Item = Result<StreamInboxResponse, Status>> + Send>>;
@@ -28,6 +31,7 @@ impl Matching {
             while !self.shutdown.is_cancelled() {
                 // Registered before the look, so that an entry written in between still wakes.
                 let written = self.inbox.notified();
+                let read_at = Instant::now();
                 let entries = match self.entries(&institution, position, BATCH).await {
                     Ok(entries) => entries,
                     Err(problem) => {
@@ -49,6 +53,9 @@ impl Matching {
                     }
                     position = entry.position;
                     yield Ok(StreamInboxResponse { entry: Some(entry) });
+                    if read_at.elapsed() > STALE {
+                        break;
+                    }
                 }
             }
             yield Err(restarting().into());

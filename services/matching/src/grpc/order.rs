@@ -22,6 +22,7 @@ use crate::{
     adjust::{Offered, offered},
     answer::row,
     calculate::{Verdict, judge},
+    consent::{canonical, in_words},
     coupon::fits,
     disclosure,
     error::Error,
@@ -117,15 +118,16 @@ impl Matching {
             ..CalculateRequest::default()
         };
         let row = row(&catalog, &profile, &wish, today)?;
-        let (verdict, answer_working_days) = match judge(product, &row) {
+        let offer = match judge(product, &row) {
             Verdict::Eligible { limit_fen, rate_ppm } => {
-                let Offered { limit_fen, rate_ppm, answer_working_days, .. } =
-                    offered(&catalog, product, &profile, &wish, today, (limit_fen, rate_ppm));
-                (Verdict::Eligible { limit_fen, rate_ppm }, answer_working_days)
+                offered(&catalog, product, &profile, &wish, today, (limit_fen, rate_ppm))
             }
-            other => (other, product.terms.answer_working_days),
+            Verdict::Refused(failed) => return Err(Error::NotEligible(failed).into()),
+            Verdict::Unknown(missing) => return Err(Error::DataMissing(missing.into_iter().collect()).into()),
         };
-        let (limit_fen, rate_ppm) = may_have(product, verdict, request)?;
+        within(product, offer.limit_fen, request)?;
+        let consent = in_words(consent.clone(), &product.needed(&offer, &profile));
+        let Offered { limit_fen, rate_ppm, answer_working_days, .. } = offer;
         if !request.coupon_id.is_empty() {
             let held = coupon::held(&mut tx, enterprise.as_str()).await?;
             let mut named = held.coupons.iter().filter(|coupon| coupon.coupon_id == request.coupon_id);
@@ -153,7 +155,7 @@ impl Matching {
                 catalog_version: catalog.version,
                 profile_version: profile.version,
             }),
-            consent: Some(Consent { consent_id: order_id.to_string(), ..consent.clone() }),
+            consent: Some(Consent { consent_id: order_id.to_string(), ..consent }),
             state: OrderState::Routed.into(),
             reason_zh: String::new(),
             version: 1,
@@ -253,11 +255,15 @@ fn check(request: &PlaceOrderRequest, today: Date) -> Result<Consent, Problem> {
     if !(1..=LONGEST_TEXT).contains(&request.purpose_zh.trim().chars().count()) {
         violations.push(("purpose_zh", format!("must have 1 to {LONGEST_TEXT} characters")));
     }
-    let consent = request.consent.clone().unwrap_or_default();
+    let mut consent = request.consent.clone().unwrap_or_default();
     if request.consent.is_some() {
         let known = |scope: &i32| DataScope::try_from(*scope).is_ok_and(|scope| scope != DataScope::Unspecified);
         if !consent.scopes.iter().all(known) {
             violations.push(("consent.scopes", "must be known scopes".to_owned()));
+        }
+        match canonical(&consent) {
+            Ok(categories) => consent.categories = categories,
+            Err(why) => violations.push(("consent.categories", why)),
         }
         if !(1..=32).contains(&consent.text_version.chars().count()) {
             violations.push(("consent.text_version", "must have 1 to 32 characters".to_owned()));
@@ -283,25 +289,21 @@ fn check(request: &PlaceOrderRequest, today: Date) -> Result<Consent, Problem> {
     Ok(consent)
 }
 
-/// Limit and rate, when the enterprise may have this amount for this term.
-fn may_have(product: &CompiledProduct, verdict: Verdict, request: &PlaceOrderRequest) -> Result<(i64, i64), Error> {
+/// Whether an enterprise with this limit may have the amount for the term.
+fn within(product: &CompiledProduct, limit: i64, request: &PlaceOrderRequest) -> Result<(), Error> {
     let terms = &product.terms;
-    match verdict {
-        Verdict::Refused(failed) => Err(Error::NotEligible(failed)),
-        Verdict::Unknown(missing) => Err(Error::DataMissing(missing.into_iter().collect())),
-        Verdict::Eligible { limit_fen: limit, .. } if request.amount_fen > limit => {
-            Err(Error::AmountAboveLimit { asked: request.amount_fen, limit })
-        }
-        Verdict::Eligible { .. } if request.amount_fen < terms.min_amount_fen => {
-            Err(Error::AmountBelowMinimum { asked: request.amount_fen, least: terms.min_amount_fen })
-        }
-        Verdict::Eligible { .. } if !(terms.min_term_months..=terms.max_term_months).contains(&request.term_months) => {
-            Err(Error::TermOutOfBounds {
-                asked: request.term_months,
-                shortest: terms.min_term_months,
-                longest: terms.max_term_months,
-            })
-        }
-        Verdict::Eligible { limit_fen, rate_ppm } => Ok((limit_fen, rate_ppm)),
+    if request.amount_fen > limit {
+        return Err(Error::AmountAboveLimit { asked: request.amount_fen, limit });
     }
+    if request.amount_fen < terms.min_amount_fen {
+        return Err(Error::AmountBelowMinimum { asked: request.amount_fen, least: terms.min_amount_fen });
+    }
+    if !(terms.min_term_months..=terms.max_term_months).contains(&request.term_months) {
+        return Err(Error::TermOutOfBounds {
+            asked: request.term_months,
+            shortest: terms.min_term_months,
+            longest: terms.max_term_months,
+        });
+    }
+    Ok(())
 }

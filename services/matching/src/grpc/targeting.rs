@@ -101,7 +101,7 @@ impl Matching {
                 }
             })
             .collect();
-        let candidates = self.named(caller, &request.product_id, candidates).await?;
+        let candidates = self.named(caller, &request.product_id, catalog.version, candidates).await?;
         let summary = CandidateSummary {
             computed_enterprises: count(computed),
             eligible_enterprises,
@@ -117,6 +117,7 @@ impl Matching {
         &self,
         caller: &Caller,
         product_id: &str,
+        catalog_version: i64,
         candidates: Vec<pb::Candidate>,
     ) -> Result<Vec<pb::Candidate>, Problem> {
         if caller.role != Role::Bank {
@@ -125,7 +126,8 @@ impl Matching {
         let product = Uuid::parse_str(product_id).map_err(Problem::internal)?;
         let mut tx = self.pool.begin().await?;
         let institution = caller.institution()?.as_str();
-        let named = naming::name(&mut tx, institution, product, candidates, self.clock.now()).await?;
+        let shown = (catalog_version, candidates);
+        let named = naming::name(&mut tx, institution, product, shown, self.clock.now()).await?;
         tx.commit().await?;
         self.outbox.notify();
         Ok(named)

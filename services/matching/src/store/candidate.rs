@@ -6,7 +6,7 @@ use jiff::{Timestamp, civil::Date};
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 use uuid::Uuid;
-use zhirong_proto::profile::v1::Consent;
+use zhirong_proto::{matching::v1::Candidate, profile::v1::Consent};
 
 use crate::consent::Held;
 
@@ -63,13 +63,13 @@ pub async fn consenting(
     Ok(rows.into_iter().map(|row| (row.enterprise_id, Given { id: row.consent_id, version: row.version })).collect())
 }
 
-/// Notes that enterprises are named as a product's candidates on a day, each by a consent and with the version of its profile;
-/// gives the consents of those for whom that is new. Days past are forgotten.
+/// Notes that enterprises are named as a product's candidates on a day, each by a consent and as it is shown; gives the consents
+/// of those for whom that is new. Days past are forgotten.
 pub async fn note_named(
     conn: &mut PgConnection,
     today: Date,
     product_id: Uuid,
-    named: &[(Given, i64)],
+    named: &[(Given, Candidate)],
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
     sqlx::query!(
         "DELETE FROM candidate_named WHERE ctid = ANY (ARRAY(
@@ -79,19 +79,32 @@ pub async fn note_named(
     )
     .execute(&mut *conn)
     .await?;
-    // In order of the consents, so that two who name the same enterprises wait for each other instead of in a circle.
+    // In order of the consents, so that two who name the same enterprises wait for each other instead of in a circle. What was
+    // told already is left out first: only looked at it is not written, and most of it is the same from call to call.
     let new = sqlx::query_scalar!(
-        "INSERT INTO candidate_named (named_on, product_id, consent_id, consent_version, profile_version)
-         SELECT $1, $2, consent_id, consent_version, profile_version
-         FROM unnest($3::uuid[], $4::bigint[], $5::bigint[]) AS n (consent_id, consent_version, profile_version)
-         ORDER BY consent_id
-         ON CONFLICT DO NOTHING
+        "INSERT INTO candidate_named AS told
+             (named_on, product_id, consent_id, consent_version, profile_version, limit_fen, rate_ppm, disputed)
+         SELECT $1, $2, n.* FROM unnest($3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bool[])
+             AS n (consent_id, consent_version, profile_version, limit_fen, rate_ppm, disputed)
+         WHERE NOT EXISTS (SELECT FROM candidate_named before
+             WHERE (before.named_on, before.product_id) = ($1, $2)
+               AND (before.consent_id, before.consent_version, before.profile_version)
+                   = (n.consent_id, n.consent_version, n.profile_version)
+               AND (before.limit_fen, before.rate_ppm, before.disputed) = (n.limit_fen, n.rate_ppm, n.disputed))
+         ORDER BY n.consent_id
+         ON CONFLICT (named_on, product_id, consent_id, consent_version, profile_version) DO UPDATE
+             SET limit_fen = excluded.limit_fen, rate_ppm = excluded.rate_ppm, disputed = excluded.disputed
+             WHERE (told.limit_fen, told.rate_ppm, told.disputed)
+                 IS DISTINCT FROM (excluded.limit_fen, excluded.rate_ppm, excluded.disputed)
          RETURNING consent_id",
         today.to_sqlx() as _,
         product_id,
         &named.iter().map(|(given, _)| given.id).collect::<Vec<_>>(),
         &named.iter().map(|(given, _)| given.version).collect::<Vec<_>>(),
-        &named.iter().map(|(_, profile)| *profile).collect::<Vec<_>>()
+        &named.iter().map(|(_, shown)| shown.profile_version).collect::<Vec<_>>(),
+        &named.iter().map(|(_, shown)| shown.limit_fen).collect::<Vec<_>>(),
+        &named.iter().map(|(_, shown)| shown.rate_ppm).collect::<Vec<_>>(),
+        &named.iter().map(|(_, shown)| shown.disputed).collect::<Vec<_>>()
     )
     .fetch_all(conn)
     .await?;

@@ -204,6 +204,8 @@ pub struct Entry {
     /// The profile the order was computed on, whole; none once the order has ended without a loan, because the consent is
     /// given for the order.
     pub profile: Option<Profile>,
+    /// Whether the order has ended without a loan by now.
+    pub ended: bool,
     /// When the enterprise had its profile erased.
     pub erased_at: Option<Timestamp>,
     /// The order's consent as the profile service keeps it; none while nothing was heard of it.
@@ -216,6 +218,7 @@ pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most:
         r#"SELECT entry.position, entry.content,
                   CASE WHEN orders.state IN ('routed', 'accepted', 'approved') AND orders.profile_erased_at IS NULL
                       THEN orders.profile END AS profile,
+                  orders.state NOT IN ('routed', 'accepted', 'approved') AS "ended!",
                   orders.profile_erased_at AS "erased_at: jiff_sqlx::Timestamp",
                   held.scope AS "scope?", held.expires_at AS "expires_at?: jiff_sqlx::Timestamp", held.revoked AS "revoked?"
            FROM inbox_entry entry JOIN orders USING (order_id)
@@ -237,6 +240,7 @@ pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most:
             };
             Ok(Entry {
                 consent,
+                ended: row.ended,
                 erased_at: row.erased_at.map(|at| at.to_jiff()),
                 position: row.position,
                 order: Order::decode(row.content.as_slice())?,

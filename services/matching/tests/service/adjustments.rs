@@ -99,6 +99,13 @@ async fn who_belongs_gets_better_terms_from_the_first_to_the_last_day() {
         answer_working_days: 2,
     };
     assert_eq!(better.adjustments, [applied]);
+    let needs = |of: &Eligible| of.needed.clone().unwrap().categories;
+    assert_eq!(needs(&plain), ["dishonest_debtor", "patent"]);
+    assert_eq!(
+        needs(&better),
+        ["dishonest_debtor", "patent", "specialised_enterprise"],
+        "the terms follow from it too"
+    );
     assert!(better.first_month_interest_fen > 0 && better.net_rate_ppm == better.rate_ppm, "costs follow the terms");
     assert_eq!(only(&answer(&world, &other).await), plain, "who does not belong gets what it got before");
 

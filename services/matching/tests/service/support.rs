@@ -44,6 +44,7 @@ const HEARD: [&str; 4] = [streams::PROFILE, streams::CATALOG, streams::FEEDBACK,
 struct Replica {
     stop: CancellationToken,
     served: JoinHandle<Result<(), Error>>,
+    endpoint: Endpoint,
     channel: Channel,
 }
 
@@ -75,8 +76,9 @@ impl World {
             })
             .await
             .unwrap();
-            let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
-            running.push(Replica { stop, served, channel });
+            let endpoint = Endpoint::new(format!("http://{}", address.trim())).unwrap();
+            let channel = endpoint.connect().await.unwrap();
+            running.push(Replica { stop, served, endpoint, channel });
         }
         let jetstream = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
         let pool = database.pool().await.unwrap();
@@ -134,6 +136,12 @@ impl World {
 
     pub fn banks_at(&self, replica: usize) -> BankOrderServiceClient<Channel> {
         BankOrderServiceClient::new(self.replicas[replica].channel.clone())
+    }
+
+    /// For a bank that has little on its way at a time.
+    pub async fn slow_banks(&self) -> BankOrderServiceClient<Channel> {
+        let endpoint = self.replicas[0].endpoint.clone().initial_stream_window_size(1_000);
+        BankOrderServiceClient::new(endpoint.connect().await.unwrap())
     }
 
     pub fn loans(&self) -> LoanServiceClient<Channel> {
@@ -278,9 +286,8 @@ pub fn order(product: &str, amount_fen: i64) -> PlaceOrderRequest {
         consent: Some(Consent {
             scopes: vec![DataScope::Score.into(), DataScope::Features.into()],
             text_version: "2031-01".to_owned(),
-            granted_at: None,
-            consent_id: String::new(),
             expires_on: "2031-12-31".to_owned(),
+            ..Consent::default()
         }),
         coupon_id: String::new(),
     }

@@ -5,7 +5,8 @@ use tonic::Code;
 use zhirong_kernel::Uscc;
 use zhirong_proto::{
     matching::v1::{
-        Candidate, CandidateSummary, CandidatesNamed, StreamCandidatesRequest, stream_candidates_response::Element,
+        Candidate, CandidateSummary, CandidatesNamed, RecalculateRequest, StreamCandidatesRequest, offer::Outcome,
+        stream_candidates_response::Element,
     },
     profile::v1::{
         Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, ConsentState, DisputedRecord, ObjectionDecided,
@@ -15,7 +16,8 @@ use zhirong_proto::{
 use zhirong_testkit::{Deliveries, Event, eventually};
 
 use crate::support::{
-    BANK, OTHER_BANK, PATIENCE, World, as_bank, as_staff, at, new_id, profile, published, reason, refusal, uscc,
+    BANK, OTHER_BANK, PATIENCE, TODAY, World, as_bank, as_staff, at, institution, lpr, new_id, profile, published,
+    reason, refusal, uscc,
 };
 
 fn asking(product: &str) -> StreamCandidatesRequest {
@@ -208,5 +210,57 @@ async fn a_candidate_that_disputes_a_record_is_named_with_it_until_that_is_decid
     let decided = ObjectionDecided { objection_id, enterprise_id, ..ObjectionDecided::default() };
     world.deliver(Deliveries::new([Event::of(&objection, &decided)])).await;
     become_flagged([false, false]).await;
+    let facts: Vec<CandidatesNamed> = world.announced().await;
+    let told = facts.iter().flat_map(|fact| &fact.candidates).filter(|named| named.enterprise_id == uscc(1).as_str());
+    let told: Vec<bool> = told.map(|named| named.disputed).collect();
+    assert_eq!(told, [true, false], "each as it was shown");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_bank_was_shown_is_told_again_when_it_is_another_and_can_be_computed_again() {
+    let world = World::with_reference(1).await;
+    let (product, enterprise) = (new_id(), uscc(1));
+    let facts = [published(&product, BANK, 1), profile(&enterprise, 1, 5), granted(&given(&enterprise, BANK))];
+    world.deliver(Deliveries::new(facts)).await;
+    // The list at a rate, once it is computed from everything that has come in.
+    let shown = async |rate_ppm: i64| {
+        let version = world.count("SELECT version FROM catalog_version").await;
+        eventually(PATIENCE, &format!("the list is at {rate_ppm} ppm"), || async {
+            let (summary, named) = candidates(&world, as_bank(BANK, asking(&product))).await?;
+            let rates: Vec<i64> = named.iter().map(|named| named.rate_ppm).collect();
+            Ok((summary.catalog_version == version && rates == [rate_ppm]).then_some(()))
+        })
+        .await
+        .unwrap();
+    };
+    shown(35_000).await;
+    world.deliver(Deliveries::new([lpr(2, 40_000)])).await;
+    shown(45_000).await;
+    // Another version of the catalog that shows the same is nothing new.
+    world.deliver(Deliveries::new([institution(BANK, 2)])).await;
+    shown(45_000).await;
+    world.deliver(Deliveries::new([lpr(3, 30_000)])).await;
+    shown(35_000).await;
+    shown(35_000).await;
+
+    let facts: Vec<CandidatesNamed> = world.announced().await;
+    let rates: Vec<Vec<i64>> =
+        facts.iter().map(|fact| fact.candidates.iter().map(|named| named.rate_ppm).collect()).collect();
+    assert_eq!(rates, [[35_000], [45_000], [35_000]], "also when it is again what it was before");
+    for fact in facts {
+        let named = &fact.candidates[0];
+        let request = RecalculateRequest {
+            enterprise_id: named.enterprise_id.clone(),
+            catalog_version: fact.catalog_version,
+            profile_version: named.profile_version,
+            computed_on: TODAY.to_string(),
+            unrated_level_ppm: 3_000_000,
+            ..RecalculateRequest::default()
+        };
+        let again = world.calculator().recalculate(as_staff(request)).await.unwrap().into_inner().answer.unwrap();
+        let Some(Outcome::Eligible(eligible)) = &again.offers[0].outcome else { panic!("{again:?}") };
+        assert_eq!((eligible.limit_fen, eligible.rate_ppm), (named.limit_fen, named.rate_ppm));
+    }
     world.stop().await;
 }

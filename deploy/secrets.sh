@@ -93,8 +93,10 @@ done
 } | keep profile_signing_keys
 
 # What seals personal data. Lost, they can't be read again: keep a copy where no copy of the database is.
-[ -e "$dir/profile_data_keys" ] ||
-    printf 'index=%s,1=%s\n' "$(openssl rand -base64 32)" "$(openssl rand -base64 32)" | keep profile_data_keys
+for service in profile feedback; do
+    [ -e "$dir/${service}_data_keys" ] ||
+        printf 'index=%s,1=%s\n' "$(openssl rand -base64 32)" "$(openssl rand -base64 32)" | keep "${service}_data_keys"
+done
 
 # The SMS provider's bearer token: put it in when there is a provider.
 [ -e "$dir/sms_token" ] || printf '' | keep sms_token

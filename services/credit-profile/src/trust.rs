@@ -20,7 +20,6 @@ pub mod rests;
 mod retention;
 mod rotation;
 pub mod scope;
-pub mod seal;
 mod store;
 mod trail;
 
@@ -41,9 +40,18 @@ use zhirong_proto::profile::v1::{
     objection_service_server::ObjectionServiceServer, personal_data_service_server::PersonalDataServiceServer,
     release_service_server::ReleaseServiceServer,
 };
-use zhirong_runtime::{Error, Service, outbox::OutboxWake, page, problem::Problem};
+use zhirong_runtime::{
+    Error, Service,
+    outbox::OutboxWake,
+    page,
+    problem::Problem,
+    seal::{self, MasterKeys},
+};
 
-use self::{keys::SigningKeys, seal::MasterKeys};
+use self::keys::SigningKeys;
+
+/// Authenticated with all that is sealed here.
+const SEALED: &str = "zhirong.profile.v1";
 
 /// Settings; `defaults.toml` explains every key.
 #[derive(Debug, Clone, Deserialize)]
@@ -99,7 +107,7 @@ pub(crate) fn attach(
     routes: Routes,
 ) -> Result<Routes, Error> {
     let signing = Arc::new(SigningKeys::read(&settings.signing_keys, &settings.signing_keys_file)?);
-    let masters = Arc::new(MasterKeys::read(&settings.data_keys, &settings.data_keys_file)?);
+    let masters = Arc::new(MasterKeys::read("trust.data_keys", SEALED, &settings.data_keys, &settings.data_keys_file)?);
     let trust = Trust {
         pool: service.pool(),
         clock: service.clock(),

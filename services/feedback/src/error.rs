@@ -18,6 +18,11 @@ pub enum Error {
     /// An event could not be written.
     #[error("an event could not be written")]
     Outbox(#[from] zhirong_runtime::Error),
+    /// A phone is sealed by this master key.
+    #[error(
+        "the phone can't be opened: it is sealed with key {0}, and personal.data_keys has none or another one of this number"
+    )]
+    Sealed(i32),
     /// A row holds what it can't hold.
     #[error("a stored value is broken: {0}")]
     Stored(String),

@@ -1,4 +1,5 @@
-//! What feedback hears of: an approved loan, which gets its one rating SMS, and a subsidy, of which the enterprise is told once.
+//! What feedback hears of: an approved loan, which gets its one rating SMS, a subsidy, of which the enterprise is told once, and an
+//! erasure, after which the enterprise's contact and words are gone.
 
 use sqlx::PgConnection;
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use zhirong_proto::{
     Fact,
     feedback::v1::{SmsKind, SmsQueued},
     matching::v1::LoanApproved,
+    profile::v1::EnterpriseErased,
     subsidy::v1::GrantReserved,
 };
 use zhirong_runtime::{
-    inbox::{Delivery, Handler, Rejection, Subscription},
+    inbox::{self, Delivery, Handler, Rejection, Subscription},
     outbox::{self, Aggregate},
     streams,
 };
@@ -103,6 +105,44 @@ impl Handler for GrantHandler {
 
     async fn committed(&self) {
         self.sender.notify_one();
+    }
+}
+
+/// What feedback consumes of erasures.
+pub const ERASURES: Subscription = Subscription {
+    durable: "feedback-erasures",
+    stream: streams::PROFILE,
+    subjects: &["zr.profile.v1.enterprise.erased.>"],
+};
+
+/// Erases what feedback keeps of an enterprise's person and words.
+pub struct ErasureHandler;
+
+impl Handler for ErasureHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        let fact: EnterpriseErased = only(delivery)?;
+        let enterprise: Uscc = fact.enterprise_id.parse().map_err(Rejection::poison)?;
+        let at = fact.erased_at.as_ref().and_then(|at| Timestamp::new(at.seconds, at.nanos).ok());
+        let at = at.ok_or_else(|| Rejection::poison("`erased_at` is missing or out of range"))?;
+        if fact.version <= 0 {
+            return Err(Rejection::poison("`version` must be positive"));
+        }
+        store::erasure::erase(conn, &enterprise, fact.version, at).await.map_err(Rejection::retry)
+    }
+
+    async fn lock(&self, conn: &mut PgConnection, deliveries: &[&Delivery]) -> Result<(), Rejection> {
+        let whom = |delivery: &&Delivery| Some(delivery.decode::<EnterpriseErased>().ok()?.enterprise_id);
+        let enterprises: Vec<String> = deliveries.iter().filter_map(whom).collect();
+        Ok(store::contact::lock_all(conn, &enterprises).await?)
+    }
+
+    async fn handle_all(
+        &self,
+        conn: &mut PgConnection,
+        deliveries: &[&Delivery],
+    ) -> Result<Vec<Result<(), Rejection>>, Rejection> {
+        self.lock(conn, deliveries).await?;
+        inbox::in_turn(self, conn, deliveries).await
     }
 }
 

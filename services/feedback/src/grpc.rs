@@ -22,17 +22,21 @@ use zhirong_runtime::{
     outbox::{self, Aggregate, OutboxWake},
     page,
     problem::Problem,
+    seal::MasterKeys,
 };
 
 use crate::{
+    contact,
     error::Error,
     phone::Phone,
     rating::Level,
     sms::{Kind, State},
-    store::{self, RatingRow, sms as messages},
+    store::{self, RatingRow, contact::Columns, sms as messages},
 };
 
 const LONGEST_COMMENT: usize = 500;
+/// Stands for a phone that can't be opened.
+const UNREADABLE: &str = "***********";
 
 /// The gRPC face of feedback.
 #[derive(Clone)]
@@ -41,6 +45,8 @@ pub struct Feedback {
     pub pool: PgPool,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What phones are sealed with.
+    pub keys: Arc<MasterKeys>,
     /// Wakes the relay of events.
     pub outbox: OutboxWake,
     /// Wakes the SMS sender.
@@ -58,6 +64,13 @@ impl ContactService for Feedback {
     ) -> Result<Response<pb::SetContactResponse>, Status> {
         let caller = Caller::from_request(&request)?;
         Ok(Response::new(self.set_contact(&caller, request.into_inner()).await?))
+    }
+
+    async fn get_key_rotation(
+        &self,
+        _request: Request<pb::GetKeyRotationRequest>,
+    ) -> Result<Response<pb::GetKeyRotationResponse>, Status> {
+        Ok(Response::new(self.key_rotation().await?))
     }
 }
 
@@ -106,20 +119,31 @@ impl Feedback {
                 .field("phone", error.to_string())
                 .zh("请填写11位大陆手机号码")
         })?;
-        let now = self.clock.now();
+        let sealed = contact::seal(&self.keys, enterprise.as_str(), &phone).map_err(Problem::internal)?;
         let mut tx = self.pool.begin().await?;
         let method = "/zhirong.feedback.v1.ContactService/SetContact";
-        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, &request, now).await? {
+        // Known by its blind index in the log of requests, which keeps a hash of it that could otherwise be guessed at.
+        let known = pb::SetContactRequest { phone: hex::encode(self.keys.blind(phone.reveal())), ..request.clone() };
+        let now = self.clock.now();
+        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, &known, now).await? {
             Claim::Replay(response) => return Ok(response),
             Claim::Fresh(slot) => slot,
         };
-        store::lock_contact(&mut tx, &enterprise).await?;
-        store::set_phone(&mut tx, &enterprise, &phone, now).await?;
-        let response = pb::SetContactResponse { phone_masked: phone.masked() };
+        store::contact::lock(&mut tx, enterprise.as_str()).await?;
+        // Read under the lock: what was set before an erasure goes with it, what is set after it stays.
+        store::contact::set(&mut tx, &enterprise, &sealed, self.clock.now()).await?;
+        let response = pb::SetContactResponse { phone_masked: phone.masked(), enterprise_id: enterprise.to_string() };
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;
         self.sender.notify_one();
         Ok(response)
+    }
+
+    async fn key_rotation(&self) -> Result<pb::GetKeyRotationResponse, Problem> {
+        let newest_version = self.keys.seals();
+        let mut conn = self.pool.acquire().await?;
+        let (done, remaining) = store::contact::rotation(&mut conn, newest_version).await?;
+        Ok(pb::GetKeyRotationResponse { newest_version, done, remaining })
     }
 
     async fn submit_rating(
@@ -136,6 +160,9 @@ impl Feedback {
             Claim::Replay(response) => return Ok(response),
             Claim::Fresh(slot) => slot,
         };
+        // The time is read under the lock: what was said before an erasure goes with it, what is said after it stays.
+        store::contact::lock(&mut tx, enterprise.as_str()).await?;
+        let now = self.clock.now();
         let loan = store::loan_of(&mut tx, loan_id, enterprise).await?;
         let rating_id = RatingId::new(Uuid::now_v7());
         store::insert_rating(&mut tx, rating_id, &loan, level, &request.comment_zh, now).await?;
@@ -198,7 +225,8 @@ impl Feedback {
         let mut conn = self.pool.acquire().await?;
         let rows = messages::list(&mut conn, page.after, page.size.saturating_add(1)).await?;
         let (rows, next_page_token) = cut(rows, page.size, |row| (row.queued_at.to_jiff(), row.sms_id))?;
-        Ok(pb::ListSmsResponse { next_page_token, messages: rows.into_iter().map(sms).collect::<Result<_, _>>()? })
+        let messages = rows.into_iter().map(|row| sms(&self.keys, row)).collect::<Result<_, _>>()?;
+        Ok(pb::ListSmsResponse { next_page_token, messages })
     }
 
     async fn outcome(&self, request: pb::GetFeedbackOutcomeRequest) -> Result<pb::GetFeedbackOutcomeResponse, Problem> {
@@ -313,7 +341,7 @@ fn rating(row: RatingRow) -> pb::Rating {
     }
 }
 
-fn sms(row: messages::Row) -> Result<pb::Sms, Problem> {
+fn sms(keys: &MasterKeys, row: messages::Row) -> Result<pb::Sms, Problem> {
     let state = match State::from_word(&row.state).ok_or_else(|| Error::Stored("sms.state".to_owned()))? {
         State::WaitingContact => pb::SmsState::WaitingContact,
         State::Queued => pb::SmsState::Queued,
@@ -326,16 +354,23 @@ fn sms(row: messages::Row) -> Result<pb::Sms, Problem> {
         Kind::Rating => pb::SmsKind::RatingRequest,
         Kind::Grant => pb::SmsKind::GrantNotice,
     };
+    let kept = Columns {
+        phone: row.phone,
+        key_version: row.key_version,
+        data_key: row.data_key,
+        sealed_phone: row.sealed_phone,
+    }
+    .kept()?;
+    let phone_masked = kept.map(|kept| {
+        // Whoever looks why messages are not sent must see them, and what is wrong with the keys is said there.
+        contact::open(keys, &row.enterprise_id, &kept).map_or_else(|_| UNREADABLE.to_owned(), |phone| phone.masked())
+    });
     Ok(pb::Sms {
         kind: kind.into(),
         sms_id: row.sms_id.to_string(),
         loan_id: row.loan_id.to_string(),
         enterprise_id: row.enterprise_id,
-        phone_masked: row
-            .phone
-            .and_then(|phone| Phone::parse(&phone).ok())
-            .map(|phone| phone.masked())
-            .unwrap_or_default(),
+        phone_masked: phone_masked.unwrap_or_default(),
         text_zh: row.text_zh,
         state: state.into(),
         attempts: row.attempts,

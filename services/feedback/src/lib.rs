@@ -1,6 +1,6 @@
 //! Feedback (服务评价): the rating SMS and the five-level rating.
 //!
-//! In: `loan.approved`, `grant.reserved`. Out: `sms.queued`, `sms.delivered`, `sms.failed`, `rating.received`, `product.scored`.
+//! In: `loan.approved`, `grant.reserved`, `enterprise.erased`. Out: `sms.queued`, `sms.delivered`, `sms.failed`, `rating.received`, `product.scored`.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)
@@ -22,14 +22,17 @@ use zhirong_proto::feedback::v1::{
 use zhirong_runtime::{
     Error, Service,
     config::{Settings, read_secret},
+    seal::MasterKeys,
 };
 
 pub mod channel;
+mod contact;
 mod error;
 pub mod events;
 mod grpc;
 pub mod phone;
 pub mod rating;
+mod sealing;
 pub mod sender;
 pub mod sms;
 mod store;
@@ -46,6 +49,18 @@ pub const DEFAULTS: &str = include_str!("../defaults.toml");
 pub struct Own {
     /// How messages leave.
     pub sms: Sms,
+    /// How phones are kept.
+    pub personal: Personal,
+}
+
+/// How phones are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Personal {
+    /// The master keys of phones.
+    pub data_keys: SecretString,
+    /// File with them; wins.
+    pub data_keys_file: String,
 }
 
 /// How messages leave.
@@ -95,25 +110,31 @@ pub enum ChannelKind {
 /// # Errors
 /// When the settings, the database, the broker or the listener can't be used.
 pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Result<(), Error> {
-    let channel = configured(&settings.own.sms)?;
-    let claim = settings.own.sms.claim()?;
+    let Own { sms, personal } = settings.own;
+    let (channel, claim) = (configured(&sms)?, sms.claim()?);
+    let keys = MasterKeys::read("personal.data_keys", contact::SEALED, &personal.data_keys, &personal.data_keys_file)?;
+    let keys = Arc::new(keys);
     let mut service = Service::start("feedback", settings.common, &MIGRATIONS, shutdown).await?;
     let wake = Arc::new(Notify::new());
 
     service.consume(events::LOANS, events::LoanHandler { clock: service.clock(), sender: Arc::clone(&wake) });
     service.consume(events::GRANTS, events::GrantHandler { clock: service.clock(), sender: Arc::clone(&wake) });
+    service.consume(events::ERASURES, events::ErasureHandler);
     let sender = sender::Sender {
         pool: service.pool(),
         clock: service.clock(),
         channel,
+        keys: Arc::clone(&keys),
         outbox: service.outbox(),
         wake: Arc::clone(&wake),
         claim,
     };
     service.background("sms sender", sender.run(service.shutdown()));
+    let sealing = sealing::Sealing { pool: service.pool(), keys: Arc::clone(&keys) };
+    service.background("sealing of phones", sealing.run(service.shutdown()));
 
     let feedback =
-        grpc::Feedback { pool: service.pool(), clock: service.clock(), outbox: service.outbox(), sender: wake };
+        grpc::Feedback { pool: service.pool(), clock: service.clock(), keys, outbox: service.outbox(), sender: wake };
     let routes = Routes::new(ContactServiceServer::new(feedback.clone()))
         .add_service(RatingServiceServer::new(feedback.clone()))
         .add_service(FeedbackReportServiceServer::new(feedback));

@@ -36,7 +36,7 @@ impl Phone {
         if valid { Ok(Self(number.to_owned())) } else { Err(Error) }
     }
 
-    /// The number in clear, for the provider and the database alone.
+    /// The number in clear, for the provider and for sealing it alone.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

@@ -12,12 +12,14 @@ use zhirong_proto::feedback::v1::{SmsDelivered, SmsFailed};
 use zhirong_runtime::{
     fault,
     outbox::{self, Aggregate, OutboxWake},
+    seal::MasterKeys,
 };
 
 use crate::{
     channel::{Outgoing, SmsChannel},
+    contact,
     error::Error,
-    sms::{self, QueryOutcome, State, Step},
+    sms::{self, QueryOutcome, SendOutcome, State, Step},
     store::{self, sms::Claimed},
 };
 
@@ -34,6 +36,8 @@ pub struct Sender<C> {
     pub clock: Arc<dyn Clock>,
     /// The way out.
     pub channel: C,
+    /// What phones are sealed with.
+    pub keys: Arc<MasterKeys>,
     /// Wakes the relay of events.
     pub outbox: OutboxWake,
     /// Wakes the sender.
@@ -82,9 +86,16 @@ impl<C: SmsChannel> Sender<C> {
     }
 
     async fn try_one(&self, claimed: &Claimed) -> Result<(), Error> {
-        let step = self.hand_over(claimed).await?;
+        let mut step = self.hand_over(claimed).await?;
         let now = self.clock.now();
         let mut tx = self.pool.begin().await?;
+        if step.state == State::WaitingContact {
+            // A contact that comes at the same moment finds the message waiting, or is found here.
+            store::contact::lock(&mut tx, &claimed.enterprise_id).await?;
+            if store::contact::phone(&mut tx, &claimed.enterprise_id).await?.is_some() {
+                step.state = State::Queued;
+            }
+        }
         let Some(version) = store::sms::settle(&mut tx, claimed, &step, now).await? else {
             return Ok(());
         };
@@ -116,9 +127,17 @@ impl<C: SmsChannel> Sender<C> {
             }
         }
         let mut conn = self.pool.acquire().await?;
-        let phone = store::phone(&mut conn, &claimed.enterprise_id).await?;
+        let kept = store::contact::phone(&mut conn, &claimed.enterprise_id).await?;
         drop(conn);
-        let phone = phone.ok_or_else(|| Error::Stored("a queued sms without a contact".to_owned()))?;
+        // The enterprise was erased meanwhile.
+        let Some(kept) = kept else { return Ok(sms::without_contact()) };
+        let phone = match contact::open(&self.keys, &claimed.enterprise_id, &kept) {
+            Ok(phone) => phone,
+            Err(error) => {
+                tracing::error!(sms_id = %claimed.sms_id, enterprise = claimed.enterprise_id, %error, "an sms can't be sent");
+                return Ok(sms::after_sending(SendOutcome::NotReached(error.to_string()), claimed.attempts));
+            }
+        };
         fault::point("sms_before_send");
         let message = Outgoing { sms_id: claimed.sms_id.uuid(), phone, text_zh: claimed.text_zh.clone() };
         let outcome = self.channel.send(&message).await;

@@ -138,6 +138,12 @@ pub fn after_asking(outcome: QueryOutcome, attempts: i32) -> Step {
     }
 }
 
+/// The step when the enterprise has no contact any more.
+#[must_use]
+pub fn without_contact() -> Step {
+    done(State::WaitingContact, None, None)
+}
+
 fn done(state: State, provider_message_id: Option<String>, error: Option<String>) -> Step {
     Step { state, wait: SignedDuration::ZERO, provider_message_id, error }
 }

@@ -11,10 +11,11 @@ use zhirong_kernel::{
 
 use crate::{
     error::Error,
-    phone::Phone,
     rating::{Level, Score},
 };
 
+pub mod contact;
+pub mod erasure;
 pub mod sms;
 
 /// What feedback keeps of a loan.
@@ -73,47 +74,6 @@ pub async fn loan_of(conn: &mut PgConnection, loan_id: LoanId, enterprise: &Uscc
         product_id: ProductId::new(row.product_id),
         approved_at: row.approved_at.to_jiff(),
     })
-}
-
-/// The phone of an enterprise.
-pub async fn phone(conn: &mut PgConnection, enterprise: &str) -> Result<Option<Phone>, Error> {
-    let phone = sqlx::query_scalar!("SELECT phone FROM contact WHERE enterprise_id = $1", enterprise)
-        .fetch_optional(conn)
-        .await?;
-    phone.map(|phone| Phone::parse(&phone).map_err(|_| Error::Stored("contact.phone".to_owned()))).transpose()
-}
-
-/// Sets the phone of an enterprise and queues what waited for it; says how many messages that were.
-pub async fn set_phone(
-    conn: &mut PgConnection,
-    enterprise: &Uscc,
-    phone: &Phone,
-    now: Timestamp,
-) -> Result<u64, sqlx::Error> {
-    sqlx::query!(
-        "INSERT INTO contact (enterprise_id, phone, updated_at) VALUES ($1, $2, $3)
-         ON CONFLICT (enterprise_id) DO UPDATE SET phone = excluded.phone, updated_at = excluded.updated_at",
-        enterprise.as_str(),
-        phone.reveal(),
-        now.to_sqlx() as _
-    )
-    .execute(&mut *conn)
-    .await?;
-    let queued = sqlx::query!(
-        "UPDATE sms SET state = 'queued', due_at = $2, version = version + 1
-         WHERE enterprise_id = $1 AND state = 'waiting_contact'",
-        enterprise.as_str(),
-        now.to_sqlx() as _
-    )
-    .execute(conn)
-    .await?;
-    Ok(queued.rows_affected())
-}
-
-/// Waits for whoever changes this enterprise's contact or messages at the moment.
-pub async fn lock_contact(conn: &mut PgConnection, enterprise: &Uscc) -> Result<(), sqlx::Error> {
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", enterprise.as_str()).execute(conn).await?;
-    Ok(())
 }
 
 /// A rating.
@@ -185,7 +145,7 @@ pub async fn add_to_score(
     Ok((score, row.version))
 }
 
-/// Ratings, newest first, after a cursor; of one enterprise or one institution when given.
+/// Ratings that are not erased, newest first, after a cursor; of one enterprise or one institution when given.
 pub async fn list_ratings(
     conn: &mut PgConnection,
     enterprise: Option<&str>,
@@ -199,7 +159,7 @@ pub async fn list_ratings(
         r#"SELECT rating_id, loan_id, enterprise_id, institution_id, product_id, level, comment_zh,
                   received_at AS "received_at: _"
            FROM rating
-           WHERE ($1::text IS NULL OR enterprise_id = $1) AND ($2::text IS NULL OR institution_id = $2)
+           WHERE erased_at IS NULL AND ($1::text IS NULL OR enterprise_id = $1) AND ($2::text IS NULL OR institution_id = $2)
              AND ($3::timestamptz IS NULL OR (received_at, rating_id) < ($3, $4))
            ORDER BY received_at DESC, rating_id DESC LIMIT $5"#,
         enterprise,

@@ -182,6 +182,10 @@ async fn check(district: &District, parts: &[Part], orders: &[Order]) -> Result<
     let sent = std::fs::read_to_string(district.folder().join("sms.ndjson"))?;
     assert_eq!(sent.lines().count(), LOANS + notices.len(), "the provider got each message once");
     assert!(!sent.contains(&parts[0].phone), "no phone number in clear");
+    for log in std::fs::read_dir(district.folder().join("log"))? {
+        let log = log?.path();
+        assert!(!std::fs::read_to_string(&log)?.contains(&parts[0].phone), "a phone number is in {}", log.display());
+    }
 
     // The report.
     let report = liandu::report(district).await?;

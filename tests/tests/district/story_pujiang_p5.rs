@@ -9,6 +9,7 @@ use uuid::Uuid;
 use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
     catalog::v1::ProductSpec,
+    feedback::v1::{GetKeyRotationRequest, SetContactRequest, contact_service_client::ContactServiceClient},
     matching::v1::{
         InboxEntry, ListInboxRequest, Order, PlaceOrderRequest, bank_order_service_client::BankOrderServiceClient,
         order_service_client::OrderServiceClient,
@@ -112,8 +113,21 @@ async fn rebuilt(district: &District, uscc: &Uscc, order: &Order, got: &Profile)
     Ok(())
 }
 
-/// The enterprise has its past erased: nothing is rebuilt from it any more, the bank reads so, and the trail is unbroken.
+/// The enterprise has its past erased: nothing is rebuilt from it any more, the bank reads so, its phone is kept no longer, and the
+/// trail is unbroken.
 async fn erased(district: &District, uscc: &Uscc, order: &Order) -> Result<()> {
+    let operator = ContactServiceClient::new(district.as_operator().await?);
+    let phones = async || -> Result<i64> {
+        let kept = operator.clone().get_key_rotation(GetKeyRotationRequest {}).await?.into_inner();
+        Ok(kept.done + kept.remaining)
+    };
+    let contact = SetContactRequest {
+        request_id: Uuid::now_v7().to_string(),
+        enterprise_id: String::new(),
+        phone: "13800001234".to_owned(),
+    };
+    ContactServiceClient::new(district.as_enterprise(uscc).await?).set_contact(contact).await?;
+    assert_eq!(phones().await?, 1);
     let request = EraseEnterpriseRequest { request_id: Uuid::now_v7().to_string(), enterprise_id: String::new() };
     ErasureServiceClient::new(district.as_enterprise(uscc).await?).erase_enterprise(request).await?;
     let channel = district.as_bank(&BANK.parse::<InstitutionId>()?).await?;
@@ -131,6 +145,7 @@ async fn erased(district: &District, uscc: &Uscc, order: &Order) -> Result<()> {
         Ok(of_order.all(|entry| entry.profile.is_none() && entry.profile_erased_at.is_some()).then_some(()))
     })
     .await?;
+    eventually("the phone is gone", || async { Ok((phones().await? == 0).then_some(())) }).await?;
     assert!(trail::verify(district).await?.contains("unbroken"));
     Ok(())
 }

@@ -92,6 +92,8 @@ impl Stack {
                 environment.insert("ZHIRONG__TRUST__DATA_KEYS_FILE".to_owned(), data.display().to_string());
             }
             if context == "feedback" {
+                let data = token::ensure_data_keys(keys, "feedback-data-keys")?;
+                environment.insert("ZHIRONG__PERSONAL__DATA_KEYS_FILE".to_owned(), data.display().to_string());
                 environment.insert("ZHIRONG__SMS__FILE".to_owned(), dir.join("sms.ndjson").display().to_string());
             }
             started.push(stack(name, environment)?.first_start().await?);

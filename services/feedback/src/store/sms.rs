@@ -29,8 +29,8 @@ pub struct NewSms<'a> {
 /// Queues the one SMS of its kind for a loan, or lets it wait for a contact; says whether it is new. The contact row is locked, so
 /// that a contact that comes at the same moment finds the message.
 pub async fn insert(conn: &mut PgConnection, sms: NewSms<'_>, now: Timestamp) -> Result<bool, sqlx::Error> {
-    // Serialises with set_phone for enterprises that have no row to lock yet.
-    super::lock_contact(conn, sms.enterprise_id).await?;
+    // Serialises with `contact::set` for enterprises that have no row to lock yet.
+    super::contact::lock(conn, sms.enterprise_id.as_str()).await?;
     let done = sqlx::query!(
         "INSERT INTO sms (sms_id, kind, loan_id, enterprise_id, text_zh, state, queued_at, due_at, version)
          VALUES ($1, $2, $3, $4, $5,
@@ -136,8 +136,14 @@ pub struct Row {
     pub loan_id: Uuid,
     /// The enterprise.
     pub enterprise_id: String,
-    /// The phone, if known.
+    /// The phone in clear, from before phones were sealed.
     pub phone: Option<String>,
+    /// Which master key sealed its data key.
+    pub key_version: Option<i32>,
+    /// Its sealed data key.
+    pub data_key: Option<Vec<u8>>,
+    /// The sealed phone.
+    pub sealed_phone: Option<Vec<u8>>,
     /// What it says.
     pub text_zh: String,
     /// Where it stands, as a word.
@@ -163,8 +169,8 @@ pub async fn list(
     let (at, id) = before.unzip();
     sqlx::query_as!(
         Row,
-        r#"SELECT sms_id, kind, loan_id, enterprise_id, contact.phone AS "phone?", text_zh, state, attempts,
-                  queued_at AS "queued_at: _", sent_at AS "sent_at: _", provider_message_id, last_error
+        r#"SELECT sms_id, kind, loan_id, enterprise_id, contact.phone AS "phone?", contact.key_version AS "key_version?",
+                  contact.data_key AS "data_key?", contact.sealed_phone AS "sealed_phone?", text_zh, state, attempts, queued_at AS "queued_at: _", sent_at AS "sent_at: _", provider_message_id, last_error
            FROM sms LEFT JOIN contact USING (enterprise_id)
            WHERE $1::timestamptz IS NULL OR (queued_at, sms_id) < ($1, $2)
            ORDER BY queued_at DESC, sms_id DESC LIMIT $3"#,

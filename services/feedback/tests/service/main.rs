@@ -2,10 +2,12 @@
 //! not at all, and one rating a loan.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod erasures;
 mod facts;
 mod notices;
 mod provider;
 mod ratings;
 mod reading;
+mod sealing;
 mod sms;
 mod support;

@@ -1,7 +1,7 @@
 //! A provider of SMS that remembers how often it was handed each message.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex},
 };
 
@@ -28,6 +28,7 @@ pub enum Mood {
 pub struct Provider {
     mood: Arc<Mutex<Mood>>,
     taken: Arc<Mutex<HashMap<String, u32>>>,
+    phones: Arc<Mutex<BTreeSet<String>>>,
     handed_over: Arc<Mutex<u32>>,
     asked: Arc<Mutex<u32>>,
 }
@@ -37,6 +38,7 @@ impl Provider {
         let provider = Self {
             mood: Arc::new(Mutex::new(mood)),
             taken: Arc::default(),
+            phones: Arc::default(),
             handed_over: Arc::default(),
             asked: Arc::default(),
         };
@@ -61,6 +63,7 @@ impl Provider {
         }
         let id = message["id"].as_str().unwrap();
         provider.note_taken(id);
+        provider.phones.lock().unwrap().insert(message["phone"].as_str().unwrap().to_owned());
         if mood == Mood::TakesAndFallsSilent {
             std::future::pending::<()>().await;
         }
@@ -85,6 +88,11 @@ impl Provider {
     /// How often each message was taken.
     pub fn counts(&self) -> Vec<u32> {
         self.taken.lock().unwrap().values().copied().collect()
+    }
+
+    /// To whom messages were taken.
+    pub fn phones(&self) -> Vec<String> {
+        self.phones.lock().unwrap().iter().cloned().collect()
     }
 
     /// How many tries there were, good or bad.

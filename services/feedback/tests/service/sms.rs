@@ -124,7 +124,7 @@ async fn a_busy_provider_surely_did_not_take_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contact_is_set_by_its_enterprise_or_by_staff() {
-    let (_, url) = Provider::start(Mood::Takes).await;
+    let (provider, url) = Provider::start(Mood::Takes).await;
     let world = World::start(&url).await;
     let (own, other) = (enterprise(9), enterprise(10));
     let set = |enterprise_id: &str, phone: &str| SetContactRequest {
@@ -144,8 +144,15 @@ async fn a_contact_is_set_by_its_enterprise_or_by_staff() {
     let request = set(other.as_str(), "13800001234");
     let first = contacts.set_contact(staff(request.clone())).await.unwrap().into_inner();
     contacts.set_contact(staff(set(other.as_str(), "13900005678"))).await.unwrap();
-    assert_eq!(contacts.set_contact(staff(request)).await.unwrap().into_inner(), first, "the first answer");
-    let changed = world.count("SELECT count(*) FROM contact WHERE phone = '13900005678'").await;
-    assert_eq!(changed, 1, "repeating an old request changes nothing");
+    assert_eq!((first.phone_masked.as_str(), first.enterprise_id.as_str()), ("138****1234", other.as_str()));
+    let again = contacts.set_contact(staff(request.clone())).await.unwrap().into_inner();
+    assert_eq!(again, first, "the first answer");
+    // Not even one of which no more is shown is taken for the same.
+    let other_number = SetContactRequest { phone: "13855551234".to_owned(), ..request };
+    let refused = refusal(contacts.set_contact(staff(other_number)).await);
+    assert_eq!((refused.code, refused.reason.as_str()), (Code::InvalidArgument, "REQUEST_ID_REUSED"));
+    world.approve(&loan(&other)).await;
+    world.all_become(1, SmsState::Sent).await;
+    assert_eq!(provider.phones(), ["13900005678"], "repeating an old request changes nothing");
     world.stop().await;
 }

@@ -1,7 +1,7 @@
 //! A running feedback, callers of each role, and what it has announced.
 
 use async_nats::jetstream;
-use feedback::{ChannelKind, Own, Sms as SmsSettings};
+use feedback::{ChannelKind, Own, Personal, Sms as SmsSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{
@@ -14,9 +14,9 @@ use zhirong_kernel::uscc::Uscc;
 use zhirong_proto::{
     Fact,
     feedback::v1::{
-        ListSmsRequest, RatingLevel, SetContactRequest, Sms, SmsState, SubmitRatingRequest,
-        contact_service_client::ContactServiceClient, feedback_report_service_client::FeedbackReportServiceClient,
-        rating_service_client::RatingServiceClient,
+        GetKeyRotationRequest, GetKeyRotationResponse, ListSmsRequest, RatingLevel, SetContactRequest, Sms, SmsState,
+        SubmitRatingRequest, contact_service_client::ContactServiceClient,
+        feedback_report_service_client::FeedbackReportServiceClient, rating_service_client::RatingServiceClient,
     },
     matching::v1::{Loan, LoanApproved},
     subsidy::v1::{Grant, GrantReserved},
@@ -26,6 +26,8 @@ use zhirong_testkit::{Deliveries, Event, TestBroker, TestDatabase, eventually};
 
 pub use zhirong_testkit::PATIENCE;
 pub const BANK: &str = "sample-bank";
+/// The keys unless a test says otherwise; see [`keys`].
+pub const KEYS: &str = "1=ONE";
 
 /// One process of feedback.
 struct Replica {
@@ -38,6 +40,7 @@ pub struct World {
     pub channel: Channel,
     pub pool: sqlx::PgPool,
     pub events: jetstream::Context,
+    provider_url: String,
     replicas: Vec<Replica>,
     database: TestDatabase,
     broker: TestBroker,
@@ -47,26 +50,31 @@ impl World {
     pub async fn start(provider_url: &str) -> Self {
         let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
         let events = broker.jetstream().await.unwrap();
-        for stream in [streams::MATCHING, streams::SUBSIDY] {
+        for stream in [streams::PROFILE, streams::MATCHING, streams::SUBSIDY] {
             streams::ensure(&events, stream, 1).await.unwrap();
         }
-        let (replica, channel) = serve(&database, &broker, provider_url).await;
+        let (replica, channel) = serve(&database, &broker, provider_url, KEYS).await;
         let pool = database.pool().await.unwrap();
-        Self { channel, pool, events, replicas: vec![replica], database, broker }
+        let provider_url = provider_url.to_owned();
+        Self { channel, pool, events, provider_url, replicas: vec![replica], database, broker }
+    }
+
+    /// Stops it and starts it again, with these keys.
+    pub async fn again(mut self, keys: &str) -> Self {
+        stop_all(std::mem::take(&mut self.replicas)).await;
+        let (replica, channel) = serve(&self.database, &self.broker, &self.provider_url, keys).await;
+        Self { channel, replicas: vec![replica], ..self }
     }
 
     /// Starts one more process on the same database and broker.
     pub async fn add_replica(&mut self, provider_url: &str) {
-        let (replica, _) = serve(&self.database, &self.broker, provider_url).await;
+        let (replica, _) = serve(&self.database, &self.broker, provider_url, KEYS).await;
         self.replicas.push(replica);
     }
 
     /// Stops it; it must end well.
     pub async fn stop(self) {
-        for replica in self.replicas {
-            replica.stop.cancel();
-            replica.served.await.unwrap().unwrap();
-        }
+        stop_all(self.replicas).await;
     }
 
     /// Announces an approved loan as matching's relay does.
@@ -94,6 +102,12 @@ impl World {
 
     pub fn ratings(&self) -> RatingServiceClient<Channel> {
         RatingServiceClient::new(self.channel.clone())
+    }
+
+    /// How far the sealing of phones has come.
+    pub async fn rotation(&self) -> GetKeyRotationResponse {
+        let request = call(GetKeyRotationRequest {}, &[("zr-role", "operator"), ("zr-subject", "test")]);
+        self.contacts().get_key_rotation(request).await.unwrap().into_inner()
     }
 
     /// Sets an enterprise's phone.
@@ -143,20 +157,38 @@ impl World {
     }
 }
 
-async fn serve(database: &TestDatabase, broker: &TestBroker, provider_url: &str) -> (Replica, Channel) {
-    let folder = zhirong_testkit::folder().unwrap();
-    let address_file = folder.path().join("grpc");
-    let common = zhirong_testkit::settings(database, broker, &address_file).unwrap();
+/// The setting with these keys, each named by a word, and the index key that all share.
+fn keys(text: &str) -> String {
+    let text = text.replace("ONE", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
+    let text = text.replace("TWO", "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=");
+    format!("index=CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=,{text}")
+}
+
+/// Own settings with these keys.
+pub fn own(provider_url: &str, data_keys: String) -> Own {
     let sms = SmsSettings {
         channel: ChannelKind::Http,
-        file: folder.path().join("unused"),
+        file: "unused".into(),
         url: provider_url.to_owned(),
         token_file: String::new(),
         timeout_ms: 5000,
         claim_s: 60,
     };
+    Own { sms, personal: Personal { data_keys: data_keys.into(), data_keys_file: String::new() } }
+}
+
+async fn serve(
+    database: &TestDatabase,
+    broker: &TestBroker,
+    provider_url: &str,
+    data_keys: &str,
+) -> (Replica, Channel) {
+    let folder = zhirong_testkit::folder().unwrap();
+    let address_file = folder.path().join("grpc");
+    let common = zhirong_testkit::settings(database, broker, &address_file).unwrap();
+    let settings = Settings { common, own: own(provider_url, keys(data_keys)) };
     let stop = CancellationToken::new();
-    let served = tokio::spawn(feedback::serve(Settings { common, own: Own { sms } }, stop.clone()));
+    let served = tokio::spawn(feedback::serve(settings, stop.clone()));
     let address = eventually(PATIENCE, "the service listens", || async {
         Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
     })
@@ -164,6 +196,13 @@ async fn serve(database: &TestDatabase, broker: &TestBroker, provider_url: &str)
     .unwrap();
     let channel = Endpoint::new(format!("http://{}", address.trim())).unwrap().connect().await.unwrap();
     (Replica { stop, served }, channel)
+}
+
+async fn stop_all(replicas: Vec<Replica>) {
+    for replica in replicas {
+        replica.stop.cancel();
+        replica.served.await.unwrap().unwrap();
+    }
 }
 
 /// The fact that money is set aside for a loan, by a grant of its own, under a new id.

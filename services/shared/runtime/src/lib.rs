@@ -39,6 +39,7 @@ pub mod outbox;
 pub mod page;
 pub mod problem;
 mod run;
+pub mod seal;
 pub mod server;
 mod service;
 pub mod streams;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::{Error, config::read_secret};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -10,7 +11,6 @@ use ring::{
     rand::{SecureRandom as _, SystemRandom},
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use zhirong_runtime::{Error, config::read_secret};
 
 const KEY: usize = 32;
 
@@ -21,13 +21,17 @@ pub struct Broken;
 
 /// The keys that the database never sees.
 pub struct MasterKeys {
+    context: &'static str,
     masters: BTreeMap<i32, LessSafeKey>,
     index: hmac::Key,
     seals: i32,
 }
 
 /// The key of one row.
-pub struct DataKey(LessSafeKey);
+pub struct DataKey {
+    context: &'static str,
+    key: LessSafeKey,
+}
 
 /// A data key as it is kept.
 pub struct WrappedKey {
@@ -38,18 +42,20 @@ pub struct WrappedKey {
 }
 
 impl MasterKeys {
-    /// The keys of the settings: `index=<base64>,1=<base64>,2=<base64>`, each of 32 bytes. The highest number seals, unless
+    /// The keys of a setting: `index=<base64>,1=<base64>,2=<base64>`, each of 32 bytes. The highest number seals, unless
     /// `seal=1` names another: so every replica can know a key before one of them uses it.
+    ///
+    /// `setting` is its name in messages. `context` is authenticated with all that these keys seal, so that what one service has
+    /// sealed means nothing to another; it never changes.
     ///
     /// # Errors
     /// [`Error::Config`] when they can't be read.
-    pub fn read(keys: &SecretString, file: &str) -> Result<Self, Error> {
+    pub fn read(setting: &str, context: &'static str, keys: &SecretString, file: &str) -> Result<Self, Error> {
         let keys = read_secret(keys, file)?;
         let wrong = || {
-            Error::Config(
-                "trust.data_keys must be like `index=KEY,1=KEY`, or with `seal=1` to name what seals, each KEY 32 random bytes in base64; none is built in"
-                    .to_owned(),
-            )
+            Error::Config(format!(
+                "{setting} must be like `index=KEY,1=KEY`, or with `seal=1` to name what seals, each KEY 32 random bytes in base64; none is built in"
+            ))
         };
         let (mut masters, mut index, mut seals) = (BTreeMap::new(), None, None);
         for part in keys.expose_secret().split(',') {
@@ -70,7 +76,7 @@ impl MasterKeys {
         }
         let seals = seals.or_else(|| masters.keys().max().copied());
         let seals = seals.filter(|version| masters.contains_key(version)).ok_or_else(wrong)?;
-        Ok(Self { masters, index: index.ok_or_else(wrong)?, seals })
+        Ok(Self { context, masters, index: index.ok_or_else(wrong)?, seals })
     }
 
     /// The version that seals now.
@@ -93,7 +99,7 @@ impl MasterKeys {
         let mut key = [0; KEY];
         SystemRandom::new().fill(&mut key).map_err(|_| Broken)?;
         let wrapped = self.wrap(&key, place)?;
-        Ok((DataKey(cipher(&key)?), wrapped))
+        Ok((DataKey { context: self.context, key: cipher(&key)? }, wrapped))
     }
 
     /// The data key of a place.
@@ -101,7 +107,7 @@ impl MasterKeys {
     /// # Errors
     /// [`Broken`].
     pub fn unwrap(&self, wrapped: &WrappedKey, place: &str) -> Result<DataKey, Broken> {
-        cipher(&self.bare(wrapped, place)?).map(DataKey)
+        cipher(&self.bare(wrapped, place)?).map(|key| DataKey { context: self.context, key })
     }
 
     /// The same data key, kept by the master key that seals now.
@@ -120,11 +126,11 @@ impl MasterKeys {
 
     fn wrap(&self, key: &[u8], place: &str) -> Result<WrappedKey, Broken> {
         let master = self.masters.get(&self.seals).ok_or(Broken)?;
-        Ok(WrappedKey { version: self.seals, sealed: seal(master, key, &about("key", place))? })
+        Ok(WrappedKey { version: self.seals, sealed: seal(master, key, &about(self.context, "key", place))? })
     }
 
     fn bare(&self, wrapped: &WrappedKey, place: &str) -> Result<Vec<u8>, Broken> {
-        open(self.masters.get(&wrapped.version).ok_or(Broken)?, &wrapped.sealed, &about("key", place))
+        open(self.masters.get(&wrapped.version).ok_or(Broken)?, &wrapped.sealed, &about(self.context, "key", place))
     }
 }
 
@@ -134,7 +140,7 @@ impl DataKey {
     /// # Errors
     /// When the machine gives no random bytes.
     pub fn seal(&self, text: &str, field: &str, place: &str) -> Result<Vec<u8>, Broken> {
-        seal(&self.0, text.as_bytes(), &about(field, place))
+        seal(&self.key, text.as_bytes(), &about(self.context, field, place))
     }
 
     /// Opens a field of a place.
@@ -142,12 +148,12 @@ impl DataKey {
     /// # Errors
     /// [`Broken`].
     pub fn open(&self, sealed: &[u8], field: &str, place: &str) -> Result<String, Broken> {
-        String::from_utf8(open(&self.0, sealed, &about(field, place))?).map_err(|_| Broken)
+        String::from_utf8(open(&self.key, sealed, &about(self.context, field, place))?).map_err(|_| Broken)
     }
 }
 
-fn about(field: &str, place: &str) -> String {
-    format!("zhirong.profile.v1\0{field}\0{place}")
+fn about(context: &str, field: &str, place: &str) -> String {
+    format!("{context}\0{field}\0{place}")
 }
 
 fn cipher(key: &[u8]) -> Result<LessSafeKey, Broken> {
@@ -176,12 +182,18 @@ fn open(key: &LessSafeKey, sealed: &[u8], about: &str) -> Result<Vec<u8>, Broken
 mod tests {
     use super::*;
 
+    const CONTEXT: &str = "zhirong.test.v1";
+
+    fn read(context: &'static str, text: &str) -> Result<MasterKeys, Error> {
+        MasterKeys::read("personal.data_keys", context, &text.into(), "")
+    }
+
     fn keys(versions: &[u8]) -> MasterKeys {
         let mut text = format!("index={}", STANDARD.encode([9; KEY]));
         for version in versions {
             text.push_str(&format!(",{version}={}", STANDARD.encode([*version; KEY])));
         }
-        MasterKeys::read(&text.into(), "").unwrap()
+        read(CONTEXT, &text).unwrap()
     }
 
     #[test]
@@ -202,6 +214,31 @@ mod tests {
     }
 
     #[test]
+    fn what_one_service_sealed_means_nothing_to_another() {
+        let text = format!("index={0},1={0}", STANDARD.encode([1; KEY]));
+        let [own, other] = [CONTEXT, "zhirong.other.v1"].map(|context| read(context, &text).unwrap());
+        let (_, wrapped) = own.fresh("a").unwrap();
+        assert!(own.unwrap(&wrapped, "a").is_ok());
+        assert!(other.unwrap(&wrapped, "a").is_err(), "the same keys and the same place, and yet");
+    }
+
+    /// Made by another implementation of AES-GCM, as `credit-profile` has sealed from its first day.
+    #[test]
+    fn what_was_sealed_long_ago_is_still_opened() {
+        let text = format!("index={0},1={0}", STANDARD.encode([8; KEY]));
+        let keys = read("zhirong.profile.v1", &text).unwrap();
+        let wrapped = WrappedKey {
+            version: 1,
+            sealed: STANDARD
+                .decode("AAECAwQFBgcICQoLdW3jkFm/aB8DXfZm4rkJcxzhLJC4dXFK2gZ8ZJ0Lq/FD8YJQO5I9kWw4up1NW3kH")
+                .unwrap(),
+        };
+        let key = keys.unwrap(&wrapped, "91331102MA2W000018").unwrap();
+        let sealed = STANDARD.decode("DA0ODxAREhMUFRYXqc1R6E9GzGMHGnlEmLSd74GCpDYAo/zcOWp0").unwrap();
+        assert_eq!(key.open(&sealed, "phone", "91331102MA2W000018").unwrap(), "13800000001");
+    }
+
+    #[test]
     fn after_a_change_of_master_keys_the_old_one_is_not_needed() {
         let (key, old) = keys(&[1]).fresh("a").unwrap();
         let sealed = key.seal("x", "name", "a").unwrap();
@@ -211,7 +248,7 @@ mod tests {
         assert!(keys(&[2]).unwrap(&old, "a").is_err());
         let key = |version: u8| STANDARD.encode([version; KEY]);
         let known = format!("index={},seal=1,1={},2={}", key(9), key(1), key(2));
-        let known = MasterKeys::read(&known.into(), "").unwrap();
+        let known = read(CONTEXT, &known).unwrap();
         assert_eq!((known.seals(), known.fresh("b").unwrap().1.version), (1, 1), "a key is known before it seals");
         assert!(known.unwrap(&new, "a").is_ok());
         assert_eq!(keys(&[1]).blind("x"), keys(&[2]).blind("x"), "and what was indexed is still found");
@@ -230,7 +267,9 @@ mod tests {
             format!("index={key},1={key},seal=2"),
             format!("index={key},1={key},seal=x"),
         ] {
-            assert!(MasterKeys::read(&text.clone().into(), "").is_err(), "{text}");
+            let refused = read(CONTEXT, &text).err().unwrap().to_string();
+            assert!(refused.contains("personal.data_keys must be like"), "{text}: {refused}");
+            assert!(!refused.contains(&key), "a key is not repeated");
         }
     }
 }

@@ -301,6 +301,23 @@ impl<'a> Till<'a> {
     }
 }
 
+/// Tells that the budget of a policy for a year had not enough for what was refused. A refused transaction writes nothing, so that
+/// this is one of its own, after it.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Runtime`].
+pub async fn tell_exhausted(
+    conn: &mut PgConnection,
+    desk: &Desk,
+    (policy, year): (PolicyId, i32),
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut till = Till::lock_years(conn, desk, &BTreeSet::from([(policy, year)]), &[], now).await?;
+    let budget_id = till.of(policy, year)?.budget_id;
+    till.exhausted(budget_id);
+    till.close(conn).await
+}
+
 fn move_money(budget: &mut Budget, reason: Reason, amount: Fen) -> Result<Entry, Error> {
     let (policy, year) = (budget.policy_id, budget.year);
     budget.post(reason, amount).map_err(|error| Error::Budget { policy, year, error })

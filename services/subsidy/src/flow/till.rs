@@ -99,7 +99,7 @@ impl<'a> Till<'a> {
         let wanted: Vec<_> = wanted.iter().copied().collect();
         let budgets = store::budget::look_at(conn, &wanted).await?;
         let ids: Vec<Uuid> = budgets.iter().map(|budget| budget.budget_id).collect();
-        let foreseeable = budgets.len() == wanted.len() && store::grant::least_waiting(conn, &ids).await?.is_empty();
+        let foreseeable = budgets.len() == wanted.len() && store::queue::heads(conn, &ids).await?.is_empty();
         Ok(foreseeable.then(|| Self::new(desk, budgets, now)))
     }
 
@@ -125,7 +125,7 @@ impl<'a> Till<'a> {
                 return Ok(false);
             }
         }
-        if !store::grant::least_waiting(conn, &ids).await?.is_empty() {
+        if !store::queue::heads(conn, &ids).await?.is_empty() {
             return Ok(false);
         }
         for posting in &self.postings {

@@ -120,6 +120,17 @@ pub enum Error {
     Stored(&'static str),
 }
 
+impl Error {
+    /// The policy and year of the budget that had not enough; none for everything else.
+    #[must_use]
+    pub const fn exhausted(&self) -> Option<(PolicyId, i32)> {
+        match self {
+            Self::Budget { policy, year, error: budget::Error::Exhausted { .. } } => Some((*policy, *year)),
+            _ => None,
+        }
+    }
+}
+
 impl From<plan::Error> for Error {
     fn from(error: plan::Error) -> Self {
         Self::Entitlement(error.into())

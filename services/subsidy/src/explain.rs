@@ -36,7 +36,7 @@ pub fn calculation(spec: &Spec, plan: &Plan, figures: Figures) -> String {
         let _ = write!(text, "按担保费{}元的{share}补贴；补贴{}元", figures.fee, plan.amount);
         let alone = share.share_of(figures.fee).unwrap_or(plan.amount);
         text.push_str(match plan.capped {
-            true => "（单笔上限）。",
+            true => cut(spec, plan),
             false if plan.amount < alone => "（与其他政策合计以担保费为限）。",
             false => "。",
         });
@@ -86,32 +86,58 @@ pub fn calculation(spec: &Spec, plan: &Plan, figures: Figures) -> String {
         spec.day_count.days(),
         plan.amount
     );
-    text.push_str(if plan.capped { "（单笔上限）。" } else { "。" });
+    text.push_str(if plan.capped { cut(spec, plan) } else { "。" });
     text
 }
 
-/// Why this combination of the policies that fit; empty when only one fits.
+/// Which cap has cut an amount: below the policy's cap per loan, it is what is left to the enterprise of the year.
+fn cut(spec: &Spec, plan: &Plan) -> &'static str {
+    if plan.amount < spec.cap_per_loan { "（企业年度上限）。" } else { "（单笔上限）。" }
+}
+
+/// What was decided of the policies that fitted a loan; those without shares by their places.
+#[derive(Debug, Clone, Copy)]
+pub struct Decision<'a> {
+    /// The policies that fitted.
+    pub candidates: &'a [Candidate<'a>],
+    /// What had its money at once.
+    pub paid: &'a [Share],
+    /// What waits for money.
+    pub waiting: &'a [Share],
+    /// Better ones that had no money and do not wait, because they are not paid together with what is paid.
+    pub passed_over: &'a [usize],
+    /// Those of which the enterprise has used up its cap of the year.
+    pub used_up: &'a [usize],
+}
+
+/// Why this combination of the policies that fitted, as it was decided at the approval, so that it stays true whatever happens
+/// later; empty when only one fitted. For the grant of the policy at `own`, whose waiting its standing tells.
 #[must_use]
-pub fn combination(candidates: &[Candidate<'_>], paid: &[Share], waiting: &[Share]) -> String {
+pub fn combination(decision: &Decision<'_>, own: usize) -> String {
+    let Decision { candidates, paid, waiting, passed_over, used_up } = *decision;
     if candidates.len() < 2 {
         return String::new();
     }
-    let names = |shares: &[Share]| {
-        let found = shares.iter().filter_map(|share| candidates.get(share.place));
+    let names = |places: &mut dyn Iterator<Item = usize>| {
+        let found = places.filter_map(|place| candidates.get(place));
         found.map(|found| format!("《{}》", found.policy.spec.name_zh)).collect::<Vec<_>>().join("、")
     };
-    let mut text = format!("本笔贷款共符合{}项政策，按可同时享受且合计最多的方式", candidates.len());
-    match (paid.is_empty(), waiting.is_empty()) {
-        (true, _) => {
-            let _ = write!(text, "排队等候{}。", names(waiting));
-        }
-        (false, true) => {
-            let _ = write!(text, "享受{}。", names(paid));
-        }
-        (false, false) => {
-            let _ = write!(text, "享受{}，并排队等候{}。", names(paid), names(waiting));
-        }
+    let chosen = names(&mut paid.iter().chain(waiting).map(|share| share.place));
+    let mut text =
+        format!("审批时，本笔贷款共符合{}项政策，按可同时享受且合计最多的方式确定为{chosen}", candidates.len());
+    let queued = names(&mut waiting.iter().map(|share| share.place).filter(|place| *place != own));
+    if !queued.is_empty() {
+        let _ = write!(text, "；其中{queued}因当时资金不足列入排队");
     }
+    let passed_over = names(&mut passed_over.iter().copied());
+    if !passed_over.is_empty() {
+        let _ = write!(text, "；{passed_over}因当时资金不足未选用");
+    }
+    let used_up = names(&mut used_up.iter().copied());
+    if !used_up.is_empty() {
+        let _ = write!(text, "；{used_up}因企业年度上限已用完，不再享受");
+    }
+    text.push('。');
     text
 }
 
@@ -147,19 +173,24 @@ pub fn loss((principal, interest): (Fen, Fen), whole: Fen, parts: &[Part], pool:
     text
 }
 
-/// The computation and where the grant stands.
+/// The computation, what was decided at the approval, what has changed since, and where the grant stands.
 #[must_use]
 pub fn whole(grant: &Grant) -> String {
     let standing = match grant.state {
         State::Reserved => "资金已预留，无需申请。",
         State::Active => "贷款已发放，贴息金额已锁定，无需申请。",
         State::Waiting => "本年度资金额度暂不足，已按贷款审批先后排队，资金到位后自动安排，无需申请。",
+        State::Ended if grant.short => "贷款已结束。",
         State::Ended => "贷款已结束，贴息不再增加。",
         State::Reversed => "贴息已撤销。",
     };
     let mut text = grant.calculation_zh.clone();
+    text.push_str(&grant.combination_zh);
+    let planned = grant.planned;
     if grant.short && !matches!(grant.state, State::Waiting | State::Reversed) {
-        let _ = write!(text, "年度资金余额不足以增加，以已预留的{}元为限。", grant.planned);
+        let _ = write!(text, "年度资金余额不足以增加，以已预留的{planned}元为限，资金到位后按审批先后补足。");
+    } else if grant.state != State::Reversed && grant.explained.is_some_and(|explained| explained != planned) {
+        let _ = write!(text, "按放款后的实际情况（还款、利率、期限及结清、逾期等），贴息现为{planned}元。");
     }
     text.push_str(standing);
     let money = &grant.money;
@@ -181,6 +212,11 @@ mod tests {
     };
 
     fn text(loan_rate: i64, principal: i64, change: impl FnOnce(&mut crate::policy::Wish)) -> String {
+        text_below(Fen::MAX, loan_rate, principal, change)
+    }
+
+    /// With what is left to the enterprise of the year.
+    fn text_below(left: Fen, loan_rate: i64, principal: i64, change: impl FnOnce(&mut crate::policy::Wish)) -> String {
         let mut wish = wish();
         change(&mut wish);
         let spec = Spec::try_from(wish).unwrap();
@@ -194,7 +230,7 @@ mod tests {
             fee_taken: crate::plan::ExactRate::new(0),
         };
         let figures = Figures { principal: Fen::new(principal), disbursed: false, lpr, lpr_year: 2025, fee: Fen::ZERO };
-        calculation(&spec, &plan(&spec, rate, spec.cap_per_loan, basis).unwrap(), figures)
+        calculation(&spec, &plan(&spec, rate, spec.cap_per_loan.min(left), basis).unwrap(), figures)
     }
 
     #[test]
@@ -202,6 +238,14 @@ mod tests {
         let expected = "依据《知识产权质押贷款贴息》（示例文件〔2026〕1号），按2025年末一年期LPR（3.00%）的50.00%贴息，即年利率1.50%；\
             获批贷款1,000,000.00元；计息期自2026-03-01起至2027-03-01止（算头不算尾），共365天，一年按360天计；贴息15,208.33元。";
         assert_eq!(text(43_500, 100_000_000, |_| {}), expected);
+    }
+
+    #[test]
+    fn a_cap_is_named_as_what_it_is() {
+        let of_year = text_below(Fen::new(9_999), 43_500, 100_000_000, |wish| wish.cap_per_loan = Fen::new(10_000));
+        assert!(of_year.contains("贴息99.99元（企业年度上限）。"), "{of_year}");
+        let of_loan = text_below(Fen::new(10_000), 43_500, 100_000_000, |wish| wish.cap_per_loan = Fen::new(10_000));
+        assert!(of_loan.contains("贴息100.00元（单笔上限）。"), "{of_loan}");
     }
 
     #[test]

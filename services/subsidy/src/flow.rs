@@ -9,6 +9,8 @@
 //! 5. budgets, in order of id and all at once, missing ones made before; a budget's lock also guards the grants that wait at it.
 //!
 //! Grants are locked after that, and only by who holds what guards them.
+//!
+//! One lock is taken out of order: that of the loan of a grant in line for money ([`queue`]), which nobody waits for.
 
 use std::sync::Arc;
 

@@ -115,10 +115,14 @@ pub struct Grant {
     pub accrued_until: Option<Date>,
     /// Whether the figures rest on the real disbursement.
     pub disbursed: bool,
-    /// Whether the budget had less than it needs: what is set aside is the ceiling.
+    /// Whether the budget had less than it needs: what is set aside is the ceiling until money comes.
     pub short: bool,
-    /// How the amount came about, in Chinese.
+    /// How the amount came about at the approval, or on what was really paid out, in Chinese.
     pub calculation_zh: String,
+    /// The amount there; not known of grants of before it was kept.
+    pub explained: Option<Fen>,
+    /// Why this combination of the policies that fitted at the approval, in Chinese; empty when only one did.
+    pub combination_zh: String,
     /// Counts the changes.
     pub version: i64,
     /// When the loan was approved: the place in the queue.

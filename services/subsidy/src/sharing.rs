@@ -51,6 +51,20 @@ pub fn due(claims: &[Claim], events: &[Event], day: Date) -> Result<Vec<Fen>, Er
     give_out(&all().zip(due).map(hope).collect::<Vec<_>>(), events, day)
 }
 
+/// What one of the grants would be due if it held enough, beside what each is due: of the interest that is left it gets what it has
+/// earned.
+///
+/// # Errors
+/// When an amount can't be computed.
+pub fn hoped(claims: &[Claim], due: &[Fen], place: usize, events: &[Event], day: Date) -> Result<Fen, Error> {
+    let kept = claims.iter().zip(due).enumerate().map(|(other, (claim, due))| {
+        let had = if claim.waits { Fen::ZERO } else { *due };
+        Claim { had, most: if other == place { claim.terms.cap } else { had }, ..*claim }
+    });
+    let found = give_out(&kept.collect::<Vec<_>>(), events, day)?;
+    Ok(found.get(place).copied().unwrap_or(Fen::ZERO))
+}
+
 /// What a grant is due that has the loan's interest to itself.
 ///
 /// # Errors
@@ -131,6 +145,21 @@ mod tests {
         assert_eq!(given(&[waiting, claim(1_000, ALL)], &events), [10_000, 20_000], "it would get what is left");
         let served = [claim(1_000, ALL), Claim { had: Fen::new(20_000), ..claim(1_000, ALL) }];
         assert_eq!(given(&served, &events), [10_000, 20_000]);
+    }
+
+    #[test]
+    fn who_holds_too_little_hopes_for_the_interest_that_is_left() {
+        let events = [out(), repaid(date(2026, 3, 21), 0, 30_000)];
+        let claims = [claim(1_000, 5_000), claim(1_000, 12_000), Claim { waits: true, ..claim(1_000, 0) }];
+        let day = date(2027, 3, 1);
+        let due = due(&claims, &events, day).unwrap();
+        assert_eq!(due[..2], [Fen::new(5_000), Fen::new(12_000)]);
+        let hoped = |place: usize| hoped(&claims, &due, place, &events, day).unwrap().get();
+        assert_eq!(
+            [hoped(0), hoped(1)],
+            [5_000 + 13_000, 20_000],
+            "each beside what the other is due, not what it hopes for"
+        );
     }
 
     proptest! {

@@ -10,6 +10,7 @@ pub mod lpr;
 pub mod policy;
 pub mod policy_step;
 pub mod profile;
+pub mod queue;
 pub mod report;
 pub mod reversal;
 pub mod settlement;

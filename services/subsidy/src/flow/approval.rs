@@ -18,13 +18,17 @@ use zhirong_kernel::{
 };
 use zhirong_proto::subsidy::v1::{GrantQueued, GrantReserved};
 
-use super::{Desk, coupon, purse::Purses, till::Till};
+use super::{
+    Desk, coupon,
+    purse::{self, Purses},
+    till::Till,
+};
 use crate::{
     budget::Reason,
     combine::{self, Share},
     entitlement::{self, Candidate, Holding, Loan},
     error::Error,
-    explain::{self, Figures},
+    explain::{self, Decision, Figures},
     grant::{Grant, Money, State},
     policy::Published,
     store::{self, budget::Owner, coupon::Coupon, loan::Approved, loan::Judged},
@@ -83,7 +87,7 @@ pub async fn approve_beside(
     if cases.is_empty() {
         return Ok(());
     }
-    cases.sort_by_key(|case| (case.approved.loan.approved_at, case.approved.loan.loan_id));
+    cases.sort_by_key(|case| purse::place(case.approved.loan.approved_at, case.approved.loan.loan_id));
     if foreseen(conn, desk, &cases, beside, now).await? {
         return Ok(());
     }
@@ -274,7 +278,7 @@ fn serve(till: &mut Till<'_>, purses: &mut Purses, case: &Case<'_>, decided: &mu
         let amount = left.map_or(candidate.plan.amount, |left| left.min(candidate.plan.amount));
         budgets.push(budget.budget_id);
         caps.push(left);
-        funded.push(amount <= budget.available && !purses.somebody_waits(budget.budget_id, budget.available));
+        funded.push(amount <= budget.available && !purses.somebody_is_before(budget.budget_id, loan));
     }
     let may = |place: usize| funded.get(place).copied().unwrap_or(false);
     let cap = |place: usize| caps.get(place).copied().flatten();
@@ -283,21 +287,23 @@ fn serve(till: &mut Till<'_>, purses: &mut Purses, case: &Case<'_>, decided: &mu
         true => combine::best(candidates, loan, |_| true, cap)?,
         false => combine::beside(candidates, loan, &paid, |place| !may(place), cap)?,
     };
+    let used_up: Vec<usize> =
+        (0..candidates.len()).filter(|place| cap(*place).is_some_and(|left| !left.is_positive())).collect();
     // Better ones that had no money, and what waits: their budgets could not serve in full.
-    let first = paid.iter().map(|share| share.place).min().unwrap_or(usize::MAX);
-    let passed_over = (0..candidates.len()).filter(|place| !may(*place) && *place < first);
-    let short: BTreeSet<usize> = match paid.is_empty() {
-        true => waiting.iter().map(|share| share.place).collect(),
-        false => passed_over.chain(waiting.iter().map(|share| share.place)).collect(),
-    };
-    let names = explain::combination(candidates, &paid, &waiting);
+    let first = paid.iter().map(|share| share.place).min().unwrap_or(0);
+    let waits = |place: &usize| waiting.iter().any(|share| share.place == *place);
+    let passed_over: Vec<usize> =
+        (0..first).filter(|place| !may(*place) && !used_up.contains(place) && !waits(place)).collect();
+    let short: BTreeSet<usize> = passed_over.iter().copied().chain(waiting.iter().map(|share| share.place)).collect();
+    let decision =
+        Decision { candidates, paid: &paid, waiting: &waiting, passed_over: &passed_over, used_up: &used_up };
     for (shares, state) in [(&paid, State::Reserved), (&waiting, State::Waiting)] {
         for share in shares {
             let Some((candidate, budget_id)) = candidates.get(share.place).zip(budgets.get(share.place)) else {
                 continue;
             };
             let mut grant = new_grant(till, loan, candidate, share, (*budget_id, state))?;
-            grant.calculation_zh.push_str(&names);
+            grant.combination_zh = explain::combination(&decision, share.place);
             purses.spend(&grant);
             if state == State::Reserved {
                 till.post(*budget_id, Reason::Reserve, grant.planned, Owner::Grant(grant.grant_id), None)?;
@@ -360,6 +366,8 @@ fn new_grant(
         disbursed: false,
         short: false,
         calculation_zh: explain::calculation(&policy.spec, plan, figures),
+        explained: Some(plan.amount),
+        combination_zh: String::new(),
         version: 1,
         approved_at: loan.approved_at,
         created_at: microseconds(till.now()),

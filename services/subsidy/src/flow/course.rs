@@ -116,6 +116,8 @@ pub struct Room {
     pub had: Fen,
     /// At most.
     pub most: Fen,
+    /// Whether that is what its budget has, which may be less than it needs.
+    pub is_of_budget: bool,
 }
 
 impl Room {
@@ -125,7 +127,7 @@ impl Room {
     /// When a sum does not fit.
     pub fn kept(grant: &Grant) -> Result<Self, Error> {
         let due = if grant.state == State::Reversed { Fen::ZERO } else { grant.due()? };
-        Ok(Self { had: due, most: due })
+        Ok(Self { had: due, most: due, is_of_budget: false })
     }
 }
 
@@ -134,12 +136,11 @@ impl Room {
 /// # Errors
 /// When a sum does not fit.
 pub fn room(till: &Till<'_>, grant: &Grant) -> Result<Room, Error> {
-    Ok(match grant.state {
-        State::Waiting | State::Reversed => Room { had: Fen::ZERO, most: Fen::ZERO },
-        _ => {
-            Room { had: grant.due()?, most: grant.money.held()?.checked_add(till.budget(grant.budget_id)?.available)? }
-        }
-    })
+    if matches!(grant.state, State::Waiting | State::Reversed) {
+        return Ok(Room { had: Fen::ZERO, most: Fen::ZERO, is_of_budget: false });
+    }
+    let most = grant.money.held()?.checked_add(till.budget(grant.budget_id)?.available)?;
+    Ok(Room { had: grant.due()?, most, is_of_budget: true })
 }
 
 /// Lets no grant grow beyond what its enterprise may get of the year's budget beside its other grants there. The budgets are
@@ -178,22 +179,30 @@ pub async fn standings(
         let spec = desk.book.spec(conn, grant.policy_id, grant.policy_version).await?;
         let offered = plan::offered_rate(spec.benefit, grant.lpr, approved.loan.rate)?;
         let terms = Terms::new(&spec, offered, grant.taken, grant.cap, approved.loan.guarantee_fee);
-        let Room { had, most } = *room;
+        let Room { had, most, .. } = *room;
         // What is due of a fee rests on no interest.
         let had = if terms.rests_on_interest() { had } else { Fen::ZERO };
         claims.push(Claim { terms, had, most, waits: grant.state == State::Waiting });
     }
     let due = sharing::due(&claims, events, day)?;
     let mut found = HashMap::new();
-    for ((grant, claim), due) in grants.iter().zip(&claims).zip(due) {
-        if let Some(standing) = life::standing(&claim.terms, events, day, due)? {
-            found.insert(grant.grant_id.uuid(), standing);
+    for (place, (grant, (claim, due_now))) in grants.iter().zip(claims.iter().zip(&due)).enumerate() {
+        let Some(mut standing) = life::standing(&claim.terms, events, day, *due_now)? else { continue };
+        let held_back = *due_now >= claim.most && rooms.get(place).is_some_and(|room| room.is_of_budget);
+        if standing.ended && held_back {
+            // Its loan has ended, and it would be due more if its budget had it.
+            standing.planned = standing.planned.max(sharing::hoped(&claims, &due, place, events, day)?);
         }
+        found.insert(grant.grant_id.uuid(), standing);
     }
     Ok(found)
 }
 
-async fn follow(
+/// Brings one grant of a locked loan, its budget locked in the till, to where it stands.
+///
+/// # Errors
+/// When an amount can't be computed; [`Error::Database`].
+pub async fn follow(
     conn: &mut PgConnection,
     till: &mut Till<'_>,
     approved: &Approved,
@@ -211,7 +220,8 @@ async fn follow(
         till.bring(grant, target, on_its_way)?;
     }
     if !before.disbursed {
-        grant.calculation_zh = recalculated(conn, till, approved, grant, standing).await?;
+        let (text, amount) = recalculated(conn, till, approved, grant, standing).await?;
+        (grant.calculation_zh, grant.explained) = (text, Some(amount));
     }
     let unchanged = Grant { accrued_until: grant.accrued_until, ..before.clone() } == *grant;
     grant.changed();
@@ -248,14 +258,14 @@ async fn follow(
     Ok(())
 }
 
-/// The explanation on the real principal and dates.
+/// The explanation on the real principal and dates, with the amount that it comes to.
 async fn recalculated(
     conn: &mut PgConnection,
     till: &Till<'_>,
     approved: &Approved,
     grant: &Grant,
     standing: &Standing,
-) -> Result<String, Error> {
+) -> Result<(String, Fen), Error> {
     let spec = till.desk().book.spec(conn, grant.policy_id, grant.policy_version).await?;
     let loan = &approved.loan;
     let events = store::loan::events(conn, &[loan.loan_id.uuid()]).await?;
@@ -279,5 +289,5 @@ async fn recalculated(
         lpr_year: business_date(grant.approved_at).year().saturating_sub(1),
         fee: loan.guarantee_fee,
     };
-    Ok(explain::calculation(&spec, &plan, figures))
+    Ok((explain::calculation(&spec, &plan, figures), plan.amount))
 }

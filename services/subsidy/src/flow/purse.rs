@@ -1,22 +1,23 @@
-//! What budgets owe beside their balances: who waits, and what each enterprise has of a year's cap.
+//! What budgets owe beside their balances: who stands in line, and what each enterprise has of a year's cap.
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use sqlx::PgConnection;
 use uuid::Uuid;
-use zhirong_kernel::Fen;
+use zhirong_kernel::{Fen, id::LoanId};
 
 use super::till::Till;
 use crate::{
     entitlement::{Candidate, Loan},
     error::Error,
     grant::{Grant, State},
-    store,
+    store::{self, queue::Place},
 };
 
 /// See the module.
 pub struct Purses {
-    least_waiting: BTreeMap<Uuid, Fen>,
+    heads: BTreeMap<Uuid, Place>,
     spent: HashMap<(Uuid, String), Fen>,
     capped: Vec<String>,
 }
@@ -28,8 +29,12 @@ impl Purses {
     /// [`Error::Database`].
     pub async fn load(conn: &mut PgConnection, till: &Till<'_>, capped: Vec<String>) -> Result<Self, Error> {
         let budgets: Vec<Uuid> = till.budgets().map(|budget| budget.budget_id).collect();
-        let least_waiting = store::grant::least_waiting(conn, &budgets).await?.into_iter().collect();
-        Ok(Self { least_waiting, spent: spent(conn, &budgets, &capped).await?, capped })
+        let spent = spent(conn, &budgets, &capped).await?;
+        let mut purses = Self { heads: BTreeMap::new(), spent, capped };
+        for (budget, place) in store::queue::heads(conn, &budgets).await? {
+            purses.join(budget, place);
+        }
+        Ok(purses)
     }
 
     /// Whether, with the budgets locked and the grants written, each enterprise with a cap has what was reckoned with and no
@@ -43,10 +48,16 @@ impl Purses {
         Ok(now.iter().all(|(of, has)| self.spent.get(of) == Some(has)))
     }
 
-    /// Who waits already and fits what is left goes first.
+    /// Whether somebody stands before a loan in the line of a budget: then it gets nothing there, however much is left. The line
+    /// is in order of approval, whenever the news came. An approval that comes late, of before all who wait, stands before them,
+    /// is first, and takes what is there if it fits: to serve it after them would let the delay of a message decide.
     #[must_use]
-    pub fn somebody_waits(&self, budget_id: Uuid, available: Fen) -> bool {
-        self.least_waiting.get(&budget_id).is_some_and(|least| *least <= available)
+    pub fn somebody_is_before(&self, budget_id: Uuid, loan: &Loan) -> bool {
+        self.heads.get(&budget_id).is_some_and(|head| *head < place(loan.approved_at, loan.loan_id))
+    }
+
+    fn join(&mut self, budget_id: Uuid, place: Place) {
+        self.heads.entry(budget_id).and_modify(|head| *head = place.min(*head)).or_insert(place);
     }
 
     /// What the enterprise may still get of the year's budget; none when there is no such cap.
@@ -63,10 +74,15 @@ impl Purses {
         let spent = self.spent.entry((grant.budget_id, grant.enterprise_id.to_string())).or_insert(Fen::ZERO);
         *spent = spent.checked_add(grant.planned).unwrap_or(Fen::MAX);
         if grant.state == State::Waiting {
-            let least = self.least_waiting.entry(grant.budget_id).or_insert(Fen::MAX);
-            *least = grant.planned.min(*least);
+            self.join(grant.budget_id, place(grant.approved_at, grant.loan_id));
         }
     }
+}
+
+/// The place of a loan in a line.
+#[must_use]
+pub fn place(approved_at: Timestamp, loan: LoanId) -> Place {
+    (approved_at.as_microsecond(), loan.uuid())
 }
 
 async fn spent(

@@ -99,7 +99,7 @@ impl<'a> Till<'a> {
         let wanted: Vec<_> = wanted.iter().copied().collect();
         let budgets = store::budget::look_at(conn, &wanted).await?;
         let ids: Vec<Uuid> = budgets.iter().map(|budget| budget.budget_id).collect();
-        let foreseeable = budgets.len() == wanted.len() && store::grant::least_waiting(conn, &ids).await?.is_empty();
+        let foreseeable = budgets.len() == wanted.len() && store::queue::heads(conn, &ids).await?.is_empty();
         Ok(foreseeable.then(|| Self::new(desk, budgets, now)))
     }
 
@@ -125,7 +125,7 @@ impl<'a> Till<'a> {
                 return Ok(false);
             }
         }
-        if !store::grant::least_waiting(conn, &ids).await?.is_empty() {
+        if !store::queue::heads(conn, &ids).await?.is_empty() {
             return Ok(false);
         }
         for posting in &self.postings {
@@ -299,6 +299,23 @@ impl<'a> Till<'a> {
         }
         Ok(())
     }
+}
+
+/// Tells that the budget of a policy for a year had not enough for what was refused. A refused transaction writes nothing, so that
+/// this is one of its own, after it.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Runtime`].
+pub async fn tell_exhausted(
+    conn: &mut PgConnection,
+    desk: &Desk,
+    (policy, year): (PolicyId, i32),
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut till = Till::lock_years(conn, desk, &BTreeSet::from([(policy, year)]), &[], now).await?;
+    let budget_id = till.of(policy, year)?.budget_id;
+    till.exhausted(budget_id);
+    till.close(conn).await
 }
 
 fn move_money(budget: &mut Budget, reason: Reason, amount: Fen) -> Result<Entry, Error> {

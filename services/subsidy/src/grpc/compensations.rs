@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
-use zhirong_kernel::{Uscc, clock::business_date, id::CompensationId};
+use zhirong_kernel::{
+    Uscc,
+    clock::business_date,
+    id::{CompensationId, PolicyId},
+};
 use zhirong_proto::subsidy::v1::{self as pb, compensation_service_server::CompensationService};
 use zhirong_runtime::{
     caller::{Caller, Role},
@@ -13,7 +17,10 @@ use zhirong_runtime::{
 
 use super::{Api, date, id, ledger::receipt, next, reason, staff, write};
 use crate::{
-    flow::compensation::{self, Payer},
+    flow::{
+        compensation::{self, Payer},
+        till,
+    },
     policy::is_text,
     store, wire,
 };
@@ -37,7 +44,13 @@ impl CompensationService for Api {
         request: Request<pb::ReviewCompensationRequest>,
     ) -> Result<Response<pb::ReviewCompensationResponse>, Status> {
         let caller = staff(&request)?;
-        Ok(Response::new(self.review_compensation(&caller, request.into_inner()).await?))
+        let mut exhausted = None;
+        let reviewed = self.review_compensation(&caller, request.into_inner(), &mut exhausted).await;
+        if let Some(budget) = exhausted {
+            // Should this fail, the caller is told so, and the review that comes again is refused and told.
+            self.tell_exhausted(budget).await?;
+        }
+        Ok(Response::new(reviewed?))
     }
 
     async fn pay_compensation(
@@ -86,13 +99,23 @@ impl Api {
         &self,
         caller: &Caller,
         request: pb::ReviewCompensationRequest,
+        exhausted: &mut Option<(PolicyId, i32)>,
     ) -> Result<pb::ReviewCompensationResponse, Problem> {
         let found: CompensationId = id(&request.compensation_id, "compensation_id")?;
         let decision = (request.approve, caller.subject.as_str(), reason(&request.reason_zh, !request.approve)?);
         write!(self, caller, "CompensationService/ReviewCompensation", request, |tx, now| {
-            let reviewed = compensation::review(tx, &self.desk, found, decision, now).await?;
+            let reviewed = compensation::review(tx, &self.desk, found, decision, now).await;
+            let reviewed = reviewed.inspect_err(|error| *exhausted = error.exhausted())?;
             pb::ReviewCompensationResponse { compensation: Some(wire::compensation(&reviewed)) }
         })
+    }
+
+    async fn tell_exhausted(&self, budget: (PolicyId, i32)) -> Result<(), Problem> {
+        let mut transaction = self.pool.begin().await?;
+        till::tell_exhausted(&mut transaction, &self.desk, budget, self.clock.now()).await?;
+        transaction.commit().await?;
+        self.outbox.notify();
+        Ok(())
     }
 
     async fn pay(

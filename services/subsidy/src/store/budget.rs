@@ -131,18 +131,6 @@ pub async fn list(conn: &mut PgConnection, after: Option<(Uuid, i32)>, most: i64
     Ok(rows.into_iter().map(Budget::from).collect())
 }
 
-/// Budgets with money for somebody who waits.
-pub async fn with_servable_grants(conn: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "SELECT budget_id FROM budget b WHERE available_fen > 0 AND EXISTS (
-             SELECT FROM subsidy_grant g
-             WHERE g.budget_id = b.budget_id AND g.state = 'waiting' AND g.planned_fen <= b.available_fen)
-         ORDER BY budget_id"
-    )
-    .fetch_all(conn)
-    .await
-}
-
 /// Counts the facts about a locked budget up; gives the count afterwards.
 pub async fn count_facts(conn: &mut PgConnection, budget_id: Uuid, more: i64) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(

@@ -44,6 +44,8 @@ struct Row {
     disbursed: bool,
     short: bool,
     calculation_zh: String,
+    explained_fen: Option<i64>,
+    combination_zh: String,
     version: i64,
     approved_at: jiff_sqlx::Timestamp,
     created_at: jiff_sqlx::Timestamp,
@@ -82,6 +84,8 @@ impl TryFrom<Row> for Grant {
             disbursed: row.disbursed,
             short: row.short,
             calculation_zh: row.calculation_zh,
+            explained: row.explained_fen.map(Fen::new),
+            combination_zh: row.combination_zh,
             version: row.version,
             approved_at: row.approved_at.to_jiff(),
             created_at: row.created_at.to_jiff(),
@@ -97,7 +101,7 @@ macro_rules! grants {
                       g.budget_id, b.year AS budget_year, g.state, g.planned_fen, g.reserved_fen, g.accrued_fen, g.payable_fen,
                       g.paid_fen, g.clawed_back_fen, g.cap_fen, g.rate_e12, g.taken_e12, g.lpr_ppm, g.principal_fen,
                       g.from_on AS "from_on: _", g.until_on AS "until_on: _", g.accrued_until AS "accrued_until: _", g.disbursed, g.short,
-                      g.calculation_zh, g.version, g.approved_at AS "approved_at: _", g.created_at AS "created_at: _"
+                      g.calculation_zh, g.explained_fen, g.combination_zh, g.version, g.approved_at AS "approved_at: _", g.created_at AS "created_at: _"
                FROM subsidy_grant g
                JOIN policy_version v ON v.policy_id = g.policy_id AND v.version = g.policy_version
                JOIN budget b ON b.budget_id = g.budget_id "# + $tail
@@ -115,12 +119,12 @@ pub async fn insert_all(conn: &mut PgConnection, grants: &[Grant]) -> Result<(),
     sqlx::query!(
         "INSERT INTO subsidy_grant (grant_id, loan_id, enterprise_id, policy_id, policy_version, budget_id, state, planned_fen,
              reserved_fen, cap_fen, rate_e12, taken_e12, lpr_ppm, principal_fen, from_on, until_on, disbursed, calculation_zh,
-             version, approved_at, created_at)
+             version, approved_at, created_at, explained_fen, combination_zh)
          SELECT unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::uuid[]), unnest($5::int[]),
              unnest($6::uuid[]), unnest($7::text[]), unnest($8::bigint[]), unnest($9::bigint[]), unnest($10::bigint[]),
              unnest($11::bigint[]), unnest($12::bigint[]), unnest($13::bigint[]), unnest($14::bigint[]), unnest($15::date[]),
              unnest($16::date[]), false, unnest($17::text[]), unnest($18::bigint[]), unnest($19::timestamptz[]),
-             unnest($20::timestamptz[])",
+             unnest($20::timestamptz[]), unnest($21::bigint[]), unnest($22::text[])",
         &each(grants, |grant| grant.grant_id.uuid()),
         &each(grants, |grant| grant.loan_id.uuid()),
         &each(grants, |grant| grant.enterprise_id.to_string()),
@@ -140,7 +144,9 @@ pub async fn insert_all(conn: &mut PgConnection, grants: &[Grant]) -> Result<(),
         &each(grants, |grant| grant.calculation_zh.clone()),
         &each(grants, |grant| grant.version),
         &each(grants, |grant| grant.approved_at.to_sqlx()) as _,
-        &each(grants, |grant| grant.created_at.to_sqlx()) as _
+        &each(grants, |grant| grant.created_at.to_sqlx()) as _,
+        &each(grants, |grant| grant.explained.map(Fen::get)) as _,
+        &each(grants, |grant| grant.combination_zh.clone())
     )
     .execute(conn)
     .await?;
@@ -152,7 +158,7 @@ pub async fn update(conn: &mut PgConnection, grant: &Grant, loaded_version: i64)
     let done = sqlx::query!(
         "UPDATE subsidy_grant SET state = $3, planned_fen = $4, principal_fen = $5, from_on = $6, until_on = $7, disbursed = $8,
              calculation_zh = $9, version = $10, reserved_fen = $11, accrued_fen = $12, payable_fen = $13, paid_fen = $14,
-             clawed_back_fen = $15, rate_e12 = $16, accrued_until = $17, short = $18
+             clawed_back_fen = $15, rate_e12 = $16, accrued_until = $17, short = $18, explained_fen = $19
          WHERE grant_id = $1 AND version = $2",
         grant.grant_id.uuid(),
         loaded_version,
@@ -171,7 +177,8 @@ pub async fn update(conn: &mut PgConnection, grant: &Grant, loaded_version: i64)
         grant.money.clawed_back.get(),
         grant.rate.get(),
         grant.accrued_until.map(|day| day.to_sqlx()) as _,
-        grant.short
+        grant.short,
+        grant.explained.map(Fen::get)
     )
     .execute(conn)
     .await?;
@@ -272,18 +279,6 @@ pub async fn of_enterprises(
     Ok(rows.into_iter().map(|row| (row.budget_id, row.enterprise_id, row.planned)).collect())
 }
 
-/// The least that somebody waits for, by locked budget.
-pub async fn least_waiting(conn: &mut PgConnection, budgets: &[Uuid]) -> Result<Vec<(Uuid, Fen)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT budget_id, min(planned_fen) AS "least!" FROM subsidy_grant
-           WHERE budget_id = ANY($1) AND state = 'waiting' GROUP BY budget_id"#,
-        budgets
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.budget_id, Fen::new(row.least))).collect())
-}
-
 /// What some loans have in all, by loan.
 pub async fn planned_of_loans(conn: &mut PgConnection, loans: &[Uuid]) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
     let rows = sqlx::query!(
@@ -296,13 +291,16 @@ pub async fn planned_of_loans(conn: &mut PgConnection, loans: &[Uuid]) -> Result
     Ok(rows.into_iter().map(|row| (row.loan_id, row.planned)).collect())
 }
 
-/// Locks the first grant in order of approval that waits at a locked budget for no more than this.
-pub async fn lock_next_waiting(conn: &mut PgConnection, budget_id: Uuid, at_most: Fen) -> Result<Option<Grant>, Error> {
+/// The first in line at a locked budget: of those that it held short, then of those that wait, in order of approval.
+pub async fn first_in_line(conn: &mut PgConnection, budget_id: Uuid) -> Result<Option<Grant>, Error> {
     let row = grants!(
-        "WHERE g.budget_id = $1 AND g.state = 'waiting' AND g.planned_fen <= $2
-         ORDER BY g.approved_at, g.loan_id LIMIT 1 FOR UPDATE OF g",
-        budget_id,
-        at_most.get()
+        "WHERE g.grant_id = coalesce(
+             (SELECT s.grant_id FROM subsidy_grant s
+              WHERE s.budget_id = $1 AND s.short AND s.state IN ('active', 'ended')
+              ORDER BY s.approved_at, s.loan_id LIMIT 1),
+             (SELECT w.grant_id FROM subsidy_grant w WHERE w.budget_id = $1 AND w.state = 'waiting'
+              ORDER BY w.approved_at, w.loan_id LIMIT 1))",
+        budget_id
     )
     .fetch_optional(conn)
     .await?;

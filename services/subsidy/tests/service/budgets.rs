@@ -137,14 +137,15 @@ async fn the_last_fen_and_the_first_that_comes_back_are_told() {
     };
     let first = approve(1, 100_000_000).await;
     told(0, 0).await;
-    // One that does not fit says so, and that there is money.
-    approve(2, 200_000_000).await;
+    // One that does not fit says so, and that there is money, which nobody gets before it is taken back.
+    let large = approve(2, 200_000_000).await;
     let short = world.announced::<BudgetExhausted>().await.pop().unwrap();
     assert_eq!(short.budget.unwrap().available_fen, IP_FEN);
-    told(0, 0).await;
     approve(3, 100_000_000).await;
+    told(0, 0).await;
+    world.take_back(&world.grant_of(&large).await).await;
     let spent = told(1, 0).await;
-    // Half is paid out: what is released is there for others, who want less than it.
+    // Half is paid out: what is released is there for others.
     world.disburse(&first, 50_000_000, "2026-03-02").await;
     world.handled().await;
     assert!(told(1, 1).await > spent);

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use tonic::Code;
 use zhirong_proto::{
     matching::v1::{Guarantee, Loan, LoanDefaulted, LoanRecovered, LoanState, RiskBearer, RiskShare},
     profile::v1::{FeatureValue, Profile, ProfileUpdated, feature_value::Kind},
     subsidy::v1::{
-        ClaimCompensationRequest, Compensation, CompensationDecided, CompensationOpened, CompensationPaid,
-        CompensationRecovered, CompensationState, Evidence, ListCompensationsRequest, PayCompensationRequest,
-        PolicySpec, RecordPoolReturnRequest, ReviewCompensationRequest, RiskCompensation, TryPolicyRequest,
-        policy_spec::Benefit,
+        Budget, BudgetExhausted, ClaimCompensationRequest, Compensation, CompensationDecided, CompensationOpened,
+        CompensationPaid, CompensationRecovered, CompensationState, Evidence, ListCompensationsRequest,
+        PayCompensationRequest, PolicySpec, RecordPoolReturnRequest, ReviewCompensationRequest, RiskCompensation,
+        TryPolicyRequest, policy_spec::Benefit,
     },
 };
 
@@ -115,8 +116,15 @@ async fn a_loss_is_shared_claimed_reviewed_paid_and_recovered() {
     assert_eq!(refusal(world.claim(&opened, "another-bank").await).reason, "COMPENSATION_NOT_FOUND");
     let claimed = world.claim(&opened, "sample-bank").await.unwrap();
     assert_eq!(refusal(world.claim(&opened, "sample-bank").await).reason, "COMPENSATION_NOT_OPEN");
+    assert!(world.announced::<BudgetExhausted>().await.is_empty());
     let poor = refusal(world.decide(&claimed, "zhao", true).await);
-    assert_eq!(poor.reason, "BUDGET_EXHAUSTED");
+    assert_eq!((poor.code, poor.reason.as_str()), (Code::ResourceExhausted, "BUDGET_EXHAUSTED"));
+    // The refusal has written nothing but that.
+    let told = world.announced::<BudgetExhausted>().await.pop().unwrap();
+    let empty = Budget { policy_id: policy.policy_id.clone(), year: 2026, ..Budget::default() };
+    assert_eq!((told.budget, told.version), (Some(empty), 1));
+    assert_eq!(world.compensation_of(&loan).await.unwrap(), claimed);
+    assert!(world.announced::<CompensationDecided>().await.is_empty());
     world.appropriate(&policy, 2026, 5_000_000).await;
     let approved = world.decide(&claimed, "zhao", true).await.unwrap();
     assert_eq!(approved.state(), CompensationState::Approved);

@@ -18,6 +18,7 @@ mod grants;
 mod independent;
 mod independent_life;
 mod independent_shared;
+mod known;
 mod ledger;
 mod life;
 mod loans;

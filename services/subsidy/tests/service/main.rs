@@ -16,6 +16,7 @@ mod coupons;
 mod flow;
 mod grants;
 mod independent;
+mod independent_combined;
 mod independent_life;
 mod independent_shared;
 mod known;

@@ -31,7 +31,7 @@ pub struct Share {
 pub type Combination = Vec<Share>;
 
 /// The legal combination of the candidates for which `may` is true that gives most; at a tie the one with fewer policies, then
-/// the one whose policies come first. `cap` tells the most that a candidate may get beside the cap of its policy.
+/// the one whose last policy comes first among the candidates, or the last but one, and so on. `cap` tells the most that a candidate may get beside the cap of its policy.
 ///
 /// # Errors
 /// When an amount can't be computed.

@@ -155,7 +155,7 @@ pub fn candidates<'a>(
 }
 
 /// Of the policies whose pool bears a part of a loss, the one that the loan fitted at its approval: the lowest priority number,
-/// then the id. `features` is what is known of the enterprise, none when nothing has come of it.
+/// then the id. `features` is what was known of the enterprise then, none when nothing has come of it.
 ///
 /// # Errors
 /// [`Error`].

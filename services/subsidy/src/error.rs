@@ -49,6 +49,9 @@ pub enum Error {
     /// It is too large for one issue.
     #[error("more than {0} enterprises belong to the group; issue to them in parts that a condition tells apart")]
     GroupTooLarge(usize),
+    /// A condition asks for the LPR in force, which is not known.
+    #[error("the condition asks for the LPR in force: {0}")]
+    LprUnknown(String),
     /// A coupon would outlive its policy.
     #[error("the coupons must be valid from today to at most {0}, the policy's last day")]
     CouponDates(Date),
@@ -195,6 +198,9 @@ impl From<Error> for Problem {
             Error::Settlement(refusal) => settlement_problem(&refusal, text),
             Error::Compensation(refusal) => compensation_problem(&refusal, text),
             Error::Entitlement(error) if error.waits_for_data() => {
+                Self::failed_precondition("LPR_UNKNOWN", text).zh("尚无所需的LPR数据，请待发布后再试")
+            }
+            Error::LprUnknown(_) => {
                 Self::failed_precondition("LPR_UNKNOWN", text).zh("尚无所需的LPR数据，请待发布后再试")
             }
             Error::Budget { error: budget::Error::Exhausted { .. }, .. } => {

@@ -1,4 +1,4 @@
-//! What subsidy hears of: loans approved and paid out, and the LPR.
+//! What subsidy hears of: loans from their approval to their end, what is known of enterprises and what of it is erased, the LPR.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -18,7 +18,7 @@ use zhirong_proto::{
         self as matching, IpKind as pb_ip, LoanApproved, LoanDefaulted, LoanDisbursed, LoanRecovered, LoanRenewed,
         LoanRepaid, LoanSettled, LoanTermsChanged,
     },
-    profile::v1::ProfileUpdated,
+    profile::v1::{EnterpriseErased, ProfileUpdated},
 };
 use zhirong_runtime::{
     inbox::{Delivery, Handler, Rejection, Subscription},
@@ -34,7 +34,11 @@ use crate::{
     },
     life::{Event, What},
     policy::IpKind,
-    store::{self, loan::Approved},
+    store::{
+        self,
+        known::{self, Known},
+        loan::Approved,
+    },
 };
 
 /// Loans, from their approval to their end.
@@ -53,6 +57,13 @@ pub const PROFILES: Subscription = Subscription {
     durable: "subsidy-profiles",
     stream: streams::PROFILE,
     subjects: &["zr.profile.v1.profile.updated.>"],
+};
+
+/// Erasures of what is known of enterprises.
+pub const ERASURES: Subscription = Subscription {
+    durable: "subsidy-erasures",
+    stream: streams::PROFILE,
+    subjects: &["zr.profile.v1.enterprise.erased.>"],
 };
 
 const LONGEST_TERM_MONTHS: i32 = 600;
@@ -137,7 +148,7 @@ fn parse(delivery: &Delivery) -> Result<Fact, Rejection> {
     let fact = match delivery.ce_type.as_str() {
         LoanApproved::TYPE => {
             let fact = delivery.decode::<LoanApproved>()?;
-            let features = (fact.profile_version > 0).then(|| store::profile::known(fact.features));
+            let features = Known::told(fact.features, fact.profile_version);
             return Ok(Fact::Approved(Box::new(Approved { features, ..parse_approved(present(fact.loan)?)? })));
         }
         LoanDisbursed::TYPE => parse_disbursed(&present(delivery.decode::<LoanDisbursed>()?.loan)?)?,
@@ -208,6 +219,37 @@ impl Handler for ProfileHandler {
         profile.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
         Ok(store::profile::put(conn, &profile).await?)
     }
+}
+
+/// Erases what loans keep of enterprises. The profile that stands is replaced by the next one.
+pub struct ErasureHandler;
+
+impl Handler for ErasureHandler {
+    async fn handle(&self, conn: &mut PgConnection, delivery: &Delivery) -> Result<(), Rejection> {
+        Ok(known::erase(conn, &[parse_erasure(delivery)?]).await?)
+    }
+
+    /// All at once, so that the loans are locked in order.
+    async fn handle_all(
+        &self,
+        conn: &mut PgConnection,
+        deliveries: &[&Delivery],
+    ) -> Result<Vec<Result<(), Rejection>>, Rejection> {
+        let mut facts = Vec::with_capacity(deliveries.len());
+        let read = |delivery: &&Delivery| parse_erasure(delivery).map(|fact| facts.push(fact));
+        let outcomes = deliveries.iter().map(read).collect();
+        known::erase(conn, &facts).await?;
+        Ok(outcomes)
+    }
+}
+
+fn parse_erasure(delivery: &Delivery) -> Result<EnterpriseErased, Rejection> {
+    let fact: EnterpriseErased = delivery.decode()?;
+    fact.enterprise_id.parse::<Uscc>().map_err(Rejection::poison)?;
+    if fact.profile_version < 0 {
+        return Err(Rejection::poison("`profile_version` must not be negative"));
+    }
+    Ok(fact)
 }
 
 /// Keeps the LPR.

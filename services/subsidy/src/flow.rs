@@ -8,7 +8,8 @@
 //! 4. coupons, in order of id;
 //! 5. budgets, in order of id and all at once, missing ones made before; a budget's lock also guards the grants that wait at it.
 //!
-//! Grants are locked after that, and only by who holds what guards them.
+//! Grants are locked after that, and only by who holds what guards them. Whoever adds loans holds erasures before all that
+//! ([`crate::store::known::hold_erasures`]), and an erasure locks nothing after it but loans.
 //!
 //! One lock is taken out of order: that of the loan of a grant in line for money ([`queue`]), which nobody waits for.
 

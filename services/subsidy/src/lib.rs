@@ -1,8 +1,8 @@
 //! Subsidy (政策兑现): interest subsidies paid without an application (免申即享).
 //!
 //! In: policies, budgets, coupons, settlements and compensations by gRPC; everything that happens to a loan, what is known of
-//! enterprises and the LPR by events. Out: facts about policies, budgets, grants, coupons and compensations, payment files, and
-//! reports.
+//! enterprises, what of it is erased, and the LPR by events. Out: facts about policies, budgets, grants, coupons and
+//! compensations, payment files, and reports.
 //!
 //! The rules are pure: [`policy`] (what a policy may say), [`entitlement`] (who fits), [`combine`] (what is paid together),
 //! [`plan`] (how much), [`life`] (what a loan's course has earned), [`sharing`] (whose the interest paid is), [`grant`] (where its
@@ -77,6 +77,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<()
     service.consume(events::LOANS, loans);
     service.consume(events::REFERENCE, events::ReferenceHandler);
     service.consume(events::PROFILES, events::ProfileHandler);
+    service.consume(events::ERASURES, events::ErasureHandler);
 
     let (pool, clock, outbox) = (service.pool(), service.clock(), service.outbox());
     let queue = flow::queue::Queue {

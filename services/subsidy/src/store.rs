@@ -5,6 +5,7 @@ pub mod compensation;
 pub mod coupon;
 pub mod grant;
 pub mod grant_change;
+pub mod known;
 pub mod loan;
 pub mod lpr;
 pub mod policy;

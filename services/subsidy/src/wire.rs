@@ -222,6 +222,8 @@ pub fn reversal(reversal: &Reversal) -> pb::Reversal {
         reason_zh: reversal.reason_zh.clone(),
         requested_by: reversal.requested_by.clone(),
         decided_by: reversal.decided_by.clone().unwrap_or_default(),
+        requested_at: Some(time(reversal.requested_at.to_jiff())),
+        decision_zh: reversal.decision_zh.clone(),
     }
 }
 

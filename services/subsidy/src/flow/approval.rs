@@ -60,10 +60,12 @@ pub async fn approve_all(
     loans: &[Approved],
     now: Timestamp,
 ) -> Result<(), Error> {
+    store::known::hold_erasures(conn).await?;
     approve_beside(conn, desk, loans, &[], now).await
 }
 
-/// As [`approve_all`]; whenever it locks budgets, it locks with them those `beside` that the transaction needs later.
+/// As [`approve_all`], in a transaction that holds erasures already; whenever it locks budgets, it locks with them those `beside`
+/// that the transaction needs later.
 ///
 /// # Errors
 /// As [`approve_all`].
@@ -132,7 +134,8 @@ impl Known {
         let loan = &approved.loan;
         let coupon = approved.coupon.and_then(|id| self.coupons.get(&id)).filter(|coupon| coupon.serves(loan));
         let holding = coupon.map(|coupon| Holding { policy_id: coupon.policy_id, version: coupon.policy_version });
-        let known = approved.features.as_ref().or_else(|| self.features.get(loan.enterprise_id.as_str()));
+        let told = approved.features.as_ref().map(|told| &told.features);
+        let known = told.or_else(|| self.features.get(loan.enterprise_id.as_str()));
         let candidates = entitlement::candidates(&self.published, self.history.as_ref(), loan, known, holding)?;
         Ok(Case { approved, candidates, coupon })
     }

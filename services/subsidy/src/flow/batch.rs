@@ -23,6 +23,7 @@ pub async fn apply(
     happened: &[Happened],
     now: Timestamp,
 ) -> Result<Vec<(usize, String)>, Error> {
+    hold_erasures(conn, approved).await?;
     let own = lock_loans(conn, happened).await?;
     approval::approve_beside(conn, desk, approved, &own, now).await?;
     if !own.is_empty() {
@@ -53,9 +54,17 @@ pub async fn lock(
     happened: &[Happened],
     now: Timestamp,
 ) -> Result<(), Error> {
+    hold_erasures(conn, approved).await?;
     let own = lock_loans(conn, happened).await?;
     let wanted = approval::wanted(conn, desk, approved).await?;
     Till::lock_years(conn, desk, &wanted, &own, now).await.map(drop)
+}
+
+async fn hold_erasures(conn: &mut PgConnection, approved: &[Approved]) -> Result<(), Error> {
+    if !approved.is_empty() {
+        store::known::hold_erasures(conn).await?;
+    }
+    Ok(())
 }
 
 /// Locks the loans that something happened to, as far as they are known, and the compensations of those of which something

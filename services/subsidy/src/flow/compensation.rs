@@ -65,7 +65,8 @@ pub enum Refusal {
     SamePerson,
 }
 
-/// Opens the compensation of a loan in default, if its risk is shared. `owed` is principal and interest.
+/// Opens the compensation of a loan in default, if its risk is shared. `owed` is principal and interest. Whether a pool bears a
+/// part is judged by what was known at the approval.
 ///
 /// # Errors
 /// [`Error::BrokenFact`] when the agreed shares can't be shared.
@@ -82,8 +83,8 @@ pub async fn open(
     let published = desk.book.published(conn).await?;
     let policy = if names_pool(&shares) {
         let history = store::lpr::load(conn).await?;
-        let owner = loan.enterprise_id.to_string();
-        let features = store::profile::features(conn, std::slice::from_ref(&owner)).await?.remove(&owner);
+        let id = loan.loan_id.uuid();
+        let features = store::known::of_loans(conn, &[id]).await?.remove(&id);
         entitlement::pool(&published, history.as_ref(), loan, features.as_ref())?
     } else {
         None

@@ -2,10 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use sqlx::PgConnection;
 use uuid::Uuid;
-use zhirong_kernel::{Fen, clock::business_date, feature::Features, lpr::LprHistory, rule::RuleContext};
+use zhirong_kernel::{
+    Fen,
+    clock::business_date,
+    feature::Features,
+    lpr::LprHistory,
+    rule::{Inputs, RuleContext},
+};
 
 use super::compensation;
 use crate::{
@@ -54,11 +60,24 @@ pub struct Trial {
     pub years: BTreeMap<i32, (i64, Fen)>,
     /// What these loans have now.
     pub granted_now: i64,
-    /// Those that would get most, most first.
+    /// Those that would get most, most first; of the rest, [`Trial::unlisted`] tells.
     pub lines: Vec<Tried>,
 }
 
-/// Tries a policy on the loans approved in a time, up to the business date of `now`. Nothing is stored.
+impl Trial {
+    /// Loans that would get something and are no lines, and what they would get in all.
+    ///
+    /// # Errors
+    /// When a sum does not fit.
+    pub fn unlisted(&self) -> Result<(i64, Fen), Error> {
+        let listed = i64::try_from(self.lines.len()).unwrap_or(i64::MAX);
+        let sum = Fen::sum(self.lines.iter().map(|line| line.amount))?;
+        Ok((self.grants.saturating_sub(listed), self.total.checked_sub(sum)?))
+    }
+}
+
+/// Tries a policy on the loans approved in a time, up to the business date of `now`, each by what was known when it was approved.
+/// Nothing is stored.
 ///
 /// # Errors
 /// [`Error::Entitlement`] when the LPR is not known; [`Error::Database`].
@@ -82,9 +101,8 @@ pub async fn try_policy(
         let ids: Vec<Uuid> = loans.iter().map(|approved| approved.loan.loan_id.uuid()).collect();
         let events = store::loan::events(conn, &ids).await?;
         let now_has: HashMap<Uuid, i64> = store::grant::planned_of_loans(conn, &ids).await?.into_iter().collect();
-        let owners: Vec<String> = loans.iter().map(|approved| approved.loan.enterprise_id.to_string()).collect();
         let features = match policy.spec.who {
-            Some(_) => store::profile::features(conn, &owners).await?,
+            Some(_) => store::known::of_loans(conn, &ids).await?,
             None => HashMap::new(),
         };
         for approved in &loans {
@@ -99,7 +117,7 @@ pub async fn try_policy(
                 cap.checked_sub(used).unwrap_or(Fen::ZERO)
             });
             let nothing = Features::new();
-            let known = features.get(&owner).unwrap_or(&nothing);
+            let known = features.get(&id).unwrap_or(&nothing);
             let course = events.get(&id).map(Vec::as_slice).unwrap_or_default();
             let given = match policy.spec.pool() {
                 Some(_) => bear(policy, history.as_ref(), approved, known, course)?,
@@ -225,17 +243,18 @@ fn open(policy: &Published) -> Published {
     Published { spec: std::sync::Arc::new(spec), ..policy.clone() }
 }
 
-/// Enterprises of which a condition is true, in order of id.
+/// Enterprises of which a condition is true on a day, in order of id. There is no loan yet: what it asks of one is zero.
 ///
 /// # Errors
-/// [`Error::GroupTooLarge`]; [`Error::Database`].
+/// [`Error::GroupTooLarge`]; [`Error::LprUnknown`] when it asks for the LPR; [`Error::Database`].
 pub async fn group(
     conn: &mut PgConnection,
     who: &crate::policy::Who,
-    lpr_1y_ppm: i64,
+    day: Date,
     most: usize,
 ) -> Result<Vec<zhirong_kernel::Uscc>, Error> {
-    let inputs = zhirong_kernel::rule::Inputs { requested_fen: 0, term_months: 0, lpr_1y_ppm };
+    let lpr_1y_ppm = if who.asks_lpr() { lpr_in_force(conn, day).await? } else { 0 };
+    let inputs = Inputs { requested_fen: 0, term_months: 0, lpr_1y_ppm };
     let mut found = Vec::new();
     let mut after = String::new();
     loop {
@@ -251,4 +270,11 @@ pub async fn group(
             }
         }
     }
+}
+
+async fn lpr_in_force(conn: &mut PgConnection, day: Date) -> Result<i64, Error> {
+    let table = store::lpr::load(conn).await?;
+    let table = table.ok_or_else(|| Error::LprUnknown("no LPR table has been published yet".to_owned()))?;
+    let change = table.in_force(day).map_err(|error| Error::LprUnknown(error.to_string()))?;
+    Ok(change.one_year.get())
 }

@@ -73,7 +73,7 @@ impl Api {
             }
             let group = match holders {
                 Holders::Named(group) => group,
-                Holders::Who(who) => trial::group(tx, &who, 0, MOST_OF_A_GROUP).await?,
+                Holders::Who(who) => trial::group(tx, &who, business_date(now), MOST_OF_A_GROUP).await?,
             };
             if group.is_empty() {
                 return Err(Error::GroupEmpty.into());

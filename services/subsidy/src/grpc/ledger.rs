@@ -1,12 +1,13 @@
 //! Reversals, returns, and the check of the ledger.
 
+use jiff::Timestamp;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::{Fen, id::GrantId};
 use zhirong_proto::subsidy::v1::{self as pb, ledger_service_server::LedgerService};
-use zhirong_runtime::{caller::Caller, problem::Problem};
+use zhirong_runtime::{caller::Caller, page, problem::Problem};
 
-use super::{Api, id, reason, staff, watcher, write};
+use super::{Api, id, next, reason, staff, watcher, write};
 use crate::{
     flow::reversal,
     policy::is_text,
@@ -32,6 +33,14 @@ impl LedgerService for Api {
     ) -> Result<Response<pb::DecideReversalResponse>, Status> {
         let caller = staff(&request)?;
         Ok(Response::new(self.decide_reversal(&caller, request.into_inner()).await?))
+    }
+
+    async fn list_reversals(
+        &self,
+        request: Request<pb::ListReversalsRequest>,
+    ) -> Result<Response<pb::ListReversalsResponse>, Status> {
+        watcher(&request)?;
+        Ok(Response::new(self.reversals(&request.into_inner()).await?))
     }
 
     async fn record_return(
@@ -75,6 +84,25 @@ impl Api {
         write!(self, caller, "LedgerService/DecideReversal", request, |tx, now| {
             let (reversal, grant) = reversal::decide(tx, &self.desk, reversal_id, decision, now).await?;
             pb::DecideReversalResponse { reversal: Some(wire::reversal(&reversal)), grant: Some(wire::grant(&grant)) }
+        })
+    }
+
+    async fn reversals(&self, request: &pb::ListReversalsRequest) -> Result<pb::ListReversalsResponse, Problem> {
+        let page = page::parse::<(Timestamp, Uuid)>(request.page_size, &request.page_token)?;
+        let state = match pb::ReversalState::try_from(request.state) {
+            Ok(pb::ReversalState::Unspecified) => None,
+            Ok(pb::ReversalState::Requested) => Some("requested"),
+            Ok(pb::ReversalState::Approved) => Some("approved"),
+            Ok(pb::ReversalState::Declined) => Some("declined"),
+            Err(_) => {
+                let problem = Problem::invalid("STATE_INVALID", "the state is not known here; see the field");
+                return Err(problem.field("state", "must be a state of a reversal, or unspecified").zh("状态有误"));
+            }
+        };
+        let found = store::reversal::list(&mut *self.pool.acquire().await?, state, page.after, page.size).await?;
+        Ok(pb::ListReversalsResponse {
+            next_page_token: next(&found, page.size, |one| (one.requested_at.to_jiff(), one.reversal_id))?,
+            reversals: found.iter().map(wire::reversal).collect(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! How a policy comes into force and out of it, and what it would do.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use jiff::Timestamp;
 use tonic::{Request, Response, Status};
@@ -184,12 +184,13 @@ impl Api {
         let named: Vec<String> = trial.lines.iter().map(|line| line.enterprise_id.clone()).collect();
         let names = store::profile::names(&mut tx, &named).await?;
         tx.commit().await?;
-        Ok(answer(trial, &names))
+        Ok(answer(trial, &names)?)
     }
 }
 
-fn answer(trial: Trial, names: &std::collections::HashMap<String, String>) -> pb::TryPolicyResponse {
-    pb::TryPolicyResponse {
+fn answer(trial: Trial, names: &HashMap<String, String>) -> Result<pb::TryPolicyResponse, Error> {
+    let (unlisted, unlisted_fen) = trial.unlisted()?;
+    Ok(pb::TryPolicyResponse {
         loans: trial.loans,
         grants: trial.grants,
         enterprises: trial.enterprises,
@@ -212,7 +213,9 @@ fn answer(trial: Trial, names: &std::collections::HashMap<String, String>) -> pb
             })
             .collect(),
         granted_now_fen: trial.granted_now,
-    }
+        unlisted,
+        unlisted_fen: unlisted_fen.get(),
+    })
 }
 
 fn parse_trial(request: &pb::TryPolicyRequest) -> Result<((Timestamp, Timestamp), usize), Problem> {

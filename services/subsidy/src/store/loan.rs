@@ -9,12 +9,11 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_kernel::{
     Fen, Ppm,
-    feature::Features,
     id::{CouponId, LoanId},
 };
 use zhirong_proto::matching::v1::Guarantee;
 
-use super::policy::ip_kinds;
+use super::{known::Known, policy::ip_kinds};
 use crate::{
     entitlement::Loan,
     error::Error,
@@ -32,9 +31,9 @@ pub struct Approved {
     pub coupon: Option<CouponId>,
     /// The lender's own reference.
     pub bank_reference: String,
-    /// What was known of the borrower when it placed the order, as the approval told it; not kept, and none in facts of
-    /// before they told it.
-    pub features: Option<Features>,
+    /// What was known of the borrower when it placed the order, as the approval told it; none in facts of before they told it.
+    /// It is kept with the loan, but read by [`super::known::of_loans`] alone: none in a loan that was read again.
+    pub features: Option<Known>,
 }
 
 /// A new loan and how many policies it fits.
@@ -51,7 +50,7 @@ pub async fn known(conn: &mut PgConnection, loans: &[Uuid]) -> Result<Vec<Uuid>,
     sqlx::query_scalar!("SELECT loan_id FROM loan WHERE loan_id = ANY($1)", loans).fetch_all(conn).await
 }
 
-/// Keeps new loans, all in one statement. One that another transaction keeps at the same time is a unique violation: that is seldom,
+/// Keeps new loans, all in one statement; of what was known of an enterprise that was erased since, nothing. One that another transaction keeps at the same time is a unique violation: that is seldom,
 /// because the inbox lets an event through once, and a clause for it would cost half as much as the insert.
 pub async fn insert_all(conn: &mut PgConnection, loans: &[Judged<'_>]) -> Result<(), sqlx::Error> {
     let mut columns = Columns::default();
@@ -60,12 +59,19 @@ pub async fn insert_all(conn: &mut PgConnection, loans: &[Judged<'_>]) -> Result
     }
     sqlx::query!(
         "INSERT INTO loan (loan_id, enterprise_id, institution_id, product_id, product_tags, enterprise_class, amount_fen,
-             rate_ppm, term_months, approved_at, fitting_policies, version, ip_kinds, guarantee, coupon_id, bank_reference)
-         SELECT unnest($1::uuid[]) AS loan_id, unnest($2::text[]), unnest($3::text[]), unnest($4::uuid[]),
-             string_to_array(unnest($5::text[]), chr(31)), unnest($6::text[]), unnest($7::bigint[]), unnest($8::bigint[]),
-             unnest($9::int[]), unnest($10::timestamptz[]), unnest($11::int[]), unnest($12::bigint[]),
-             string_to_array(unnest($13::text[]), chr(31)), unnest($14::bytea[]), unnest($15::uuid[]), unnest($16::text[])
-         ORDER BY loan_id",
+             rate_ppm, term_months, approved_at, fitting_policies, version, ip_kinds, guarantee, coupon_id, bank_reference,
+             known, known_version)
+         SELECT n.loan_id, n.enterprise_id, n.institution_id, n.product_id, string_to_array(n.tags, chr(31)), n.class, n.amount,
+             n.rate, n.months, n.approved_at, n.fitting, n.version, string_to_array(n.ip_kinds, chr(31)), n.guarantee, n.coupon,
+             n.reference, CASE WHEN e.enterprise_id IS NULL THEN n.known END,
+             CASE WHEN e.enterprise_id IS NULL THEN n.known_version END
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::int[],
+                  $10::timestamptz[], $11::int[], $12::bigint[], $13::text[], $14::bytea[], $15::uuid[], $16::text[], $17::bytea[],
+                  $18::bigint[])
+                  AS n (loan_id, enterprise_id, institution_id, product_id, tags, class, amount, rate, months, approved_at, fitting,
+                        version, ip_kinds, guarantee, coupon, reference, known, known_version)
+             LEFT JOIN erasure e ON e.enterprise_id = n.enterprise_id AND e.profile_version >= n.known_version
+         ORDER BY n.loan_id",
         &columns.loan_id,
         &columns.enterprise_id,
         &columns.institution_id,
@@ -81,7 +87,9 @@ pub async fn insert_all(conn: &mut PgConnection, loans: &[Judged<'_>]) -> Result
         &columns.ip_kinds,
         &columns.guarantee as _,
         &columns.coupon as _,
-        &columns.reference
+        &columns.reference,
+        &columns.known as _,
+        &columns.known_version as _
     )
     .execute(conn)
     .await?;
@@ -106,11 +114,13 @@ struct Columns {
     guarantee: Vec<Option<Vec<u8>>>,
     coupon: Vec<Option<Uuid>>,
     reference: Vec<String>,
+    known: Vec<Option<Vec<u8>>>,
+    known_version: Vec<Option<i64>>,
 }
 
 impl Columns {
     fn push(&mut self, judged: &Judged<'_>) {
-        let Approved { loan, guarantee, coupon, bank_reference, features: _ } = judged.approved;
+        let Approved { loan, guarantee, coupon, bank_reference, features } = judged.approved;
         self.loan_id.push(loan.loan_id.uuid());
         self.enterprise_id.push(loan.enterprise_id.to_string());
         self.institution_id.push(loan.institution_id.to_string());
@@ -128,6 +138,8 @@ impl Columns {
         self.guarantee.push(guarantee.as_ref().map(prost::Message::encode_to_vec));
         self.coupon.push(coupon.map(|coupon| coupon.uuid()));
         self.reference.push(bank_reference.clone());
+        self.known.push(features.as_ref().map(|known| known.content.clone()));
+        self.known_version.push(features.as_ref().map(|known| known.version));
     }
 }
 

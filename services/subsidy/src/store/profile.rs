@@ -53,7 +53,7 @@ pub async fn page(conn: &mut PgConnection, after: &str, most: i64) -> Result<Vec
     rows.into_iter().map(|row| Ok((row.enterprise_id, read(&row.content)?))).collect()
 }
 
-fn read(content: &[u8]) -> Result<Features, Error> {
+pub(super) fn read(content: &[u8]) -> Result<Features, Error> {
     Ok(known(Profile::decode(content).map_err(|_| Error::Stored("profile.content"))?.features))
 }
 

@@ -19,8 +19,12 @@ pub struct Reversal {
     pub reason_zh: String,
     /// Who asked for it.
     pub requested_by: String,
+    /// When.
+    pub requested_at: jiff_sqlx::Timestamp,
     /// Who decided.
     pub decided_by: Option<String>,
+    /// What they said; may be empty.
+    pub decision_zh: String,
 }
 
 /// Asks for a reversal; false when one is open.
@@ -46,14 +50,41 @@ pub async fn request(
     Ok(done.rows_affected() == 1)
 }
 
+macro_rules! reversals {
+    ($tail:tt $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            Reversal,
+            r#"SELECT reversal_id, grant_id, state, reason_zh, requested_by, requested_at AS "requested_at: _", decided_by,
+                      decision_zh
+               FROM reversal "# + $tail
+            $(, $argument)*
+        )
+    };
+}
+
 /// Locks a reversal.
 pub async fn lock(conn: &mut PgConnection, reversal_id: Uuid) -> Result<Option<Reversal>, sqlx::Error> {
-    sqlx::query_as!(
-        Reversal,
-        "SELECT reversal_id, grant_id, state, reason_zh, requested_by, decided_by FROM reversal WHERE reversal_id = $1 FOR UPDATE",
-        reversal_id
+    reversals!("WHERE reversal_id = $1 FOR UPDATE", reversal_id).fetch_optional(conn).await
+}
+
+/// Reversals in order of their request, after a cursor; of one state, when given.
+pub async fn list(
+    conn: &mut PgConnection,
+    state: Option<&str>,
+    after: Option<(Timestamp, Uuid)>,
+    most: i64,
+) -> Result<Vec<Reversal>, sqlx::Error> {
+    let (at, id) = after.unzip();
+    reversals!(
+        "WHERE ($1::text IS NULL OR state = $1)
+           AND ($2::timestamptz IS NULL OR (requested_at, reversal_id) > ($2, $3::uuid))
+         ORDER BY requested_at, reversal_id LIMIT $4",
+        state,
+        at.map(|at| at.to_sqlx()) as _,
+        id,
+        most
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await
 }
 

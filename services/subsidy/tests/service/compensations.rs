@@ -18,7 +18,7 @@ use zhirong_runtime::streams;
 
 use crate::support::{World, bank, ip_policy, loan, new_id, refusal, staff};
 
-fn pool_policy(waiting_days: i32) -> PolicySpec {
+pub fn pool_policy(waiting_days: i32) -> PolicySpec {
     PolicySpec {
         name_zh: "示例风险补偿资金池".to_owned(),
         benefit: Some(Benefit::RiskCompensation(RiskCompensation { waiting_days, interest_counts: true })),
@@ -32,7 +32,7 @@ fn share(bearer: RiskBearer, institution: &str, share_ppm: i64) -> RiskShare {
 }
 
 /// Pool 40 %, guarantor 40 %, lender 20 %.
-fn shared(number: usize) -> Loan {
+pub fn shared(number: usize) -> Loan {
     let guarantee = Guarantee {
         guarantor_institution_id: "sample-guarantor".to_owned(),
         risk_shares: vec![
@@ -49,6 +49,11 @@ impl World {
     /// Approved, paid out on 1 March, in default on 1 June 2026 with so much owed.
     async fn lost(&self, loan: &Loan, principal: i64, interest: i64) -> Option<Compensation> {
         self.approve(loan).await;
+        self.defaulted(loan, principal, interest).await
+    }
+
+    /// An approved loan is paid out on 1 March, in default on 1 June 2026 with so much owed.
+    pub async fn defaulted(&self, loan: &Loan, principal: i64, interest: i64) -> Option<Compensation> {
         self.disburse(loan, loan.amount_fen, "2026-03-01").await;
         let lost = Loan { version: 3, state: LoanState::Defaulted.into(), outstanding_fen: principal, ..loan.clone() };
         let fact =
@@ -99,7 +104,7 @@ fn pay(found: &Compensation, part: i32) -> PayCompensationRequest {
     PayCompensationRequest { request_id: new_id(), compensation_id, part, paid_on: "2026-07-01".to_owned() }
 }
 
-fn amounts(found: &Compensation) -> Vec<i64> {
+pub fn amounts(found: &Compensation) -> Vec<i64> {
     found.parts.iter().map(|part| part.amount_fen).collect()
 }
 

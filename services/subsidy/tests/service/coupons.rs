@@ -105,6 +105,17 @@ async fn a_group_can_be_told_by_a_condition() {
     let who = |text: &str| issue(&policy.policy_id, Group::Who(text.to_owned()));
     let issued = world.coupons().issue_coupons(staff("zhao", who("employee_count > 4"))).await.unwrap().into_inner();
     assert_eq!(issued.issued, 2);
+    // The LPR of today, once a table reaches it: a condition that asks for it waits, another does not.
+    let by_lpr = |ppm: i64| who(&format!("employee_count == 2 && lpr_1y_ppm == {ppm}"));
+    let unknown = refusal(world.coupons().issue_coupons(staff("zhao", by_lpr(29_000))).await);
+    assert_eq!(unknown.reason, "LPR_UNKNOWN");
+    world.publish_lpr(2, &[("2025-05-20", 30_000), ("2026-01-20", 29_000)], "2100-12-31").await;
+    world.drained(streams::CATALOG, "subsidy-reference").await;
+    for (ppm, reason) in [(0, "GROUP_EMPTY"), (30_000, "GROUP_EMPTY")] {
+        assert_eq!(refusal(world.coupons().issue_coupons(staff("zhao", by_lpr(ppm))).await).reason, reason);
+    }
+    let issued = world.coupons().issue_coupons(staff("zhao", by_lpr(29_000))).await.unwrap().into_inner();
+    assert_eq!(issued.issued, 1);
     let empty = refusal(world.coupons().issue_coupons(staff("zhao", who("employee_count > 9"))).await);
     assert_eq!(empty.reason, "GROUP_EMPTY");
     let wrong = refusal(world.coupons().issue_coupons(staff("zhao", who("no_such_feature > 9"))).await);

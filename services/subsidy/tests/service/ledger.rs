@@ -134,6 +134,9 @@ async fn nothing_that_was_posted_can_be_changed() {
     ] {
         assert!(ledger.run(sql).await.contains("the ledger is never changed"), "{sql}");
     }
+    for sql in ["UPDATE policy_step SET taken_by = 'zhao'", "DELETE FROM policy_step", "TRUNCATE policy_step"] {
+        assert!(ledger.run(sql).await.contains("the history of a policy is never changed"), "{sql}");
+    }
     for sql in ["UPDATE ledger_posting SET amount_fen = amount_fen + 1", "DELETE FROM ledger_posting"] {
         assert!(ledger.run(sql).await.contains("ledger_posting"), "{sql}");
     }

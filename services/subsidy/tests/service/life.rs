@@ -258,6 +258,10 @@ async fn a_policy_is_tried_on_past_loans_then_submitted_returned_published_and_e
     assert_eq!((tried.loans, tried.grants, tried.enterprises, tried.total_fen), (2, 2, 2, 83_333 + GENERAL_FEN));
     assert_eq!((tried.years[0].year, tried.years[0].total_fen), (2026, tried.total_fen));
     assert_eq!((tried.lines.len(), tried.lines[0].amount_fen), (1, GENERAL_FEN));
+    assert_eq!((tried.unlisted, tried.unlisted_fen), (1, 83_333), "the other is told of");
+    let whole = TryPolicyRequest { most_lines: 2, ..request.clone() };
+    let whole = world.reviews().try_policy(staff("zhao", whole)).await.unwrap().into_inner();
+    assert_eq!((whole.lines.len(), whole.unlisted, whole.unlisted_fen), (2, 0, 0));
     assert_eq!(tried.granted_now_fen, 30 * DAY + IP_FEN);
     assert_eq!(world.count("SELECT count(*) FROM policy").await, 1, "nothing is stored");
     let wrong = TryPolicyRequest { from: "2026-02-30".to_owned(), most_lines: 501, ..request };

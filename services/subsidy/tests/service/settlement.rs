@@ -4,13 +4,14 @@ use zhirong_proto::{
     matching::v1::{Loan, LoanRenewed, LoanSettled},
     subsidy::v1::{
         CheckLedgerRequest, ComputeSettlementRequest, DecideReversalRequest, ExportSettlementRequest, GrantPaid,
-        GrantReversed, GrantSettled, GrantState, ListSettlementLinesRequest, PaymentResult, PolicySpec,
-        RecordPaymentsRequest, RecordReturnRequest, RequestReversalRequest, ReviewSettlementRequest, Settlement,
-        SettlementLine, SettlementState, compute_settlement_request::Period, payment_result::Outcome,
+        GrantReversed, GrantSettled, GrantState, ListReversalsRequest, ListSettlementLinesRequest, PaymentResult,
+        PolicySpec, RecordPaymentsRequest, RecordReturnRequest, RequestReversalRequest, Reversal, ReversalState,
+        ReviewSettlementRequest, Settlement, SettlementLine, SettlementState, compute_settlement_request::Period,
+        payment_result::Outcome,
     },
 };
 
-use crate::support::{IP_FEN, World, ip_policy, new_id, refusal, staff};
+use crate::support::{IP_FEN, World, bank, ip_policy, loan, new_id, refusal, staff};
 
 fn compute(period: Period) -> ComputeSettlementRequest {
     ComputeSettlementRequest { request_id: new_id(), year: 2026, period: Some(period), policy_id: String::new() }
@@ -210,6 +211,53 @@ async fn a_grant_that_is_taken_back_claims_what_was_paid_and_what_is_on_its_way(
     let back = ledger.record_return(staff("zhao", returned(150_000))).await.unwrap().into_inner().grant.unwrap();
     assert_eq!(back.clawed_back_fen, 0);
     world.check().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn reversals_are_listed_in_pages_in_order_of_their_request_and_by_where_they_stand() {
+    let world = World::with_lpr(1).await;
+    let policy = world.policy(ip_policy()).await;
+    world.appropriate(&policy, 2026, 4 * IP_FEN).await;
+    let mut ledger = world.ledger();
+    let mut asked = Vec::new();
+    for number in 1..=4 {
+        let loan = loan(number);
+        world.approve(&loan).await;
+        world.handled().await;
+        let (grant_id, reason_zh) = (world.grant_of(&loan).await.grant_id, format!("原因{number}"));
+        let request = RequestReversalRequest { request_id: new_id(), grant_id, reason_zh };
+        let answer = ledger.request_reversal(staff("zhao", request)).await.unwrap().into_inner();
+        asked.push(answer.reversal.unwrap());
+    }
+    for (which, approve) in [(0, true), (2, false)] {
+        let (reversal_id, reason_zh) = (asked[which].reversal_id.clone(), "已核实".to_owned());
+        let request = DecideReversalRequest { request_id: new_id(), reversal_id, approve, reason_zh };
+        let answer = ledger.decide_reversal(staff("qian", request)).await.unwrap().into_inner();
+        asked[which] = answer.reversal.unwrap();
+    }
+    let listed = async |state: ReversalState| {
+        let (mut found, mut page_token) = (Vec::<Reversal>::new(), String::new());
+        loop {
+            let request = ListReversalsRequest { page_size: 2, page_token, state: state.into() };
+            let page = world.ledger().list_reversals(staff("sun", request)).await.unwrap().into_inner();
+            found.extend(page.reversals);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return found;
+            }
+        }
+    };
+    assert_eq!(listed(ReversalState::Unspecified).await, asked);
+    assert_eq!(listed(ReversalState::Requested).await, [asked[1].clone(), asked[3].clone()]);
+    assert_eq!(listed(ReversalState::Approved).await, [asked[0].clone()]);
+    let declined = listed(ReversalState::Declined).await;
+    assert_eq!(declined, [asked[2].clone()]);
+    assert_eq!((declined[0].decided_by.as_str(), declined[0].decision_zh.as_str()), ("qian", "已核实"));
+    let odd = ListReversalsRequest { state: 9, ..ListReversalsRequest::default() };
+    assert_eq!(refusal(ledger.list_reversals(staff("sun", odd)).await).fields, ["state"]);
+    let nobody = bank("sample-bank", ListReversalsRequest::default());
+    assert_eq!(refusal(ledger.list_reversals(nobody).await).reason, "ROLE_NOT_ALLOWED");
     world.stop().await;
 }
 

@@ -22,6 +22,7 @@ mod ledger;
 mod life;
 mod loans;
 mod policies;
+mod profiles;
 mod race;
 mod random;
 mod settlement;

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use tonic::transport::Channel;
 use zhirong_kernel::Uscc;
 use zhirong_proto::profile::v1::{
-    AuditRecord, GetKeyRotationRequest, GetLegalRepresentativeRequest, IssueEnterpriseCodeRequest, LegalRepresentative,
-    ListAuditCheckpointsRequest, ListAuditCheckpointsResponse, Purpose, PutLegalRepresentativeRequest,
-    ReleaseProfileRequest, ResolveEnterpriseCodeRequest, audit_service_client::AuditServiceClient,
-    enterprise_code_service_client::EnterpriseCodeServiceClient,
+    AuditRecord, FindByPhoneRequest, GetKeyRotationRequest, GetLegalRepresentativeRequest, IssueEnterpriseCodeRequest,
+    LegalRepresentative, ListAuditCheckpointsRequest, ListAuditCheckpointsResponse, Purpose,
+    PutLegalRepresentativeRequest, ReleaseProfileRequest, ResolveEnterpriseCodeRequest,
+    audit_service_client::AuditServiceClient, enterprise_code_service_client::EnterpriseCodeServiceClient,
     personal_data_service_client::PersonalDataServiceClient, release_service_client::ReleaseServiceClient,
 };
 use zhirong_testkit::eventually;
@@ -149,26 +149,73 @@ async fn the_signing_key_changes_between_releases_and_the_old_seed_can_be_droppe
     world.stop().await;
 }
 
+/// Seals personal data with these keys; ONE is what the tests' settings have.
+fn sealing(text: &str) -> credit_profile::Own {
+    let mut own = credit_profile::Own::for_tests();
+    let keys = text.replace("ONE", &key(8)).replace("TWO", &key(9));
+    own.trust.data_keys = format!("index={},{keys}", key(8)).into();
+    own
+}
+
+async fn put(channel: &Channel, uscc: &Uscc) {
+    let person = LegalRepresentative {
+        enterprise_id: uscc.to_string(),
+        name: "示例法人".to_owned(),
+        id_number: "11010519491231002X".to_owned(),
+        phone: "13800000001".to_owned(),
+        masked: false,
+    };
+    let request = PutLegalRepresentativeRequest { request_id: id(), legal_representative: Some(person) };
+    let mut client = PersonalDataServiceClient::new(channel.clone());
+    client.put_legal_representative(as_enterprise(uscc, request)).await.unwrap();
+}
+
+/// Until so many data keys are sealed with key 2 and so many are not.
+async fn progresses(channel: &Channel, done: i64, remaining: i64) {
+    eventually(PATIENCE, &format!("{done} are sealed with key 2, {remaining} are not"), || async {
+        let mut client = PersonalDataServiceClient::new(channel.clone());
+        let rotation = client.get_key_rotation(as_operator(GetKeyRotationRequest {})).await.unwrap().into_inner();
+        Ok(((rotation.newest_version, rotation.done, rotation.remaining) == (2, done, remaining)).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_change_while_all_are_found_and_the_progress_is_told() {
+    let world = World::trusted().await;
+    let all = [enterprise(1), enterprise(2), enterprise(3)];
+    for uscc in &all {
+        put(&world.channel, uscc).await;
+    }
+    // Somebody is changing one of them, for as long as it takes to look.
+    let mut change = world.pool().await.begin().await.unwrap();
+    sqlx::query("SELECT FROM legal_representative WHERE enterprise_id = $1 FOR UPDATE")
+        .bind(all[1].as_str())
+        .execute(&mut *change)
+        .await
+        .unwrap();
+    let mut world = world.again(sealing("1=ONE,2=TWO")).await;
+    progresses(&world.channel, 2, 1).await;
+    let find = async |channel: &Channel| {
+        let request = FindByPhoneRequest { phone: "13800000001".to_owned() };
+        let mut client = PersonalDataServiceClient::new(channel.clone());
+        let found = client.find_by_phone(as_staff(request)).await.unwrap().into_inner().legal_representatives;
+        found.into_iter().map(|of| of.enterprise_id).collect::<Vec<_>>()
+    };
+    let expected: Vec<String> = all.iter().map(ToString::to_string).collect();
+    assert_eq!(find(&world.channel).await, expected, "those of either key are found");
+    change.commit().await.unwrap();
+    // the next look takes the last one, here at once by a replica that begins
+    let new = world.beside(sealing("1=ONE,2=TWO")).await;
+    progresses(&new, 3, 0).await;
+    let world = world.again(sealing("2=TWO")).await;
+    assert_eq!(find(&world.channel).await, expected);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_still_seal_with_the_old_key_read_what_the_new_one_seals() {
-    let sealing = |text: &str| {
-        let mut own = credit_profile::Own::for_tests();
-        let keys = text.replace("ONE", &key(8)).replace("TWO", &key(9));
-        own.trust.data_keys = format!("index={},{keys}", key(8)).into();
-        own
-    };
-    let put = async |channel: &Channel, uscc: &Uscc| {
-        let person = LegalRepresentative {
-            enterprise_id: uscc.to_string(),
-            name: "示例法人".to_owned(),
-            id_number: "11010519491231002X".to_owned(),
-            phone: "13800000001".to_owned(),
-            masked: false,
-        };
-        let request = PutLegalRepresentativeRequest { request_id: id(), legal_representative: Some(person) };
-        let mut client = PersonalDataServiceClient::new(channel.clone());
-        client.put_legal_representative(as_enterprise(uscc, request)).await.unwrap();
-    };
     let read = async |channel: &Channel, uscc: &Uscc| {
         let request = GetLegalRepresentativeRequest { enterprise_id: String::new(), purpose: 0 };
         let mut client = PersonalDataServiceClient::new(channel.clone());
@@ -186,13 +233,7 @@ async fn replicas_that_still_seal_with_the_old_key_read_what_the_new_one_seals()
     let new = world.beside(sealing("1=ONE,2=TWO")).await;
     put(&new, &two).await;
     read(&world.channel, &two).await;
-    eventually(PATIENCE, "everything is sealed with key 2", || async {
-        let mut client = PersonalDataServiceClient::new(new.clone());
-        let rotation = client.get_key_rotation(as_operator(GetKeyRotationRequest {})).await.unwrap().into_inner();
-        Ok(((rotation.newest_version, rotation.done, rotation.remaining) == (2, 2, 0)).then_some(()))
-    })
-    .await
-    .unwrap();
+    progresses(&new, 2, 0).await;
     read(&world.channel, &one).await;
     let world = world.again(sealing("2=TWO")).await;
     read(&world.channel, &one).await;

@@ -25,6 +25,7 @@ mod ledger;
 mod life;
 mod loans;
 mod policies;
+mod profiles;
 mod queue;
 mod race;
 mod random;

@@ -29,7 +29,7 @@ use zhirong_runtime::{
     config::{Nothing, Settings},
     streams,
 };
-use zhirong_testkit::{TestBroker, TestDatabase, eventually};
+use zhirong_testkit::{Deliveries, TestBroker, TestDatabase, eventually};
 
 pub use zhirong_testkit::PATIENCE;
 
@@ -209,6 +209,11 @@ impl World {
         let subject = format!("{}.{key}", F::SUBJECT);
         let ack = self.jetstream.publish_with_headers(subject, headers, fact.encode_to_vec().into()).await.unwrap();
         ack.await.unwrap();
+    }
+
+    /// Publishes facts in the order in which a broker may bring them.
+    pub async fn deliver(&self, deliveries: Deliveries) {
+        deliveries.publish(&self.jetstream).await.unwrap();
     }
 
     pub async fn publish_lpr(&self, version: i64, changes: &[(&str, i64)], known_through: &str) {

@@ -45,6 +45,9 @@ pub enum Error {
     /// Categories feed features in a way that does not make sense.
     #[error("categories can't be used together: {}", listed(.0))]
     Misfits(Vec<Misfit>),
+    /// Numbers of a category's fields would mean something else than before: field path and sentence.
+    #[error("numbers of fields can't change their meaning")]
+    Renumbered(Vec<(String, String)>),
     /// There is no such full reload.
     #[error("there is no full reload of this name for this source and category")]
     ReloadNotFound,
@@ -81,6 +84,13 @@ pub enum Error {
 
 fn listed(misfits: &[Misfit]) -> String {
     misfits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A declaration that can't be used: field paths with sentences.
+pub fn schema_invalid(violations: impl IntoIterator<Item = (String, String)>) -> Problem {
+    let problem = Problem::invalid("SCHEMA_INVALID", "the category's schema can't be used; see the fields")
+        .zh("类别定义有误，请逐项核对");
+    violations.into_iter().fold(problem, |problem, (field, why)| problem.field(field, why))
 }
 
 impl Error {
@@ -122,14 +132,8 @@ impl From<Error> for Problem {
             Error::PersonNotFound => {
                 Self::not_found("PERSONAL_DATA_NOT_FOUND", error.to_string()).zh("尚未登记该企业的法定代表人")
             }
-            Error::Misfits(misfits) => {
-                let problem = Self::invalid("SCHEMA_INVALID", "the category's schema can't be used; see the fields")
-                    .zh("类别定义有误，请逐项核对");
-                misfits
-                    .into_iter()
-                    .map(schema::in_field)
-                    .fold(problem, |problem, (field, why)| problem.field(field, why))
-            }
+            Error::Misfits(misfits) => schema_invalid(misfits.into_iter().map(schema::in_field)),
+            Error::Renumbered(violations) => schema_invalid(violations),
             Error::ReloadNotFound => Self::not_found("RELOAD_NOT_FOUND", error.to_string()).zh("没有该全量重报"),
             Error::ReloadInForce => Self::failed_precondition("RELOAD_IN_FORCE", error.to_string())
                 .zh("该全量重报已生效，可由新的全量重报取代"),

@@ -80,7 +80,8 @@ pub fn derive(categories: &BTreeMap<String, Category>, records: &[LiveRecord], t
     // exact whatever comes first, which a sum that stops at a limit would not be
     let mut sums: BTreeMap<String, i128> = BTreeMap::new();
     for record in ordered {
-        let Some(category) = categories.get(&record.key.category) else {
+        let Some(category) = categories.get(&record.key.category).filter(|category| !ended(category, record, today))
+        else {
             continue;
         };
         for field in category.fields.iter().filter(|field| !field.feature.is_empty()) {
@@ -125,6 +126,12 @@ pub fn derive(categories: &BTreeMap<String, Category>, records: &[LiveRecord], t
     });
     outdated.retain(|name, _| !features.contains_key(name));
     known
+}
+
+/// Whether the day is over that the record itself names as its last.
+fn ended(category: &Category, record: &LiveRecord, today: Date) -> bool {
+    let last = record.data.get(&category.last_day_field).and_then(Value::as_str);
+    last.and_then(|day| day.parse::<Date>().ok()).is_some_and(|day| day < today)
 }
 
 fn add(features: &mut BTreeMap<String, Derived>, feature: &Feature, record: &LiveRecord, value: FeatureValue) {
@@ -279,6 +286,48 @@ mod tests {
             assert_eq!(known.too_large.contains("patent_count"), sum.is_none());
             assert!(known.outdated.is_empty());
         }
+    }
+
+    #[test]
+    fn a_record_that_names_its_last_day_counts_up_to_it() {
+        let text = |name: &str, kind: FieldType, feature: &str| CategoryField {
+            name: name.to_owned(),
+            r#type: kind.into(),
+            feature: feature.to_owned(),
+            ..CategoryField::default()
+        };
+        let licences = Category {
+            category: "administrative_license".to_owned(),
+            fields: vec![
+                text("licence_number", FieldType::Text, "license_count"),
+                text("valid_until", FieldType::Date, ""),
+            ],
+            last_day_field: "valid_until".to_owned(),
+            ..Category::default()
+        };
+        let categories = BTreeMap::from([(licences.category.clone(), licences)]);
+        let licence = |second, data| record("administrative_license", second, data);
+        let records = [
+            licence(1, serde_json::json!({ "licence_number": "a" })),
+            licence(2, serde_json::json!({ "licence_number": "b", "valid_until": "2026-03-31" })),
+            licence(3, serde_json::json!({ "licence_number": "c", "valid_until": "2026-04-01" })),
+        ];
+        let on = |records: &[LiveRecord], day| {
+            let known = derive(&categories, records, day);
+            assert!(known.outdated.is_empty() && known.too_large.is_empty());
+            known.features.get("license_count").map(|derived| (derived.value.clone(), derived.records.len()))
+        };
+        let count = |number: i64, of: usize| Some((FeatureValue::Int(number), of));
+        for (day, counted) in [
+            (date(2026, 3, 30), count(3, 3)),
+            (date(2026, 3, 31), count(3, 3)),
+            (date(2026, 4, 1), count(2, 2)),
+            (date(2026, 4, 2), count(1, 1)),
+            (date(2099, 1, 1), count(1, 1)),
+        ] {
+            assert_eq!(on(&records, day), counted, "{day}");
+        }
+        assert_eq!(on(&records[1..], date(2026, 4, 2)), None, "as if all had been withdrawn");
     }
 
     #[test]

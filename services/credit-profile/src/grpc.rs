@@ -17,7 +17,10 @@ use zhirong_runtime::{
     problem::Problem,
 };
 
-use crate::{error::Error, published, schema, store};
+use crate::{
+    error::{Error, schema_invalid},
+    published, schema, store,
+};
 
 mod appraisal;
 mod quality;
@@ -124,9 +127,7 @@ impl Profiles {
         let category = request.category.clone().unwrap_or_default();
         let violations = schema::violations(&category);
         if !violations.is_empty() {
-            let problem = Problem::invalid("SCHEMA_INVALID", "the category's schema can't be used; see the fields")
-                .zh("类别定义有误，请逐项核对");
-            return Err(violations.into_iter().fold(problem, |problem, (field, why)| problem.field(field, why)));
+            return Err(schema_invalid(violations));
         }
         let now = self.clock.now();
         let mut tx = self.pool.begin().await?;
@@ -179,6 +180,7 @@ impl Profiles {
             json_schema: published::json_schema(&category).to_string(),
             example: published::example(&category).to_string(),
             version,
+            proto_file: published::proto_file(&category).unwrap_or_default(),
         })
     }
 }

@@ -33,6 +33,7 @@ mod fixture;
 mod follow;
 mod grpc;
 mod loans;
+mod numbers;
 pub mod profile;
 pub mod published;
 pub mod quality;

@@ -1,5 +1,5 @@
-//! What the data engineer is given: of every category a JSON Schema, an example and a page, made from the same declaration and
-//! the same limits by which records are checked.
+//! What the data engineer is given: of every category a JSON Schema, a protobuf message, an example and a page, made from the same
+//! declaration and the same limits by which records are checked.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -8,6 +8,10 @@ use zhirong_kernel::feature::{FeatureDictionary, FeatureType};
 use zhirong_proto::profile::v1::{Category, CategoryField, FieldType};
 
 use crate::{arrival, record, schema};
+
+mod proto_file;
+
+pub use proto_file::{PACKAGE, message_name, proto_file};
 
 /// The example's enterprise; no such one exists.
 const EXAMPLE_USCC: &str = "91331102MA2X000010";
@@ -123,7 +127,7 @@ fn example_value(field: &CategoryField) -> Value {
     }
 }
 
-/// Every file of the folder for data engineers, by name: of each category schema and example, and the page.
+/// Every file of the folder for data engineers, by name: of each category schema, message and example, and the page.
 #[must_use]
 pub fn files(categories: &[Category]) -> BTreeMap<String, String> {
     let pretty = |value: &Value| format!("{value:#}\n");
@@ -132,6 +136,9 @@ pub fn files(categories: &[Category]) -> BTreeMap<String, String> {
         let name = &category.category;
         files.insert(format!("{name}.schema.json"), pretty(&json_schema(category)));
         files.insert(format!("{name}.example.json"), pretty(&example(category)));
+        if let Some(message) = proto_file(category) {
+            files.insert(format!("{name}.proto"), message);
+        }
     }
     files
 }
@@ -140,6 +147,7 @@ pub fn files(categories: &[Category]) -> BTreeMap<String, String> {
 fn page(categories: &[Category]) -> String {
     let mut page = include_str!("published/head.md")
         .replace("{largest}", &(arrival::LARGEST / 1024).to_string())
+        .replace("{package}", PACKAGE)
         .replace("{categories}", &categories.len().to_string());
     for category in categories {
         let name = &category.category;
@@ -150,17 +158,23 @@ fn page(categories: &[Category]) -> String {
         };
         let _ = write!(
             page,
-            "{} · from {sources} · [schema]({name}.schema.json) · [example]({name}.example.json)\n\n",
+            "{} · from {sources} · [JSON Schema]({name}.schema.json) · [proto]({name}.proto) · [example]({name}.example.json)\n\n",
             category.department_zh
         );
-        page.push_str("| field | 名称 | type | required | values | feature |\n|---|---|---|---|---|---|\n");
+        if !category.last_day_field.is_empty() {
+            let field = &category.last_day_field;
+            let _ =
+                write!(page, "A record counts up to and including the day in `{field}`, and without one for good.\n\n");
+        }
+        page.push_str("| field | no. | 名称 | type | required | values | feature |\n|---|---|---|---|---|---|---|\n");
         for field in &category.fields {
             let required = if field.required { "yes" } else { "" };
             let feature = if field.feature.is_empty() { String::new() } else { format!("`{}`", field.feature) };
             let _ = writeln!(
                 page,
-                "| `{}` | {} | {} | {required} | {} | {feature} |",
+                "| `{}` | {} | {} | {} | {required} | {} | {feature} |",
                 field.name,
+                field.number,
                 field.label_zh,
                 type_word(field),
                 values(field)

@@ -9,7 +9,7 @@ use zhirong_proto::{
     profile::v1::{Category, CategoryField, FieldType},
 };
 
-use crate::{feeding, record::is_source, refusal::Refusal};
+use crate::{feeding, numbers, record::is_source, refusal::Refusal};
 
 /// Longest text in a record, in characters.
 pub const LONGEST_TEXT: usize = 512;
@@ -39,11 +39,24 @@ pub fn violations(category: &Category) -> Vec<(String, String)> {
     for (index, source) in category.sources.iter().enumerate().take(64) {
         check(is_source(source), format!("category.sources[{index}]"), "must be 2 to 64 of a-z, 0-9 and -");
     }
-    let mut names = BTreeSet::new();
+    let last_day = &category.last_day_field;
+    check(
+        last_day.is_empty()
+            || category.fields.iter().any(|field| field.name == *last_day && field.r#type() == FieldType::Date),
+        "category.last_day_field".to_owned(),
+        "must be the name of a date field, or empty",
+    );
+    let (mut names, mut joined) = (BTreeSet::new(), BTreeSet::new());
     for (index, field) in category.fields.iter().enumerate().take(64) {
         let path = |part: &str| format!("category.fields[{index}].{part}");
         check(slug(&field.name, 63), path("name"), "must be 2 to 63 of a-z, 0-9 and _, beginning with a letter");
-        check(names.insert(field.name.as_str()), path("name"), "must not repeat");
+        if names.insert(field.name.as_str()) {
+            // a compiler of protobuf has them by one name
+            let alone = joined.insert(field.name.replace('_', ""));
+            check(alone, path("name"), "must differ from every other by more than its underscores");
+        } else {
+            check(false, path("name"), "must not repeat");
+        }
         check(fits(&field.label_zh, 1, 64), path("label_zh"), "must have 1 to 64 characters");
         check(field.r#type() != FieldType::Unspecified, path("type"), "must be a known type");
         let integer = field.r#type() == FieldType::Integer;
@@ -60,6 +73,7 @@ pub fn violations(category: &Category) -> Vec<(String, String)> {
             "are for text",
         );
     }
+    found.extend(numbers::within(category));
     found.extend(feeding::within(category).into_iter().take(64).map(in_field));
     found
 }
@@ -206,7 +220,8 @@ mod tests {
     use super::*;
 
     fn category() -> Category {
-        let field = |name: &str, kind: FieldType, feature: &str| CategoryField {
+        let field = |number: i32, name: &str, kind: FieldType, feature: &str| CategoryField {
+            number,
             name: name.to_owned(),
             label_zh: "字段".to_owned(),
             r#type: kind.into(),
@@ -214,17 +229,17 @@ mod tests {
             feature: feature.to_owned(),
             ..CategoryField::default()
         };
-        let mut count = field("patent_count", FieldType::Integer, "patent_count");
+        let mut count = field(1, "patent_count", FieldType::Integer, "patent_count");
         count.unit = "count".to_owned();
         (count.minimum, count.maximum) = (Some(0), Some(1000));
-        let mut grade = field("grade", FieldType::Text, "tax_credit_grade");
+        let mut grade = field(2, "grade", FieldType::Text, "tax_credit_grade");
         grade.allowed_values = vec!["A".to_owned(), "B".to_owned()];
         grade.required = false;
         Category {
             category: "patent".to_owned(),
             label_zh: "专利".to_owned(),
             department_zh: String::new(),
-            fields: vec![count, grade, field("founded_on", FieldType::Date, "age_days")],
+            fields: vec![count, grade, field(3, "founded_on", FieldType::Date, "age_days")],
             ..Category::default()
         }
     }
@@ -273,6 +288,23 @@ mod tests {
             assert_eq!((refusal.code, refusal.field.as_str()), (RejectionCode::Schema, &*format!("data.{field}")));
             assert!(refusal.reason.contains(why) && !refusal.reason.contains("138"), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_schema_that_no_message_can_be_made_of_or_whose_end_is_no_date_is_refused() {
+        let mut good = category();
+        good.last_day_field = "founded_on".to_owned();
+        assert_eq!(violations(&good), []);
+        let refused = |change: &dyn Fn(&mut Category)| {
+            let mut wrong = category();
+            change(&mut wrong);
+            violations(&wrong).into_iter().map(|(field, _)| field).collect::<Vec<_>>()
+        };
+        for name in ["grade", "closed_on"] {
+            assert_eq!(refused(&|of| of.last_day_field = name.to_owned()), ["category.last_day_field"]);
+        }
+        assert_eq!(refused(&|of| of.fields[1].number = 1), ["category.fields[1].number"]);
+        assert_eq!(refused(&|of| of.fields[1].name = "patentcount".to_owned()), ["category.fields[1].name"]);
     }
 
     #[test]

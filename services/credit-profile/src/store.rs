@@ -6,7 +6,7 @@ use prost::Message as _;
 use sqlx::PgConnection;
 use zhirong_proto::profile::v1::{Category, GetProfileResponse, Profile};
 
-use crate::{error::Error, feeding};
+use crate::{error::Error, feeding, numbers};
 
 pub mod erasure;
 pub mod profiles;
@@ -47,10 +47,14 @@ pub async fn put_category(conn: &mut PgConnection, category: &Category) -> Resul
     let name = &category.category;
     sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 3))", name).execute(&mut *conn).await?;
     let before = self::category(&mut *conn, name).await?;
-    if let Some((before, version)) = &before
-        && before == category
-    {
-        return Ok(*version);
+    if let Some((before, version)) = &before {
+        if before == category {
+            return Ok(*version);
+        }
+        let renumbered = numbers::across(before, category);
+        if !renumbered.is_empty() {
+            return Err(Error::Renumbered(renumbered));
+        }
     }
     profiles::change_rules(&mut *conn).await?;
     let mut together = categories(&mut *conn).await?;

@@ -27,7 +27,6 @@ const TURNS: usize = 5;
 /// Rows of one statement of the bare insert; as many as the profile takes at once.
 const BATCH: usize = 500;
 const ROUNDS: i64 = 50;
-const SOURCE: &str = "bench";
 /// What the contract asks for at light load.
 const LIMIT_MS: f64 = 100.0;
 
@@ -40,11 +39,10 @@ pub async fn run() -> Result<Figures> {
     // by turns, because a machine is not always equally fast
     let (mut bare, mut ours, mut used) = (Vec::new(), Vec::new(), String::new());
     for turn in 1..=TURNS {
-        let source = format!("bench-{turn}");
-        let records = records(&source)?;
+        let records = records(turn)?;
         println!("{} records of {ENTERPRISES} enterprises, turn {turn} of {TURNS}", records.len());
         bare.push(bare_insert(&pool, &records).await?);
-        let (rate, seconds) = ingest(&district, &pool, &source, &records).await?;
+        let (rate, seconds) = ingest(&district, &pool, turn, &records).await?;
         ours.push(rate);
         used = seconds;
         computed(&pool).await?;
@@ -88,7 +86,7 @@ pub async fn run() -> Result<Figures> {
 }
 
 /// One record of each category for each enterprise, as the published examples have them.
-fn records(source: &str) -> Result<Vec<Value>> {
+fn records(turn: usize) -> Result<Vec<Value>> {
     let folder = seeds().join("../docs/data");
     let mut examples = Vec::new();
     for file in fs::read_dir(folder)? {
@@ -103,9 +101,8 @@ fn records(source: &str) -> Result<Vec<Value>> {
         let uscc = Uscc::with_check(&format!("91331102MA9{number:06}"))?;
         for example in &examples {
             let mut record = example.clone();
-            record["source"] = json!(source);
             record["uscc"] = json!(uscc.as_str());
-            record["record_id"] = json!(format!("{uscc}-{}", example["category"].as_str().unwrap()));
+            record["record_id"] = json!(format!("{uscc}-{turn}"));
             records.push(record);
         }
     }
@@ -148,12 +145,12 @@ async fn bare_insert(pool: &PgPool, records: &[Value]) -> Result<f64> {
 
 /// Records a second from the broker to the committed row. They wait at the broker while the profile is stopped, so that what
 /// is measured is the profile and not the one who sends.
-async fn ingest(district: &District, pool: &PgPool, source: &str, records: &[Value]) -> Result<(f64, String)> {
+async fn ingest(district: &District, pool: &PgPool, turn: usize, records: &[Value]) -> Result<(f64, String)> {
     district.signal("credit-profile", "STOP").await?;
     let context = jetstream::new(async_nats::connect(district.nats()).await?);
     let mut pending = Vec::new();
     for (number, record) in records.iter().enumerate() {
-        pending.push(publish(&context, &format!("{source}-{number}"), record).await?);
+        pending.push(publish(&context, &format!("{turn}-{number}"), record).await?);
         if pending.len() >= 500 {
             for ack in pending.drain(..) {
                 ack.await?;
@@ -174,8 +171,8 @@ async fn ingest(district: &District, pool: &PgPool, source: &str, records: &[Val
         // acknowledged after the commit
         if info.num_pending == 0 && info.num_ack_pending == 0 {
             let rate = records.len() as f64 / began.elapsed().as_secs_f64();
-            let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM record WHERE source = $1")
-                .bind(source)
+            let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM record WHERE right(record_id, 2) = $1")
+                .bind(format!("-{turn}"))
                 .fetch_one(pool)
                 .await?;
             ensure!(kept == wanted, "{kept} of {wanted} records were kept");
@@ -198,7 +195,7 @@ async fn seen(district: &District) -> Result<Vec<f64>> {
     let mut times = Vec::new();
     for round in 0..ROUNDS {
         let record = json!({
-            "source": SOURCE, "category": "patent", "record_id": "seen", "uscc": uscc, "revision": round,
+            "source": "sample-patent", "category": "patent", "record_id": "seen", "uscc": uscc, "revision": round,
             "observed_at": "2026-03-01T00:00:00Z", "data": { "patent_count": round, "invention_patent_count": 0 },
         });
         let began = Instant::now();

@@ -3,6 +3,10 @@
 use anyhow::{Context as _, Result};
 use async_nats::{HeaderMap, jetstream};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
@@ -26,6 +30,9 @@ use zhirong_tests::{
 
 /// Live records of the enterprise that the story does not know.
 const STRANGERS_RECORDS: usize = 2;
+/// The source of patents in the seeds, and one of another category.
+const OWN: &str = "sample-patent";
+const OTHER: &str = "sample-trademark";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn story_liandu_bad_input() -> Result<()> {
@@ -54,7 +61,7 @@ fn fields(status: &Status) -> Vec<String> {
 /// A record of an enterprise that the story does not know.
 fn record(id: &str, observed_at: &str, patents: Value) -> Value {
     json!({
-        "source": "sample-patent", "category": "patent", "record_id": id, "uscc": stranger().as_str(),
+        "source": OWN, "category": "patent", "record_id": id, "uscc": stranger().as_str(),
         "observed_at": observed_at, "operation": "OPERATION_UPSERT",
         "data": { "patent_count": patents, "invention_patent_count": 0 },
     })
@@ -65,11 +72,15 @@ fn stranger() -> Uscc {
 }
 
 async fn publish(district: &District, category: &str, event_id: &str, payload: Vec<u8>) -> Result<()> {
+    publish_as(district, OWN, category, event_id, payload).await
+}
+
+async fn publish_as(district: &District, source: &str, category: &str, event_id: &str, payload: Vec<u8>) -> Result<()> {
     let context = jetstream::new(async_nats::connect(district.nats()).await?);
     let mut headers = HeaderMap::new();
     headers.insert("ce-specversion", "1.0");
     headers.insert("ce-id", event_id);
-    headers.insert("ce-source", "sample-patent");
+    headers.insert("ce-source", source);
     headers.insert("ce-type", "cn.zhirong.gov.record.observed.v1");
     headers.insert("content-type", "application/json");
     context.publish_with_headers(format!("gov.data.v1.{category}"), headers, payload.into()).await?.await?;
@@ -104,30 +115,43 @@ fn patents(profile: &Profile) -> Option<i64> {
 async fn records(district: &District) -> Result<()> {
     let good = record("r1", "2026-05-02T00:00:00Z", json!(5));
     let bad = [
-        ("USCC", "patent", {
+        ("USCC", OWN, "patent", {
             let mut record = record("bad1", "2026-05-02T00:00:00Z", json!(1));
             record["uscc"] = json!("91331102MA2X999990");
             record.to_string().into_bytes()
         }),
-        ("check character", "patent", {
+        ("check character", OWN, "patent", {
             let mut record = record("bad2", "2026-05-02T00:00:00Z", json!(1));
             record["uscc"] = json!(flipped(&stranger()));
             record.to_string().into_bytes()
         }),
-        ("does not exist", "thirty_third", {
+        ("does not exist", OWN, "thirty_third", {
             let mut record = record("bad3", "2026-05-02T00:00:00Z", json!(1));
             record["category"] = json!("thirty_third");
             record.to_string().into_bytes()
         }),
-        ("whole number", "patent", record("bad4", "2026-05-02T00:00:00Z", json!(1.5)).to_string().into_bytes()),
-        ("an integer", "patent", record("bad5", "2026-05-02T00:00:00Z", json!(true)).to_string().into_bytes()),
-        ("future", "patent", record("bad6", "2099-01-01T00:00:00Z", json!(1)).to_string().into_bytes()),
-        ("", "patent", b"{ not json".to_vec()),
-        ("", "patent", vec![0xff, 0xfe, 0x00]),
+        ("whole number", OWN, "patent", record("bad4", "2026-05-02T00:00:00Z", json!(1.5)).to_string().into_bytes()),
+        ("an integer", OWN, "patent", record("bad5", "2026-05-02T00:00:00Z", json!(true)).to_string().into_bytes()),
+        ("future", OWN, "patent", record("bad6", "2099-01-01T00:00:00Z", json!(1)).to_string().into_bytes()),
+        // Nobody changes another's record, nor writes what is not theirs to write.
+        ("comes from", OTHER, "patent", record("r1", "2026-05-04T00:00:00Z", json!(50)).to_string().into_bytes()),
+        ("may not write", OTHER, "patent", {
+            let mut record = record("r1", "2026-05-04T00:00:00Z", json!(50));
+            record["source"] = json!(OTHER);
+            record.to_string().into_bytes()
+        }),
+        ("recursion limit", OWN, "patent", {
+            let deep = format!("{}1{}", "[".repeat(20_000), "]".repeat(20_000));
+            record("bad7", "2026-05-02T00:00:00Z", json!("deep")).to_string().replace("\"deep\"", &deep).into_bytes()
+        }),
+        ("200000", OWN, "patent", vec![b' '; 200_000]),
+        ("", OWN, "patent", b"{ not json".to_vec()),
+        ("", OWN, "patent", vec![0xff, 0xfe, 0x00]),
     ];
-    for (index, (_, category, payload)) in bad.iter().enumerate() {
-        publish(district, category, &format!("bad-{index}"), payload.clone()).await?;
+    for (index, (_, source, category, payload)) in bad.iter().enumerate() {
+        publish_as(district, source, category, &format!("bad-{index}"), payload.clone()).await?;
     }
+    too_large_for_the_broker(district).await?;
     // A duplicate event, and an older version after a newer one.
     publish(district, "patent", "good-1", good.to_string().into_bytes()).await?;
     publish(district, "patent", "good-1", good.to_string().into_bytes()).await?;
@@ -161,6 +185,31 @@ async fn records(district: &District) -> Result<()> {
     let request = PutCategoryRequest { request_id: Uuid::now_v7().to_string(), category: None };
     let refused = CategoryServiceClient::new(district.as_staff().await?).put_category(request).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "SCHEMA_INVALID"));
+    Ok(())
+}
+
+/// 10 MB are refused where they arrive: by the client's library, and by the broker when somebody writes to it without one.
+async fn too_large_for_the_broker(district: &District) -> Result<()> {
+    let huge = record("huge", "2026-05-02T00:00:00Z", json!("9".repeat(10_000_000))).to_string().into_bytes();
+    let refused = format!("{:#}", publish(district, "patent", "huge", huge.clone()).await.unwrap_err());
+    assert!(refused.to_lowercase().contains("payload"), "{refused}");
+
+    let address = district.nats().strip_prefix("nats://").context("an address")?;
+    let (answers, mut broker) = TcpStream::connect(address).await?.into_split();
+    let answers = tokio::spawn(async move {
+        let mut lines = BufReader::new(answers).lines();
+        while let Some(line) = lines.next_line().await? {
+            if line.starts_with("-ERR") {
+                return Ok(line);
+            }
+        }
+        anyhow::bail!("the broker closed without a word")
+    });
+    broker.write_all(format!("CONNECT {{}}\r\nPUB gov.data.v1.patent {}\r\n", huge.len()).as_bytes()).await?;
+    // it may well close before it has read all
+    let _ = broker.write_all(&huge).await;
+    let refused = answers.await??;
+    assert!(refused.contains("Maximum Payload Violation"), "{refused}");
     Ok(())
 }
 

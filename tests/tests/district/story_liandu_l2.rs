@@ -89,6 +89,7 @@ async fn schemas(district: &District) -> Result<()> {
         serde_json::from_str(&fs::read_to_string(seeds().join("../docs/data/patent.schema.json"))?)?,
     );
     assert_eq!(ours, folder, "the district and the documentation say the same");
+    assert_eq!(published.proto_file, fs::read_to_string(seeds().join("../docs/data/patent.proto"))?);
     Ok(())
 }
 
@@ -97,19 +98,19 @@ async fn refusals(district: &District, uscc: &Uscc) -> Result<()> {
     let platform = ConnectOptions::with_user_and_password("platform".to_owned(), "platform".to_owned())
         .connect(district.nats())
         .await?;
-    let mut answers = platform.subscribe("gov.data.rejected.ip-office").await?;
+    let mut answers = platform.subscribe("gov.data.rejected.sample-patent").await?;
     platform.flush().await?;
     let context = jetstream::new(platform);
     let before = patents(&answer(district, uscc).await?);
     let full_width = uscc.as_str().replacen('9', "９", 1);
     for (id, uscc, expected) in [("bad", full_width.as_str(), true), ("good", uscc.as_str(), false)] {
         let record = json!({
-            "source": "ip-office", "category": "patent", "record_id": id, "uscc": uscc, "observed_at": "2026-11-01T00:00:00Z",
+            "source": "sample-patent", "category": "patent", "record_id": id, "uscc": uscc, "observed_at": "2026-11-01T00:00:00Z",
             "data": { "patent_count": 7, "invention_patent_count": 0 },
         });
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("ce-id", id);
-        headers.insert("ce-source", "ip-office");
+        headers.insert("ce-source", "sample-patent");
         headers.insert("content-type", "application/json");
         context.publish_with_headers("gov.data.v1.patent", headers, record.to_string().into()).await?.await?;
         if expected {
@@ -150,7 +151,8 @@ async fn files(district: &District) -> Result<()> {
         Ok(file.display().to_string())
     };
     let send = async |file: &str, more: &[&str]| {
-        let usual = ["records", "--nats", district.nats(), "--source", "ip-centre", "--category", "patent", file];
+        let usual =
+            ["records", "--nats", district.nats(), "--source", "sample-ip-centre", "--category", "patent", file];
         district.zhirong(&[usual.as_slice(), more].concat()).await
     };
     let file = table("first.csv", &[(&first, "3", "01"), (&second, "-4", "01"), (&second, "5", "02")])?;

@@ -38,6 +38,7 @@ async fn recorded(world: &World, uscc: &Uscc, category: &str, feature: &str, rec
         minimum: Some(0),
         maximum: Some(1000),
         feature: feature.to_owned(),
+        number: 2,
         ..CategoryField::default()
     };
     let category = Category {
@@ -45,7 +46,8 @@ async fn recorded(world: &World, uscc: &Uscc, category: &str, feature: &str, rec
         label_zh: "类别".to_owned(),
         department_zh: "部门".to_owned(),
         fields: vec![field],
-        sources: vec![],
+        withdrawn_numbers: vec![1],
+        ..Category::default()
     };
     let name = category.category.clone();
     let request = PutCategoryRequest { request_id: id(), category: Some(category) };

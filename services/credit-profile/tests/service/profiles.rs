@@ -3,10 +3,11 @@
 use prost::Message as _;
 use serde_json::json;
 use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
 use zhirong_proto::{
     gov::v1::{Operation, Record},
     profile::v1::{
-        GetCategorySchemaRequest, GetProfileRequest, category_service_client::CategoryServiceClient,
+        Category, GetCategorySchemaRequest, GetProfileRequest, category_service_client::CategoryServiceClient,
         profile_service_client::ProfileServiceClient,
     },
 };
@@ -127,6 +128,33 @@ async fn every_version_is_announced_once_and_a_changed_schema_is_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_goes_takes_its_number_with_it() {
+    let world = World::start().await;
+    let refused = async |change: &dyn Fn(&mut Category)| {
+        let mut category = patent();
+        change(&mut category);
+        let status = world.put_category(category).await.unwrap_err();
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "SCHEMA_INVALID");
+        details.bad_request().unwrap().field_violations.iter().map(|of| of.field.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&|of| of.fields[0].number = 0).await, ["category.fields[0].number"]);
+    assert_eq!(refused(&|of| of.fields[0].name = "patents".to_owned()).await, ["category.fields[0].number"]);
+    assert_eq!(refused(&|of| of.fields[0].number = 2).await, ["category.withdrawn_numbers"]);
+    let mut renamed = patent();
+    renamed.fields[0].name = "patents".to_owned();
+    renamed.fields[0].number = 2;
+    renamed.withdrawn_numbers.push(1);
+    assert_eq!(world.put_category(renamed.clone()).await.unwrap(), 2);
+    // also when the version that had it is long gone
+    renamed.fields[0].feature = String::new();
+    assert_eq!(world.put_category(renamed).await.unwrap(), 3);
+    assert_eq!(refused(&|_| {}).await, ["category.withdrawn_numbers"]);
+    assert_eq!(refused(&|of| of.withdrawn_numbers = vec![1, 2]).await, ["category.fields[0].number"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_enterprise_sees_its_own_profile_only() {
     let world = World::start().await;
     let (own, other) = (enterprise(9), enterprise(10));
@@ -158,6 +186,7 @@ async fn a_category_in_force_is_published_with_schema_and_example() {
     let schema: serde_json::Value = serde_json::from_str(&published.json_schema).unwrap();
     assert_eq!((schema["title"].as_str(), published.version), (Some("专利"), 1));
     assert_eq!(schema["properties"]["source"]["enum"], json!(["ip-office", "ip-centre"]));
+    assert!(published.proto_file.contains("  optional int64 patent_count = 1 "), "{}", published.proto_file);
     // the example is taken as it stands
     world.publish(observed("application/json", published.example.into_bytes())).await;
     world.patents_become(&"91331102MA2X000010".parse().unwrap(), Some(3)).await;

@@ -3,16 +3,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use credit_profile::{
     arrival, feeding,
-    published::{example, files, json_schema},
+    published::{PACKAGE, example, files, json_schema, message_name, proto_file},
     record::{self, Sender},
     schema,
 };
 use jiff::Timestamp;
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Value, json};
 use zhirong_kernel::feature::{Better, Feature, FeatureDictionary};
 use zhirong_proto::profile::v1::{Category, FieldType};
@@ -72,6 +74,80 @@ fn every_example_is_taken_and_every_schema_can_be_put_into_force() {
         let kept: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&version.data).unwrap();
         assert_eq!(kept.len(), category.fields.len());
     }
+}
+
+/// The messages of some files in a folder, by an independent compiler.
+fn compiled(folder: &Path, files: &[String]) -> DescriptorPool {
+    let compiled = protox::compile(files, [folder]).unwrap_or_else(|error| panic!("{error:?}"));
+    DescriptorPool::from_file_descriptor_set(compiled).unwrap()
+}
+
+/// What a program that knows only the message prints of what it reads.
+fn printed(message: &MessageDescriptor, data: &Value, options: &SerializeOptions) -> Value {
+    let read = DynamicMessage::deserialize(message.clone(), data).unwrap();
+    // over the wire
+    let read = DynamicMessage::decode(message.clone(), read.encode_to_vec().as_slice()).unwrap();
+    read.serialize_with_options(serde_json::value::Serializer, options).unwrap()
+}
+
+#[test]
+fn a_message_holds_what_its_categorys_records_hold_and_prints_what_is_taken() {
+    let categories = categories();
+    let names: Vec<String> = categories.iter().map(|of| format!("{}.proto", of.category)).collect();
+    let pool = compiled(&root().join("docs/data"), &names);
+    let by_name: BTreeMap<String, Category> =
+        categories.iter().map(|category| (category.category.clone(), category.clone())).collect();
+    for category in &categories {
+        let full = format!("{PACKAGE}.{}", message_name(&category.category));
+        let message = pool.get_message_by_name(&full).unwrap_or_else(|| panic!("{full}"));
+        let declared: BTreeMap<String, i32> = category.fields.iter().map(|of| (of.name.clone(), of.number)).collect();
+        let described =
+            message.fields().map(|of| (of.json_name().to_owned(), i32::try_from(of.number()).unwrap())).collect();
+        assert_eq!(declared, described, "{full}");
+
+        let whole = example(category);
+        let mut least = whole.clone();
+        let data = least["data"].as_object_mut().unwrap();
+        data.retain(|name, _| category.fields.iter().any(|of| of.name == *name && of.required));
+        for record in [whole, least] {
+            let numbers = SerializeOptions::new().stringify_64_bit_integers(false);
+            assert_eq!(printed(&message, &record["data"], &numbers), record["data"], "{full}");
+            // what a printer does by itself: 64 bits as text
+            let mut sent = record.clone();
+            sent["data"] = printed(&message, &record["data"], &SerializeOptions::new());
+            let sender = Sender {
+                source: record["source"].as_str().unwrap(),
+                category: &category.category,
+                now: "2026-06-01T00:00:00Z".parse::<Timestamp>().unwrap(),
+            };
+            let kept = |record: &Value| {
+                let arrived = arrival::from_json(record.to_string().as_bytes()).unwrap();
+                record::check(arrived, sender, &by_name).unwrap()
+            };
+            assert_eq!(kept(&sent), kept(&record), "{full}");
+        }
+    }
+}
+
+#[test]
+fn a_message_keeps_what_is_no_longer_used_and_stands_whatever_a_declaration_says() {
+    let mut category = categories().into_iter().find(|of| of.category == "patent").unwrap();
+    category.label_zh = "专利\n} 及\u{2028}其他".to_owned();
+    category.fields[0].label_zh = "有效\r\n专利数".to_owned();
+    category.fields[0].name = "reserved".to_owned();
+    category.fields[1].name = "message".to_owned();
+    category.fields[1].number = 536_870_911;
+    category.withdrawn_numbers = vec![9, 2];
+    assert_eq!(schema::violations(&category), []);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.proto"), proto_file(&category).unwrap()).unwrap();
+    let message =
+        compiled(folder.path(), &["a.proto".to_owned()]).get_message_by_name(&format!("{PACKAGE}.Patent")).unwrap();
+    assert_eq!(message.reserved_ranges().collect::<Vec<_>>(), [9..10, 2..3]);
+    assert_eq!(message.get_field_by_name("message").unwrap().number(), 536_870_911);
+
+    category.fields[1].number = 0;
+    assert_eq!(proto_file(&category), None, "of a field from before there were numbers no message can be made");
 }
 
 /// Every field of every category with values of all kinds: an independent validator of JSON Schema and our check agree.

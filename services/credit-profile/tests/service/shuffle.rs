@@ -49,8 +49,10 @@ struct Beside {
 
 fn categories() -> Vec<Category> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../seeds/categories");
-    let all = load::categories(&folder).unwrap();
-    all.into_iter().filter(|of| CATEGORIES.contains(&of.category.as_str())).collect()
+    let all = load::categories(&folder).unwrap().into_iter();
+    let of_history = all.filter(|of| CATEGORIES.contains(&of.category.as_str()));
+    // from whatever source the history has
+    of_history.map(|of| Category { sources: vec![], ..of }).collect()
 }
 
 /// Until every event was taken, every reload applied and every profile computed.

@@ -233,6 +233,7 @@ pub fn patent() -> Category {
         minimum: Some(0),
         maximum: Some(1000),
         feature: "patent_count".to_owned(),
+        number: 1,
         ..CategoryField::default()
     };
     Category {
@@ -241,6 +242,7 @@ pub fn patent() -> Category {
         department_zh: "知识产权部门".to_owned(),
         fields: vec![field],
         sources: vec!["ip-office".to_owned(), "ip-centre".to_owned()],
+        ..Category::default()
     }
 }
 

@@ -116,7 +116,10 @@ async fn every_end_of_a_consent_is_told_once_and_nothing_is_shown_after_it() {
 async fn what_a_slow_reader_has_not_taken_yet_is_withheld_from_it_too() {
     const ENTRIES: i64 = 100;
     let (world, product, enterprise) = World::ready().await;
-    let order = world.place(&enterprise, &product).await;
+    // Entries of a thousand bytes, of which the server takes some thirty at a time to send.
+    let request = PlaceOrderRequest { purpose_zh: "购".repeat(200), ..order(&product, 10_000_000) };
+    let placed = world.orders().place_order(as_enterprise(&enterprise, request)).await.unwrap();
+    let order = placed.into_inner().order.unwrap();
     sqlx::query(
         "INSERT INTO inbox_entry SELECT institution_id, place, order_id, content
          FROM inbox_entry, generate_series(2, $1) place",

@@ -6,7 +6,8 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::float_arithmetic,
-    clippy::disallowed_methods
+    clippy::disallowed_methods,
+    clippy::print_stdout
 )]
 
 mod accrual;

@@ -8,11 +8,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, migrate::Migrator};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, migrate::Migrator, postgres::PgPoolOptions};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 use zhirong_servers::{Postgres, PostgresOptions};
+
+use crate::eventually::PATIENCE;
 
 /// Names the server that `with-servers` started: a URL whose database part is left out.
 pub const POSTGRES_VARIABLE: &str = "ZHIRONG_TEST_POSTGRES";
@@ -107,7 +109,16 @@ impl TestDatabase {
     /// # Errors
     /// When the server refuses.
     pub async fn pool(&self) -> Result<PgPool> {
-        PgPool::connect(&self.url).await.context("connecting to the test database")
+        self.pool_of(10).await
+    }
+
+    /// A pool of this many connections at most; whoever waits for one on a busy machine is patient.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn pool_of(&self, connections: u32) -> Result<PgPool> {
+        let options = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+        options.connect(&self.url).await.context("connecting to the test database")
     }
 
     async fn copy_of(template: &str) -> Result<Self> {

@@ -44,7 +44,7 @@ async fn batches_settlements_and_accruals_at_once_never_wait_in_a_circle() {
         let policy = world.policy(PolicySpec { adds_up: true, ..spec }).await;
         world.appropriate(&policy, 2026, 500 * IP_FEN).await;
     }
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(24).connect(world.database.url()).await.unwrap();
+    let pool = world.database.pool_of(24).await.unwrap();
     let loans: Arc<Vec<Approved>> = Arc::new((0..48).map(approved).collect());
     let mut tx = pool.begin().await.unwrap();
     let out: Vec<Happened> = loans.iter().map(paid_out).collect();
@@ -109,7 +109,7 @@ async fn batches_settlements_and_accruals_at_once_never_wait_in_a_circle() {
 /// One transaction foresees its decision, writes it and waits for the budget; what the transaction before it does meanwhile is
 /// committed then.
 async fn overtaken(world: &World, before: &[Approved], ours: &Approved) {
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(4).connect(world.database.url()).await.unwrap();
+    let pool = world.database.pool_of(4).await.unwrap();
     let mut first = pool.begin().await.unwrap();
     approval::approve_all(&mut first, &desk(), before, Timestamp::now()).await.unwrap();
     let mut second = pool.begin().await.unwrap();

@@ -43,9 +43,7 @@ pub fn desk() -> Desk {
 async fn approve_64_at_once(world: &World) {
     let mut pools = Vec::new();
     for _ in 0..3 {
-        pools.push(
-            sqlx::postgres::PgPoolOptions::new().max_connections(22).connect(world.database.url()).await.unwrap(),
-        );
+        pools.push(world.database.pool_of(22).await.unwrap());
     }
     let start = Arc::new(tokio::sync::Barrier::new(64));
     let all = (0..64_usize).map(|number| {

@@ -1,7 +1,10 @@
 //! An enterprise that is erased: its phone and its words go, what is counted stays, whatever comes in which order.
 
 use jiff::Timestamp;
-use zhirong_kernel::uscc::Uscc;
+use zhirong_kernel::{
+    clock::{Clock as _, SystemClock},
+    uscc::Uscc,
+};
 use zhirong_proto::{
     Fact as _,
     feedback::v1::{
@@ -17,6 +20,10 @@ use crate::{
     provider::{Mood, Provider},
     support::{BANK, PATIENCE, World, bank_call, enterprise, enterprise_call, loan, new_id, rating, refusal, staff},
 };
+
+fn now() -> Timestamp {
+    SystemClock.now()
+}
 
 /// The fact that an enterprise was erased, under a new id.
 fn erased(uscc: &Uscc, version: i64, at: Timestamp) -> Event {
@@ -72,7 +79,7 @@ async fn phone_and_words_go_and_what_is_counted_stays() {
     let before = figures().await;
     assert_eq!((before.ratings, before.ratings_satisfied), (2, 2));
 
-    tell(&world, Deliveries::new([erased(&gone, 1, Timestamp::now())])).await;
+    tell(&world, Deliveries::new([erased(&gone, 1, now())])).await;
     assert!(!has_contact(&world, &gone).await && has_contact(&world, &other).await);
     let left = ratings(&world).await;
     assert_eq!(left.iter().map(|rating| &rating.loan_id).collect::<Vec<_>>(), [&loans[1].loan_id]);
@@ -124,7 +131,7 @@ async fn what_was_not_sent_waits_for_another_contact() {
         })
         .await
         .unwrap();
-        tell(&world, Deliveries::new([erased(&uscc, 1, Timestamp::now())])).await;
+        tell(&world, Deliveries::new([erased(&uscc, 1, now())])).await;
         world.all_become(1, SmsState::WaitingContact).await;
         provider.is_now(Mood::Takes);
         world.contact(&uscc).await;
@@ -151,7 +158,7 @@ async fn erasures_told_often_and_in_any_order_take_what_was_there_and_leave_what
         world.contact(&gone).await;
         world.contact(&back).await;
         rate(0, &gone).await;
-        let erased_at = Timestamp::now();
+        let erased_at = now();
         world.contact(&stays).await;
         rate(1, &stays).await;
         // Each twice under one id, and the second erasure once more under another, as after a loss of the broker's memory.
@@ -200,7 +207,7 @@ async fn a_broken_erasure_is_laid_aside_and_stops_nothing() {
         ),
     ];
     let laid_aside = i64::try_from(broken.len()).unwrap();
-    let events = broken.into_iter().chain([erased(&uscc, 1, Timestamp::now())]);
+    let events = broken.into_iter().chain([erased(&uscc, 1, now())]);
     tell(&world, Deliveries::new(events)).await;
     assert!(!has_contact(&world, &uscc).await);
     let letters = world.count("SELECT count(*) FROM runtime.dead_letter WHERE consumer = 'feedback-erasures'").await;

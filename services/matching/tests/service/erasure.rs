@@ -44,7 +44,10 @@ async fn orders_of_an_erased_enterprise_lose_their_profile_and_stay_orders() {
         let kept = "SELECT count(*) FROM orders WHERE position('patent_count'::bytea IN profile) > 0";
         assert_eq!(world.count(kept).await, 0);
         assert_eq!(world.count("SELECT count(*) FROM profile_log WHERE version = 1").await, 0, "seed {seed}");
-        assert!(world.announced::<DisclosureRefused>().await.is_empty(), "erased is not refused");
+        let refused = world.announced::<DisclosureRefused>().await;
+        let refused: Vec<_> =
+            refused.into_iter().map(|fact| (fact.disclosure.unwrap().order_id, fact.reason)).collect();
+        assert_eq!(refused, [(lost.order_id, "ORDER_ENDED".to_owned())], "of before; erased is not refused");
 
         // The order is still answered, and the next one has a profile again.
         world.approve(approval(&open, "REF-2")).await;

@@ -20,7 +20,6 @@ fn registrations() -> Vec<Event> {
                 name_zh: format!("示例银行{number}之{version}"),
                 kind: InstitutionKind::Bank.into(),
                 version,
-                ..Institution::default()
             };
             events.push(Event::of(&institution_id, &InstitutionRegistered { institution: Some(institution) }));
         }

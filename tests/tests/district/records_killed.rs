@@ -17,17 +17,15 @@ use zhirong_tests::{
 };
 
 const ENTERPRISES: usize = 20;
-const RECORDS_EACH: usize = 1_000;
-const ROWS: usize = ENTERPRISES * RECORDS_EACH;
+const ROWS: u64 = 20_000;
 /// One row of so many has a category that nobody declared.
-const BAD_EVERY: usize = 2_500;
+const BAD_EVERY: u64 = 2_500;
 /// Rows that the broker has before the kill, at least.
 const BEFORE: u64 = 3_000;
 
-/// Row `number`, from 1: a trademark of one of the enterprises in turn.
-fn row(enterprises: &[Uscc], number: usize) -> Value {
+/// Row `number`, from 1: a trademark of an enterprise.
+fn row(uscc: &Uscc, number: u64) -> Value {
     let data = json!({ "trademark_count": 1, "well_known_trademark_count": 0 });
-    let uscc = &enterprises[number % ENTERPRISES];
     let mut row = record(uscc, "trademark", "2026-10-01", &data);
     row["record_id"] = json!(format!("{uscc}-trademark-{number}"));
     if number.is_multiple_of(BAD_EVERY) {
@@ -48,7 +46,8 @@ async fn a_load_that_is_killed_goes_on_where_it_was() -> Result<()> {
         .map(|number| Uscc::with_check(&format!("91331102MA2T{number:05}")))
         .collect::<Result<_, _>>()?;
     let file = district.folder().join("trademarks.ndjson");
-    let rows: Vec<String> = (1..=ROWS).map(|number| row(&enterprises, number).to_string()).collect();
+    let each = (1..=ROWS).zip(enterprises.iter().cycle());
+    let rows: Vec<String> = each.map(|(number, uscc)| row(uscc, number).to_string()).collect();
     fs::write(&file, rows.join("\n"))?;
     let file = file.display().to_string();
     let arguments = ["records", "--wait-s", "300", "--nats", district.nats(), &file];
@@ -66,12 +65,12 @@ async fn a_load_that_is_killed_goes_on_where_it_was() -> Result<()> {
         .await?;
     first.kill().await?;
     let sent_before = noted(Path::new(&progress)).context("a run that was broken off")?;
-    ensure!(sent_before < ROWS as u64, "it was killed in the middle of the file, not after {sent_before} rows");
+    ensure!(sent_before < ROWS, "it was killed in the middle of the file, not after {sent_before} rows");
 
     let said = district.zhirong(&arguments).await?;
     assert!(said.contains(&format!("{sent_before} rows were sent before; going on there")), "{said}");
     let bad = ROWS / BAD_EVERY;
-    let sent = ROWS as u64 - sent_before;
+    let sent = ROWS - sent_before;
     assert!(said.contains(&format!("{sent} sent, {bad} refused")), "only the rest is sent: {said}");
     let report = fs::read_to_string(format!("{file}.refused.csv"))?;
     let refused: Vec<&str> = report.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
@@ -81,7 +80,7 @@ async fn a_load_that_is_killed_goes_on_where_it_was() -> Result<()> {
 
     // Each good row counts once.
     quiet(&district).await?;
-    let mut marks = 0;
+    let mut marks: i64 = 0;
     for uscc in &enterprises {
         let request = GetProfileRequest { enterprise_id: uscc.to_string() };
         let mut profiles = ProfileServiceClient::new(district.as_staff().await?);
@@ -90,6 +89,6 @@ async fn a_load_that_is_killed_goes_on_where_it_was() -> Result<()> {
         let Some(Kind::Integer(count)) = count else { anyhow::bail!("{uscc} has trademarks") };
         marks += count;
     }
-    assert_eq!(marks, (ROWS - bad) as i64);
+    assert_eq!(marks, i64::try_from(ROWS - bad)?);
     district.stop().await
 }

@@ -325,10 +325,10 @@ impl Handler for CatalogHandler {
     }
 }
 
-/// Whatever a fact is about, the newest tells whether there is money.
+/// Whatever a fact is about, the newest tells whether there is money for a newcomer.
 async fn put_budget(conn: &mut PgConnection, budget: Option<Budget>, version: i64) -> Result<(), Rejection> {
     let budget = budget.ok_or_else(|| missing("budget"))?;
-    let available = budget.available_fen > 0;
+    let available = budget.available_fen > 0 && !budget.kept_for_queue;
     Ok(subsidy::put_budget(conn, policy_uuid(&budget.policy_id)?, budget.year, version, available).await?)
 }
 

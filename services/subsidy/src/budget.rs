@@ -33,6 +33,8 @@ pub struct Budget {
     pub low_told: bool,
     /// Whether it was last told that there is money.
     pub funded_told: bool,
+    /// Whether what is available is kept for who waits.
+    pub kept: bool,
 }
 
 /// An account of a budget.
@@ -181,6 +183,7 @@ impl Budget {
             low_at: Ppm::new(100_000),
             low_told: false,
             funded_told: false,
+            kept: false,
         }
     }
 

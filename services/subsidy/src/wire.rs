@@ -34,6 +34,7 @@ pub fn budget(budget: &Budget) -> pb::Budget {
         paid_fen: budget.paid.get(),
         payable_fen: budget.payable.get(),
         clawed_back_fen: budget.clawed_back.get(),
+        kept_for_queue: budget.kept,
     }
 }
 

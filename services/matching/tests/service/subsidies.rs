@@ -111,6 +111,13 @@ async fn the_subsidy_that_gives_most_is_told_and_counted_while_there_is_money() 
     let too_large = Event::of(&key, &BudgetExhausted { budget: Some(budget(&share, 9)), version: 6 });
     world.deliver(Deliveries::new([too_large])).await;
     answered("a large loan did not fit", &counted).await;
+    let kept = Budget { kept_for_queue: true, ..budget(&share, 9) };
+    let waited_for = Event::of(&key, &BudgetExhausted { budget: Some(kept), version: 7 });
+    world.deliver(Deliveries::new([waited_for]).twice()).await;
+    answered("what is left is kept for who waits", &|terms| !counted(terms)).await;
+    let let_go = Event::of(&key, &BudgetFreed { budget: Some(budget(&share, 9)), version: 8 });
+    world.deliver(Deliveries::new([let_go]).twice()).await;
+    answered("nobody waits any more", &counted).await;
 
     // The answer of before can be computed again.
     let again = RecalculateRequest {

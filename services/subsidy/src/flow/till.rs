@@ -44,13 +44,15 @@ pub struct Till<'a> {
     events: Vec<Prepared>,
     about: Vec<(Uuid, About)>,
     touched: BTreeSet<Uuid>,
+    /// Whether it was seen under the lock that nobody waits.
+    nobody_waits: bool,
 }
 
 impl<'a> Till<'a> {
     fn new(desk: &'a Desk, budgets: Vec<Budget>, now: Timestamp) -> Self {
         let budgets = budgets.into_iter().map(|budget| (budget.budget_id, budget)).collect();
         let (postings, events, about) = (Vec::new(), Vec::new(), Vec::new());
-        Self { desk, now, budgets, postings, events, about, touched: BTreeSet::new() }
+        Self { desk, now, budgets, postings, events, about, touched: BTreeSet::new(), nobody_waits: false }
     }
 
     /// Locks budgets by id.
@@ -132,6 +134,7 @@ impl<'a> Till<'a> {
             let budget = self.budgets.get_mut(&posting.budget_id).ok_or(Error::Stored("budget.budget_id"))?;
             move_money(budget, posting.entry.reason, posting.entry.amount)?;
         }
+        self.nobody_waits = true;
         Ok(true)
     }
 
@@ -241,32 +244,55 @@ impl<'a> Till<'a> {
         Ok(())
     }
 
-    /// Writes everything.
+    /// Writes everything, after the grants.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Runtime`].
-    pub async fn close(mut self, conn: &mut PgConnection) -> Result<(), Error> {
+    pub async fn close(self, conn: &mut PgConnection) -> Result<(), Error> {
+        self.close_with_budgets(conn).await.map(drop)
+    }
+
+    /// As [`Till::close`]; gives the budgets as they are then.
+    ///
+    /// # Errors
+    /// As [`Till::close`].
+    pub async fn close_with_budgets(mut self, conn: &mut PgConnection) -> Result<BTreeMap<Uuid, Budget>, Error> {
         store::budget::post_all(conn, &self.postings, self.now).await?;
-        for budget_id in std::mem::take(&mut self.touched) {
-            let budget = self.budget(budget_id)?;
-            let low = budget.is_low().map_err(|_| Error::Stored("budget.appropriated_fen"))?;
-            let funded = budget.available.is_positive();
-            let (low_told, funded_told) = (budget.low_told, budget.funded_told);
-            if (low, funded) != (low_told, funded_told) {
-                store::budget::keep_told(conn, budget_id, low, funded).await?;
+        let waited_at = self.waited_at(conn).await?;
+        let mut touched = std::mem::take(&mut self.touched);
+        let kept = |budget: &Budget| budget.available.is_positive() && waited_at.contains(&budget.budget_id);
+        touched.extend(self.budgets.values().filter(|of| of.kept != kept(of)).map(|of| of.budget_id));
+        for budget_id in touched {
+            let before = self.budget(budget_id)?;
+            let now = Budget {
+                low_told: before.is_low().map_err(|_| Error::Stored("budget.appropriated_fen"))?,
+                funded_told: before.available.is_positive(),
+                kept: kept(before),
+                ..before.clone()
+            };
+            if now != *before {
+                store::budget::keep_told(conn, &now).await?;
             }
-            if low && !low_told {
-                self.about.push((budget_id, About::Low));
+            for about in worth_telling(before, &now) {
+                let told = if about == About::Freed { About::Appropriated } else { about };
+                if !self.about.contains(&(budget_id, told)) {
+                    self.about.push((budget_id, about));
+                }
             }
-            let given = self.about.contains(&(budget_id, About::Appropriated));
-            match (funded_told, funded) {
-                (true, false) => self.about.push((budget_id, About::Spent)),
-                (false, true) if !given => self.about.push((budget_id, About::Freed)),
-                _ => {}
-            }
+            self.budgets.insert(budget_id, now);
         }
         self.number_facts(conn).await?;
-        self.write_facts(conn).await
+        self.write_facts(conn).await?;
+        Ok(self.budgets)
+    }
+
+    /// The budgets at which somebody waits.
+    async fn waited_at(&self, conn: &mut PgConnection) -> Result<BTreeSet<Uuid>, Error> {
+        if self.nobody_waits {
+            return Ok(BTreeSet::new());
+        }
+        let ids: Vec<Uuid> = self.budgets.keys().copied().collect();
+        Ok(store::queue::heads(conn, &ids).await?.into_iter().map(|(budget_id, _)| budget_id).collect())
     }
 
     /// Facts about a budget count up by one, under its lock. All of a transaction tell the budget as it is in the end, so that
@@ -299,6 +325,18 @@ impl<'a> Till<'a> {
         }
         Ok(())
     }
+}
+
+/// What a change of a budget makes worth telling.
+fn worth_telling(before: &Budget, now: &Budget) -> Vec<About> {
+    let comes_back = now.funded_told && !now.kept && (before.kept || !before.funded_told);
+    let all = [
+        (About::Low, now.low_told && !before.low_told),
+        (About::Spent, before.funded_told && !now.funded_told),
+        (About::Exhausted, now.kept && !before.kept),
+        (About::Freed, comes_back),
+    ];
+    all.into_iter().filter_map(|(about, is_so)| is_so.then_some(about)).collect()
 }
 
 /// Tells that the budget of a policy for a year had not enough for what was refused. A refused transaction writes nothing, so that

@@ -133,9 +133,8 @@ impl Api {
             till.post(budget_id, Reason::Appropriate, amount, Owner::Treasury, Some(paper))?;
             queue::serve_all(tx, &mut till).await?;
             till.appropriated(budget_id);
-            let budget = Some(wire::budget(till.budget(budget_id)?));
-            till.close(tx).await?;
-            pb::AppropriateBudgetResponse { budget }
+            let budgets = till.close_with_budgets(tx).await?;
+            pb::AppropriateBudgetResponse { budget: budgets.get(&budget_id).map(wire::budget) }
         })
     }
 

@@ -25,6 +25,7 @@ struct Row {
     low_at_ppm: i64,
     low_told: bool,
     funded_told: bool,
+    kept: bool,
 }
 
 impl From<Row> for Budget {
@@ -43,6 +44,7 @@ impl From<Row> for Budget {
             low_at: Ppm::new(row.low_at_ppm),
             low_told: row.low_told,
             funded_told: row.funded_told,
+            kept: row.kept,
         }
     }
 }
@@ -52,7 +54,7 @@ macro_rules! budgets {
         sqlx::query_as!(
             Row,
             r#"SELECT budget_id, policy_id, year, appropriated_fen, available_fen, reserved_fen, accrued_fen, payable_fen, paid_fen,
-                      clawed_back_fen, low_told, funded_told, coalesce((SELECT v.low_budget_ppm FROM policy_version v
+                      clawed_back_fen, low_told, funded_told, kept, coalesce((SELECT v.low_budget_ppm FROM policy_version v
                           WHERE v.policy_id = budget.policy_id AND v.state = 'published'), 100000) AS "low_at_ppm!"
                FROM budget "# + $tail
             $(, $argument)*
@@ -142,11 +144,17 @@ pub async fn count_facts(conn: &mut PgConnection, budget_id: Uuid, more: i64) ->
     .await
 }
 
-/// Keeps what was last told of a locked budget: that little is left, that there is money.
-pub async fn keep_told(conn: &mut PgConnection, budget_id: Uuid, low: bool, funded: bool) -> Result<(), sqlx::Error> {
-    sqlx::query!("UPDATE budget SET low_told = $2, funded_told = $3 WHERE budget_id = $1", budget_id, low, funded)
-        .execute(conn)
-        .await?;
+/// Keeps what was last told of a locked budget: that little is left, that there is money, that it is kept for who waits.
+pub async fn keep_told(conn: &mut PgConnection, budget: &Budget) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE budget SET low_told = $2, funded_told = $3, kept = $4 WHERE budget_id = $1",
+        budget.budget_id,
+        budget.low_told,
+        budget.funded_told,
+        budget.kept
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

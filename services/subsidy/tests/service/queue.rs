@@ -4,7 +4,7 @@ use subsidy::store;
 use zhirong_proto::{
     matching::v1::Loan,
     subsidy::v1::{
-        BudgetExhausted, DecideReversalRequest, Grant, GrantAccrued, GrantReserved,
+        BudgetExhausted, BudgetFreed, DecideReversalRequest, Grant, GrantAccrued, GrantReserved,
         GrantState::{self, Active, Ended, Reserved, Reversed, Waiting},
         Policy, PolicySpec, RequestReversalRequest,
     },
@@ -64,9 +64,11 @@ async fn a_large_grant_is_not_passed_by_and_newcomers_stand_behind_it() {
     let large = world.approved(5, 5).await;
     let newcomer = world.approved(6, 1).await;
     assert_eq!(world.states([&large, &newcomer]).await, [Waiting, Waiting]);
-    assert_eq!(world.budget(&policy).await.available_fen, 2 * IP_FEN, "it waits for the first");
+    let budget = world.budget(&policy).await;
+    assert_eq!((budget.available_fen, budget.kept_for_queue), (2 * IP_FEN, true), "it waits for the first");
     let told = world.announced::<BudgetExhausted>().await;
     assert_eq!(told.len(), 2, "each that waits is told");
+    assert!(told.iter().all(|fact| fact.budget.as_ref().unwrap().kept_for_queue), "there is nothing for a newcomer");
     assert!(!world.has_more_to_serve().await);
 
     // Approved before all who wait, told after them: its place is before them.
@@ -75,7 +77,7 @@ async fn a_large_grant_is_not_passed_by_and_newcomers_stand_behind_it() {
     // One that does not fit waits in front all the same.
     let later = world.approved(2, 4).await;
     let budget = world.appropriate(&policy, 2026, IP_FEN).await;
-    assert_eq!((budget.available_fen, budget.reserved_fen), (2 * IP_FEN, IP_FEN));
+    assert_eq!((budget.available_fen, budget.reserved_fen, budget.kept_for_queue), (2 * IP_FEN, IP_FEN, true));
     assert_eq!(world.states([&later, &large, &newcomer]).await, [Waiting, Waiting, Waiting]);
 
     world.appropriate(&policy, 2026, 3 * IP_FEN).await;
@@ -91,6 +93,30 @@ async fn a_large_grant_is_not_passed_by_and_newcomers_stand_behind_it() {
     world.appropriate(&policy, 2026, IP_FEN).await;
     let last = world.approved(7, 1).await;
     assert_eq!(world.states([&last]).await, [Reserved]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn that_the_queue_is_gone_and_money_is_left_for_newcomers_is_told() {
+    let world = World::with_lpr(1).await;
+    let policy = world.ip_policy_with(IP_FEN).await;
+    let large = world.approved(1, 3).await;
+    assert!(world.budget(&policy).await.kept_for_queue);
+    assert!(world.announced::<BudgetFreed>().await.is_empty());
+    world.take_back(&world.grant_of(&large).await).await;
+    let freed = world.announced::<BudgetFreed>().await.pop().unwrap().budget.unwrap();
+    assert_eq!((freed.available_fen, freed.kept_for_queue), (IP_FEN, false));
+
+    // What comes back while somebody needs more is not for newcomers.
+    let (first, waiting) = (world.approved(2, 1).await, world.approved(3, 2).await);
+    assert_eq!(world.states([&first, &waiting]).await, [Reserved, Waiting]);
+    world.take_back(&world.grant_of(&first).await).await;
+    assert_eq!(world.announced::<BudgetFreed>().await.len(), 1);
+    let last = world.announced::<BudgetExhausted>().await.pop().unwrap().budget.unwrap();
+    assert_eq!((last.available_fen, last.kept_for_queue), (IP_FEN, true));
+    // With what it needs the first leaves some: the treasury's gift tells it.
+    let given = world.appropriate(&policy, 2026, 2 * IP_FEN).await;
+    assert_eq!((given.available_fen, given.kept_for_queue), (IP_FEN, false));
     world.stop().await;
 }
 

@@ -50,8 +50,9 @@ pub async fn known(conn: &mut PgConnection, loans: &[Uuid]) -> Result<Vec<Uuid>,
     sqlx::query_scalar!("SELECT loan_id FROM loan WHERE loan_id = ANY($1)", loans).fetch_all(conn).await
 }
 
-/// Keeps new loans, all in one statement; of what was known of an enterprise that was erased since, nothing. One that another transaction keeps at the same time is a unique violation: that is seldom,
-/// because the inbox lets an event through once, and a clause for it would cost half as much as the insert.
+/// Keeps new loans, all in one statement; of what was known of an enterprise that was erased since, nothing. One that another
+/// transaction keeps at the same time is a unique violation: that is seldom, because the inbox lets an event through once, and a
+/// clause for it would cost half as much as the insert.
 pub async fn insert_all(conn: &mut PgConnection, loans: &[Judged<'_>]) -> Result<(), sqlx::Error> {
     let mut columns = Columns::default();
     for judged in loans {

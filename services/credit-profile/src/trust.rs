@@ -2,6 +2,7 @@
 
 pub mod audit;
 mod checkpoint;
+mod checks;
 pub mod code;
 mod codes;
 mod consents;
@@ -36,6 +37,7 @@ use uuid::Uuid;
 use zhirong_kernel::clock::Clock;
 use zhirong_proto::profile::v1::{
     audit_service_server::AuditServiceServer, consent_service_server::ConsentServiceServer,
+    disclosure_check_service_server::DisclosureCheckServiceServer,
     enterprise_code_service_server::EnterpriseCodeServiceServer, erasure_service_server::ErasureServiceServer,
     objection_service_server::ObjectionServiceServer, personal_data_service_server::PersonalDataServiceServer,
     release_service_server::ReleaseServiceServer,
@@ -146,6 +148,7 @@ pub(crate) fn attach(
         .add_service(PersonalDataServiceServer::new(trust.clone()))
         .add_service(ObjectionServiceServer::new(trust.clone()))
         .add_service(ErasureServiceServer::new(trust.clone()))
+        .add_service(DisclosureCheckServiceServer::new(trust.clone()))
         .add_service(AuditServiceServer::new(trust)))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{Timestamp, civil::Date};
 use zhirong_kernel::{clock::start_of_business_date, feature::FeatureDictionary};
 use zhirong_proto::{
-    matching::v1::{Consent, DataScope},
+    matching::v1::{Consent, DataScope, ProfileWithheld},
     profile::v1::{self as profile, DisputedRecord, FeatureValue, Profile, Scope},
 };
 
@@ -34,6 +34,8 @@ pub enum Ended {
     Expired,
     /// Its order ended without a loan.
     WithOrder,
+    /// Nobody says whether it holds.
+    Unconfirmed,
 }
 
 impl Ended {
@@ -44,6 +46,18 @@ impl Ended {
             Self::Revoked => "CONSENT_REVOKED",
             Self::Expired => "CONSENT_EXPIRED",
             Self::WithOrder => "ORDER_ENDED",
+            Self::Unconfirmed => "CONSENT_UNCONFIRMED",
+        }
+    }
+
+    /// The word for the institution.
+    #[must_use]
+    pub fn withheld(self) -> ProfileWithheld {
+        match self {
+            Self::Revoked => ProfileWithheld::ConsentRevoked,
+            Self::Expired => ProfileWithheld::ConsentExpired,
+            Self::WithOrder => ProfileWithheld::OrderEnded,
+            Self::Unconfirmed => ProfileWithheld::ConsentUnconfirmed,
         }
     }
 }
@@ -73,6 +87,12 @@ impl Held {
             expires_at: Timestamp::new(at.seconds, at.nanos).ok()?,
             revoked: consent.state() != profile::ConsentState::Granted,
         })
+    }
+
+    /// One that allows nothing any more.
+    #[must_use]
+    pub fn ended() -> Self {
+        Self { scope: Scope::default(), expires_at: Timestamp::MIN, revoked: true }
     }
 
     /// Whether it holds.

@@ -9,12 +9,13 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::{
     matching::v1::{Disclosure, DisclosureRefused, InboxEntry, Order, ProfileDisclosed},
-    profile::v1::{DisputedRecord, Profile, Scope},
+    profile::v1::{DisputedRecord, HeardConsent, Profile, Scope},
 };
 use zhirong_runtime::outbox::{self, Aggregate};
 
 use crate::{
-    consent::{Dispute, Ended, Held, disputed, part},
+    checks::{Checks, Unconfirmed, Unheard},
+    consent::{Ended, Held, disputed, part},
     error::Error,
     grpc::proto_time,
     order::is_closed,
@@ -40,11 +41,18 @@ impl Read {
     }
 }
 
-/// The open disputes of whose profiles these entries show.
-pub async fn disputes(conn: &mut PgConnection, entries: &[Entry]) -> Result<BTreeMap<String, Vec<Dispute>>, Error> {
-    let shown = entries.iter().filter(|entry| entry.profile.is_some());
-    let enterprises: BTreeSet<&str> = shown.map(|entry| entry.order.enterprise_id.as_str()).collect();
-    objection::open(conn, &Vec::from_iter(enterprises)).await
+/// What was not heard of yet of the profiles that these entries would show.
+pub async fn unheard(checks: &Checks, entries: &[Entry], now: Timestamp) -> Result<Unheard, Unconfirmed> {
+    let (mut consents, mut enterprises) = (BTreeMap::new(), BTreeSet::new());
+    for entry in entries.iter().filter(|entry| entry.profile.is_some()) {
+        let held = entry.consent.clone().or_else(|| entry.order.consent.as_ref().and_then(Held::ordered));
+        if held.is_some_and(|held| held.check(now).is_ok()) {
+            consents.insert(entry.order.order_id.clone(), entry.consent_version);
+            enterprises.insert(entry.order.enterprise_id.clone());
+        }
+    }
+    let heard = consents.into_iter().map(|(consent_id, version)| HeardConsent { consent_id, version });
+    checks.ask(&Vec::from_iter(heard), &Vec::from_iter(enterprises)).await
 }
 
 /// Tells that a new order hands a profile over; in the transaction of the order.
@@ -81,17 +89,20 @@ async fn tell(conn: &mut PgConnection, disclosure: Disclosure, now: Timestamp) -
 
 /// Leaves of the profiles what the enterprises have consented to, while the consents hold, and says what of it is disputed; gives
 /// also what is to be told of it. The part that the order itself allowed was told with the order.
-pub fn release(
-    entries: Vec<Entry>,
-    disputes: &BTreeMap<String, Vec<Dispute>>,
-    now: Timestamp,
-) -> (Vec<InboxEntry>, Read) {
+pub fn release(entries: Vec<Entry>, unheard: &Result<Unheard, Unconfirmed>, now: Timestamp) -> (Vec<InboxEntry>, Read) {
     let mut read = Read::default();
+    let nothing = Unheard::default();
+    let (known, confirmed) = match unheard {
+        Ok(unheard) => (unheard, true),
+        Err(Unconfirmed) => (&nothing, false),
+    };
     let released = entries.into_iter().map(|entry| {
-        let Entry { position, order, profile, ended, erased_at, consent } = entry;
+        let erased_at = erased_at(&entry, known);
+        let Entry { position, order, profile, ended, consent, .. } = entry;
         let bare = InboxEntry { position, profile_erased_at: erased_at.map(proto_time), ..InboxEntry::default() };
         let ordered = order.consent.as_ref().and_then(Held::ordered);
-        let Some(held) = consent.or_else(|| ordered.clone()) else {
+        let newer = known.consents.get(&order.order_id).map(|newer| newer.held.clone());
+        let Some(held) = newer.or(consent).or_else(|| ordered.clone()) else {
             return InboxEntry { order: Some(order), ..bare };
         };
         let why = match (erased_at, ended) {
@@ -99,18 +110,19 @@ pub fn release(
             (Some(_), _) => None,
             // What says that an order has ended never had a profile to show, so that nothing is withheld of it.
             (None, true) => Some(Ended::WithOrder).filter(|_| !is_closed(order.state())),
-            (None, false) => held.check(now).err(),
+            (None, false) => held.check(now).err().or_else(|| (!confirmed).then_some(Ended::Unconfirmed)),
         };
-        let Some(profile) = profile.filter(|_| why.is_none()) else {
+        let Some(profile) = profile.filter(|_| why.is_none() && erased_at.is_none()) else {
             if let Some(why) = why {
                 let version = order.quote.as_ref().map_or(0, |quote| quote.profile_version);
                 let withheld = read.refused.entry((order.order_id.clone(), why));
                 withheld.or_insert_with(|| disclosure(&order, version, held.scope));
             }
-            return InboxEntry { order: Some(order), ..bare };
+            let profile_withheld = why.map_or_else(Default::default, Ended::withheld).into();
+            return InboxEntry { order: Some(order), profile_withheld, ..bare };
         };
         let shown = part(&profile, &held.scope);
-        let open = disputes.get(&order.enterprise_id).map(Vec::as_slice).unwrap_or_default();
+        let open = known.disputes.get(&order.enterprise_id).map(Vec::as_slice).unwrap_or_default();
         let told = disputed(open, &held.scope, &shown);
         if ordered.is_none_or(|ordered| ordered.scope != held.scope) {
             let made = read.made.entry(order.order_id.clone());
@@ -120,6 +132,13 @@ pub fn release(
         InboxEntry { order: Some(order), profile: Some(shown), disputed, disputed_values, ..bare }
     });
     (released.collect(), read)
+}
+
+/// When the profile behind an order was erased, be it not heard of yet.
+fn erased_at(entry: &Entry, known: &Unheard) -> Option<Timestamp> {
+    let placed_at = entry.order.placed_at.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok());
+    let unheard = known.erased.get(&entry.order.enterprise_id).copied();
+    entry.erased_at.or_else(|| unheard.filter(|at| placed_at.is_none_or(|placed_at| placed_at <= *at)))
 }
 
 /// Tells what was withheld and what was shown, unless it was told before; says whether something was told.

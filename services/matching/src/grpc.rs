@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use zhirong_kernel::clock::Clock;
 use zhirong_runtime::{outbox::OutboxWake, problem::Problem};
 
-use crate::{calculate::Weights, population::Enterprises, snapshot::Snapshots};
+use crate::{calculate::Weights, checks::Checks, population::Enterprises, snapshot::Snapshots};
 
 mod bank;
 mod calculator;
@@ -36,6 +36,8 @@ pub struct Matching {
     pub snapshots: Snapshots,
     /// Every profile in memory.
     pub enterprises: Enterprises,
+    /// Whether consents still hold.
+    pub checks: Checks,
     /// What ratings weigh in the ranking.
     pub weights: Weights,
     /// Wakes open inbox streams of this process.

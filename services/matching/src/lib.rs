@@ -28,6 +28,7 @@ use calculate::Weights;
 pub mod adjust;
 pub mod answer;
 pub mod calculate;
+pub mod checks;
 pub mod consent;
 pub mod cost;
 pub mod coupon;
@@ -60,6 +61,8 @@ pub const DEFAULTS: &str = include_str!("../defaults.toml");
 pub struct Own {
     /// How offers are ranked.
     pub ranking: Weights,
+    /// How consents are asked for.
+    pub checks: checks::Settings,
 }
 
 /// Runs the service until shutdown.
@@ -83,6 +86,7 @@ pub async fn serve_by(
     if let Some(fault) = weights.fault() {
         return Err(Error::Config(fault.to_owned()));
     }
+    let checks = checks::Checks::new(&settings.own.checks)?;
     let service = Service::start("matching", settings.common, &MIGRATIONS, shutdown).await?;
     let mut service = service.with_clock(clock);
     let inbox = Arc::new(Notify::new());
@@ -123,6 +127,7 @@ pub async fn serve_by(
         outbox: service.outbox(),
         snapshots,
         enterprises,
+        checks,
         weights,
         inbox,
         calculated: Arc::default(),

@@ -1,5 +1,6 @@
 //! All SQL of consents, releases, codes and the audit trail.
 
+mod checks;
 mod handed;
 mod institutions;
 mod named;
@@ -17,7 +18,7 @@ use zhirong_proto::profile::v1 as pb;
 
 use crate::{error::Error, profile::proto_time};
 
-pub use self::{handed::*, institutions::*, named::*, objections::*, persons::*, trail::*};
+pub use self::{checks::*, handed::*, institutions::*, named::*, objections::*, persons::*, trail::*};
 
 /// A consent as it is kept.
 struct ConsentRow {

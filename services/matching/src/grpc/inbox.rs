@@ -3,7 +3,6 @@
 use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
-use sqlx::Connection as _;
 use tokio::time::Instant;
 use tonic::Status;
 use zhirong_kernel::id::InstitutionId;
@@ -11,15 +10,12 @@ use zhirong_proto::matching::v1::{InboxEntry, ListInboxRequest, ListInboxRespons
 use zhirong_runtime::{page, problem::Problem};
 
 use super::{Matching, cut};
-use crate::{disclosure, store::order as orders};
+use crate::{checks::STALE, disclosure, store::order as orders};
 
-/// Entries sent at once.
+/// Most entries that are read at once to be sent.
 const BATCH: i64 = 100;
 /// Looks for entries that another replica has written.
 const POLL: Duration = Duration::from_millis(500);
-/// Entries that a slow reader has not taken after this time are read again: a consent may have ended meanwhile.
-const STALE: Duration = Duration::from_millis(500);
-
 /// Entries on their way to an institution.
 pub(super) type Entries = Pin<Box<dyn Stream<Item = Result<StreamInboxResponse, Status>> + Send>>;
 
@@ -27,13 +23,12 @@ impl Matching {
     /// Everything after a position, then each entry as it comes.
     pub(super) fn follow(self, institution: InstitutionId, after: i64) -> Entries {
         Box::pin(async_stream::stream! {
-            let mut position = after;
+            let (mut position, mut batch) = (after, BATCH);
             while !self.shutdown.is_cancelled() {
                 // Registered before the look, so that an entry written in between still wakes.
                 let written = self.inbox.notified();
-                let read_at = Instant::now();
-                let entries = match self.entries(&institution, position, BATCH).await {
-                    Ok(entries) => entries,
+                let (entries, read_at) = match self.entries(&institution, position, batch).await {
+                    Ok(read) => read,
                     Err(problem) => {
                         yield Err(problem.into());
                         return;
@@ -46,7 +41,9 @@ impl Matching {
                         () = self.shutdown.cancelled() => {}
                     }
                 }
-                for entry in entries {
+                // As many as the reader took in time, so that few are read for nothing.
+                batch = batch.saturating_mul(2).min(BATCH);
+                for (taken, entry) in (1..).zip(entries) {
                     // A full inbox must not hold up the shutdown either.
                     if self.shutdown.is_cancelled() {
                         break;
@@ -54,6 +51,7 @@ impl Matching {
                     position = entry.position;
                     yield Ok(StreamInboxResponse { entry: Some(entry) });
                     if read_at.elapsed() > STALE {
+                        batch = taken;
                         break;
                     }
                 }
@@ -62,22 +60,28 @@ impl Matching {
         })
     }
 
-    async fn entries(&self, institution: &InstitutionId, after: i64, most: i64) -> Result<Vec<InboxEntry>, Problem> {
+    /// Entries with what may be seen of the profiles, and since when that stands.
+    async fn entries(
+        &self,
+        institution: &InstitutionId,
+        after: i64,
+        most: i64,
+    ) -> Result<(Vec<InboxEntry>, Instant), Problem> {
+        let entries = orders::inbox(&mut *self.pool.acquire().await?, institution.as_str(), after, most).await?;
         let now = self.clock.now();
-        let mut conn = self.pool.acquire().await?;
-        let entries = orders::inbox(&mut conn, institution.as_str(), after, most).await?;
-        let disputes = disclosure::disputes(&mut conn, &entries).await?;
-        let (entries, read) = disclosure::release(entries, &disputes, now);
+        let unheard = disclosure::unheard(&self.checks, &entries, now).await;
+        let checked_at = Instant::now();
+        let (entries, read) = disclosure::release(entries, &unheard, now);
         if !read.is_empty() {
             // On its way to the trail before the institution has its answer.
-            let mut tx = conn.begin().await?;
+            let mut tx = self.pool.begin().await?;
             let told = disclosure::told(&mut tx, read, now).await?;
             tx.commit().await?;
             if told {
                 self.outbox.notify();
             }
         }
-        Ok(entries)
+        Ok((entries, checked_at))
     }
 
     pub(super) async fn list_inbox(
@@ -86,7 +90,7 @@ impl Matching {
         request: &ListInboxRequest,
     ) -> Result<ListInboxResponse, Problem> {
         let page = page::parse::<i64>(request.page_size, &request.page_token)?;
-        let found = self.entries(institution, page.after.unwrap_or(0), page.size.saturating_add(1)).await?;
+        let (found, _) = self.entries(institution, page.after.unwrap_or(0), page.size.saturating_add(1)).await?;
         let (entries, more) = cut(found, page.size);
         let next_page_token = match entries.last() {
             Some(last) if more => page::encode(&last.position)?,

@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
+use jiff::Timestamp;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
-use zhirong_kernel::{clock::business_date, rule::Inputs};
+use zhirong_kernel::{InstitutionId, clock::business_date, rule::Inputs};
 use zhirong_proto::matching::v1::{
     self as pb, CandidateSummary, StreamCandidatesRequest, StreamCandidatesResponse,
     stream_candidates_response::Element, targeting_service_server::TargetingService,
@@ -18,12 +20,16 @@ use zhirong_runtime::{
 use super::Matching;
 use crate::{
     adjust::{in_time, offered_to},
+    checks::STALE,
     error::Error,
-    naming,
+    naming::{self, Named},
     product::CompiledProduct,
     store,
     wish::USUAL_TERM_MONTHS,
 };
+
+/// Names that leave between two looks at the consents.
+const CHUNK: usize = 500;
 
 type Candidates = Pin<Box<dyn Stream<Item = Result<StreamCandidatesResponse, Status>> + Send>>;
 
@@ -36,16 +42,94 @@ impl TargetingService for Matching {
         request: Request<StreamCandidatesRequest>,
     ) -> Result<Response<Candidates>, Status> {
         let caller = Caller::from_request(&request)?;
-        let elements = self.candidates(&caller, &request.into_inner()).await?;
-        let stream =
-            futures::stream::iter(elements).map(|element| Ok(StreamCandidatesResponse { element: Some(element) }));
-        Ok(Response::new(Box::pin(stream)))
+        let request = request.into_inner();
+        let (summary, candidates) = self.candidates(&caller, &request).await?;
+        if caller.role != Role::Bank {
+            let count = i64::try_from(candidates.len()).unwrap_or(i64::MAX);
+            let summary = CandidateSummary { named_enterprises: count, ..summary };
+            let all = std::iter::once(first(summary)).chain(candidates.into_iter().map(element));
+            return Ok(Response::new(Box::pin(futures::stream::iter(all.map(Ok)))));
+        }
+        let naming = Naming {
+            matching: self.clone(),
+            institution: caller.institution()?.clone(),
+            product: Uuid::parse_str(&request.product_id).map_err(Problem::internal)?,
+            catalog_version: summary.catalog_version,
+        };
+        Ok(Response::new(naming.stream(summary, candidates).await?))
+    }
+}
+
+fn first(summary: CandidateSummary) -> StreamCandidatesResponse {
+    StreamCandidatesResponse { element: Some(Element::Summary(summary)) }
+}
+
+fn element(candidate: pb::Candidate) -> StreamCandidatesResponse {
+    StreamCandidatesResponse { element: Some(Element::Candidate(candidate)) }
+}
+
+/// Names candidates to a bank: those who let it offer them credit.
+struct Naming {
+    matching: Matching,
+    institution: InstitutionId,
+    product: Uuid,
+    catalog_version: i64,
+}
+
+impl Naming {
+    /// The summary, then the names. While they leave, whoever takes the consent back is named no longer.
+    async fn stream(self, summary: CandidateSummary, candidates: Vec<pb::Candidate>) -> Result<Candidates, Problem> {
+        let Matching { pool, checks, clock, .. } = &self.matching;
+        let (now, institution) = (clock.now(), self.institution.as_str());
+        let named = naming::consenting(pool, checks, institution, candidates, now).await?;
+        let checked_at = Instant::now();
+        self.tell(&named, now).await?;
+        let count = i64::try_from(named.len()).unwrap_or(i64::MAX);
+        let summary = CandidateSummary { named_enterprises: count, ..summary };
+        Ok(Box::pin(async_stream::stream! {
+            yield Ok(first(summary));
+            for chunk in named.chunks(CHUNK) {
+                let mut chunk = chunk.to_vec();
+                if checked_at.elapsed() > STALE {
+                    chunk = match self.again(chunk).await {
+                        Ok(chunk) => chunk,
+                        Err(problem) => {
+                            yield Err(problem.into());
+                            return;
+                        }
+                    };
+                }
+                for (_, candidate) in chunk {
+                    yield Ok(element(candidate));
+                }
+            }
+        }))
+    }
+
+    /// Those of some who still consent, with what they dispute by now; told before they leave.
+    async fn again(&self, named: Vec<Named>) -> Result<Vec<Named>, Problem> {
+        let now = self.matching.clock.now();
+        let named = naming::confirmed(&self.matching.checks, named, now).await?;
+        self.tell(&named, now).await?;
+        Ok(named)
+    }
+
+    async fn tell(&self, named: &[Named], now: Timestamp) -> Result<(), Problem> {
+        let mut tx = self.matching.pool.begin().await?;
+        naming::tell(&mut tx, self.institution.as_str(), self.product, self.catalog_version, named, now).await?;
+        tx.commit().await?;
+        self.matching.outbox.notify();
+        Ok(())
     }
 }
 
 impl Matching {
-    /// The summary, then who may be named, the largest limit first.
-    async fn candidates(&self, caller: &Caller, request: &StreamCandidatesRequest) -> Result<Vec<Element>, Problem> {
+    /// Whom the product would take, the largest limit first, and the counts but for who is named.
+    async fn candidates(
+        &self,
+        caller: &Caller,
+        request: &StreamCandidatesRequest,
+    ) -> Result<(CandidateSummary, Vec<pb::Candidate>), Problem> {
         if request.min_limit_fen < 0 {
             return Err(Problem::invalid("REQUEST_INVALID", "the smallest limit is not an amount")
                 .field("min_limit_fen", "must not be negative")
@@ -88,7 +172,7 @@ impl Matching {
         let total_limit_fen = found.iter().fold(0_i64, |sum, candidate| sum.saturating_add(candidate.limit_fen));
         let eligible_enterprises = count(found.len());
         let disputing = store::objection::disputing(&self.pool).await?;
-        let candidates = found
+        let candidates: Vec<pb::Candidate> = found
             .into_iter()
             .map(|candidate| {
                 let enterprise_id = String::from_utf8_lossy(&candidate.id).into_owned();
@@ -101,36 +185,14 @@ impl Matching {
                 }
             })
             .collect();
-        let candidates = self.named(caller, &request.product_id, catalog.version, candidates).await?;
         let summary = CandidateSummary {
             computed_enterprises: count(computed),
             eligible_enterprises,
-            named_enterprises: count(candidates.len()),
+            named_enterprises: 0,
             total_limit_fen,
             catalog_version: catalog.version,
         };
-        Ok(std::iter::once(Element::Summary(summary)).chain(candidates.into_iter().map(Element::Candidate)).collect())
-    }
-
-    /// For a bank, those who let it offer them credit; for staff, everybody.
-    async fn named(
-        &self,
-        caller: &Caller,
-        product_id: &str,
-        catalog_version: i64,
-        candidates: Vec<pb::Candidate>,
-    ) -> Result<Vec<pb::Candidate>, Problem> {
-        if caller.role != Role::Bank {
-            return Ok(candidates);
-        }
-        let product = Uuid::parse_str(product_id).map_err(Problem::internal)?;
-        let mut tx = self.pool.begin().await?;
-        let institution = caller.institution()?.as_str();
-        let shown = (catalog_version, candidates);
-        let named = naming::name(&mut tx, institution, product, shown, self.clock.now()).await?;
-        tx.commit().await?;
-        self.outbox.notify();
-        Ok(named)
+        Ok((summary, candidates))
     }
 }
 

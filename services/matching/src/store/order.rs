@@ -208,8 +208,10 @@ pub struct Entry {
     pub ended: bool,
     /// When the enterprise had its profile erased.
     pub erased_at: Option<Timestamp>,
-    /// The order's consent as the profile service keeps it; none while nothing was heard of it.
+    /// The order's consent as the profile service last told of it; none while nothing was heard of it.
     pub consent: Option<Held>,
+    /// The version of it that was heard of; 0 for none.
+    pub consent_version: i64,
 }
 
 /// Entries of an institution's inbox after a position.
@@ -220,7 +222,8 @@ pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most:
                       THEN orders.profile END AS profile,
                   orders.state NOT IN ('routed', 'accepted', 'approved') AS "ended!",
                   orders.profile_erased_at AS "erased_at: jiff_sqlx::Timestamp",
-                  held.scope AS "scope?", held.expires_at AS "expires_at?: jiff_sqlx::Timestamp", held.revoked AS "revoked?"
+                  held.scope AS "scope?", held.expires_at AS "expires_at?: jiff_sqlx::Timestamp", held.revoked AS "revoked?",
+                  coalesce(held.version, 0) AS "consent_version!"
            FROM inbox_entry entry JOIN orders USING (order_id)
                LEFT JOIN order_consent held ON held.consent_id = entry.order_id
            WHERE entry.institution_id = $1 AND entry.position > $2 ORDER BY entry.position LIMIT $3"#,
@@ -240,6 +243,7 @@ pub async fn inbox(conn: &mut PgConnection, institution: &str, after: i64, most:
             };
             Ok(Entry {
                 consent,
+                consent_version: row.consent_version,
                 ended: row.ended,
                 erased_at: row.erased_at.map(|at| at.to_jiff()),
                 position: row.position,

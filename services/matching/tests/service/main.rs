@@ -3,6 +3,7 @@
 
 mod adjustments;
 mod answers;
+mod at_once;
 mod audit;
 mod calculator;
 mod erasure;
@@ -13,6 +14,7 @@ mod loans;
 mod needed;
 mod orders;
 mod preapproval;
+mod registry;
 mod report;
 mod subsidies;
 mod support;

@@ -25,9 +25,9 @@ use zhirong_proto::{
     },
 };
 use zhirong_runtime::{Error, config::Settings, streams};
-use zhirong_testkit::{Deliveries, ManualClock, TestBroker, TestDatabase, eventually, heard_by_all};
+use zhirong_testkit::{Deliveries, Event, ManualClock, TestBroker, TestDatabase, eventually, heard_by_all};
 
-pub use crate::told::*;
+pub use crate::{registry::Registry, told::*};
 pub use zhirong_testkit::PATIENCE;
 
 pub const BANK: &str = "sample-one-bank";
@@ -52,6 +52,8 @@ struct Replica {
 pub struct World {
     pub pool: sqlx::PgPool,
     pub clock: Arc<ManualClock>,
+    /// What it asks about consents.
+    pub registry: Registry,
     jetstream: jetstream::Context,
     replicas: Vec<Replica>,
     _database: TestDatabase,
@@ -61,15 +63,27 @@ pub struct World {
 impl World {
     /// Starts so many replicas with nothing in them.
     pub async fn empty(replicas: usize) -> Self {
+        Self::asking(replicas, 0).await
+    }
+
+    /// One that asks about consents for as long as a test may take.
+    pub async fn patient() -> Self {
+        let world = Self::asking(1, 600_000).await;
+        world.deliver(Deliveries::new(reference())).await;
+        world
+    }
+
+    async fn asking(replicas: usize, patience_ms: u64) -> Self {
         let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
         let clock = Arc::new(ManualClock::new(at(TODAY, 10)));
         let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::start().await;
         let mut running = Vec::new();
         for number in 0..replicas {
             let address_file = folder.path().join(format!("grpc-{number}"));
             let common = zhirong_testkit::settings(&database, &broker, &address_file).unwrap();
             let stop = CancellationToken::new();
-            let settings = Settings { common, own: own() };
+            let settings = Settings { common, own: own(&registry, patience_ms) };
             let served = tokio::spawn(matching::serve_by(clock.clone(), settings, stop.clone()));
             let address = eventually(PATIENCE, "matching listens", || async {
                 Ok(std::fs::read_to_string(&address_file).ok().filter(|address| !address.is_empty()))
@@ -82,14 +96,13 @@ impl World {
         }
         let jetstream = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
         let pool = database.pool().await.unwrap();
-        Self { pool, clock, jetstream, replicas: running, _database: database, _broker: broker }
+        Self { pool, clock, registry, jetstream, replicas: running, _database: database, _broker: broker }
     }
 
     /// Starts replicas that know two banks, the LPR and the calendar.
     pub async fn with_reference(replicas: usize) -> Self {
         let world = Self::empty(replicas).await;
-        let facts = [institution(BANK, 1), institution(OTHER_BANK, 1), lpr(1, 30_000), calendar(1)];
-        world.deliver(Deliveries::new(facts)).await;
+        world.deliver(Deliveries::new(reference())).await;
         world
     }
 
@@ -144,6 +157,12 @@ impl World {
         BankOrderServiceClient::new(endpoint.connect().await.unwrap())
     }
 
+    /// For a bank that has little on its way at a time.
+    pub async fn slow_targeting(&self) -> TargetingServiceClient<Channel> {
+        let endpoint = self.replicas[0].endpoint.clone().initial_stream_window_size(1_000);
+        TargetingServiceClient::new(endpoint.connect().await.unwrap())
+    }
+
     pub fn loans(&self) -> LoanServiceClient<Channel> {
         LoanServiceClient::new(self.replicas[0].channel.clone())
     }
@@ -172,6 +191,9 @@ impl World {
     pub async fn deliver(&self, deliveries: Deliveries) {
         for stream in HEARD {
             streams::ensure(&self.jetstream, stream, 1).await.unwrap();
+        }
+        for event in deliveries.events() {
+            self.registry.knows(event);
         }
         deliveries.publish(&self.jetstream).await.unwrap();
         let ids: Vec<String> =
@@ -235,10 +257,16 @@ impl World {
     }
 }
 
-/// Ranked by rate alone.
-pub fn own() -> matching::Own {
+/// Two banks, the LPR and the calendar.
+fn reference() -> [Event; 4] {
+    [institution(BANK, 1), institution(OTHER_BANK, 1), lpr(1, 30_000), calendar(1)]
+}
+
+/// Ranked by rate alone; asks about consents so long.
+fn own(registry: &Registry, patience_ms: u64) -> matching::Own {
     let ranking = matching::calculate::Weights { level_worth_ppm: 0, unrated_level_ppm: 3_000_000 };
-    matching::Own { ranking }
+    let checks = matching::checks::Settings { profile: registry.address.clone(), timeout_ms: 60_000, patience_ms };
+    matching::Own { ranking, checks }
 }
 
 /// An hour of a day in Shanghai.

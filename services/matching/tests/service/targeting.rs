@@ -24,7 +24,7 @@ fn asking(product: &str) -> StreamCandidatesRequest {
     StreamCandidatesRequest { product_id: product.to_owned(), min_limit_fen: 0 }
 }
 
-async fn candidates(
+pub async fn candidates(
     world: &World,
     request: tonic::Request<StreamCandidatesRequest>,
 ) -> anyhow::Result<(CandidateSummary, Vec<Candidate>)> {
@@ -47,7 +47,7 @@ async fn named_by(world: &World, product: &str) -> Vec<(String, i64, String)> {
 }
 
 /// A consent to offer credit, with the score in its scope, until the end of the year; as it was granted.
-fn given(enterprise: &Uscc, institution: &str) -> Consent {
+pub fn given(enterprise: &Uscc, institution: &str) -> Consent {
     Consent {
         consent_id: new_id(),
         enterprise_id: enterprise.to_string(),
@@ -65,7 +65,7 @@ fn time(day: Date) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at(day, 0).as_second(), nanos: 0 }
 }
 
-fn granted(consent: &Consent) -> Event {
+pub fn granted(consent: &Consent) -> Event {
     Event::of(&consent.consent_id, &ConsentGranted { consent: Some(consent.clone()) })
 }
 
@@ -74,7 +74,7 @@ fn narrowed(consent: &Consent, scope: Scope) -> Event {
     Event::of(&consent.consent_id, &ConsentNarrowed { consent: Some(narrowed) })
 }
 
-fn revoked(consent: &Consent) -> Event {
+pub fn revoked(consent: &Consent) -> Event {
     let revoked = Consent { state: ConsentState::Revoked.into(), version: 2, ..consent.clone() };
     Event::of(&consent.consent_id, &ConsentRevoked { consent: Some(revoked) })
 }

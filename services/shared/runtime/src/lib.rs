@@ -37,6 +37,7 @@ mod json;
 mod maintenance;
 pub mod outbox;
 pub mod page;
+pub mod peer;
 pub mod problem;
 mod run;
 pub mod seal;

@@ -44,6 +44,12 @@ impl Event {
         self
     }
 
+    /// The fact that it tells, when it is one of this kind.
+    #[must_use]
+    pub fn fact<F: Fact>(&self) -> Option<F> {
+        (self.header("ce-type") == Some(F::TYPE)).then(|| F::decode(self.payload.clone()).ok()).flatten()
+    }
+
     /// A header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

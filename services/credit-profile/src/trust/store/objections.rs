@@ -191,24 +191,38 @@ pub async fn take_out(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::E
 
 /// Records of an enterprise that it disputes and nobody has decided on, in a fixed order.
 pub async fn disputes(conn: &mut PgConnection, enterprise_id: &str) -> Result<Vec<Dispute>, sqlx::Error> {
+    let open = open_objections(conn, &[enterprise_id.to_owned()]).await?;
+    let dispute =
+        |raised: pb::ObjectionRaised| Some(Dispute { record: raised.record?, computed_values: raised.computed_values });
+    Ok(open.into_iter().filter_map(dispute).collect())
+}
+
+/// The objections of some enterprises that nobody has decided, in a fixed order, as they were raised.
+pub async fn open_objections(
+    conn: &mut PgConnection,
+    enterprises: &[String],
+) -> Result<Vec<pb::ObjectionRaised>, sqlx::Error> {
     let rows = sqlx::query!(
-        "SELECT objection_id, category, source, record_id, raised_at, computed_values FROM objection
-         WHERE enterprise_id = $1 AND state = 1 ORDER BY objection_id",
-        enterprise_id
+        r#"SELECT objection_id, enterprise_id, category, source, record_id, computed_values,
+                  raised_at AS "raised_at: jiff_sqlx::Timestamp", due_on AS "due_on: jiff_sqlx::Date"
+           FROM objection WHERE enterprise_id = ANY($1) AND state = 1 ORDER BY objection_id"#,
+        enterprises
     )
     .fetch_all(conn)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Dispute {
-            record: pb::DisputedRecord {
+        .map(|row| pb::ObjectionRaised {
+            enterprise_id: row.enterprise_id,
+            record: Some(pb::DisputedRecord {
                 objection_id: row.objection_id.to_string(),
                 category: row.category,
                 source: row.source,
                 record_id: row.record_id,
                 raised_at: Some(proto_time(row.raised_at.to_jiff())),
-            },
+            }),
             computed_values: row.computed_values,
+            due_on: row.due_on.to_jiff().to_string(),
         })
         .collect())
 }

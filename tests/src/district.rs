@@ -251,9 +251,10 @@ impl District {
         .await
     }
 
-    /// Lets a process stand still (`STOP`) or go on (`CONT`).
+    /// Lets a process, the broker too (`nats`), stand still (`STOP`) or go on (`CONT`).
     pub async fn signal(&self, name: &str, signal: &str) -> Result<()> {
-        let pid = fs::read_to_string(self.path.join(format!("run/{name}.pid")))?;
+        let file = if name == "nats" { "nats/nats.pid".to_owned() } else { format!("run/{name}.pid") };
+        let pid = fs::read_to_string(self.path.join(file))?;
         let status = Command::new("kill").arg(format!("-{signal}")).arg(pid.trim()).status().await?;
         anyhow::ensure!(status.success(), "{name} does not get {signal}");
         Ok(())

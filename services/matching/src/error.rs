@@ -109,6 +109,9 @@ pub enum Error {
     /// A row holds what it can't hold.
     #[error("a stored value is broken: {0}")]
     Stored(String),
+    /// What is computed again is not what it was.
+    #[error("{0} comes out otherwise than it was kept")]
+    ComputedOtherwise(String),
 }
 
 impl From<prost::DecodeError> for Error {

@@ -7,6 +7,7 @@ pub mod coupon;
 pub mod disclosure;
 pub mod erasure;
 pub mod institution_report;
+pub mod kept;
 pub mod loan;
 pub mod objection;
 pub mod order;

@@ -1,6 +1,7 @@
 //! What crosses services, on a whole district: stories through the gateway, crashes of real processes, traces and files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
+mod consents_at_once;
 mod crash_points;
 mod product_files;
 mod records_killed;

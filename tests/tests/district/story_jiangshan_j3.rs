@@ -103,7 +103,7 @@ async fn arrive(district: &District, businesses: impl Iterator<Item = &Business>
 }
 
 async fn preapproval(district: &District, business: &Business) -> Result<Preapproval> {
-    let request = GetPreapprovalRequest { enterprise_id: String::new() };
+    let request = GetPreapprovalRequest::default();
     let mut client = PreapprovalServiceClient::new(district.as_enterprise(&business.uscc).await?);
     client.get_preapproval(request).await?.into_inner().preapproval.context("a pre-approval")
 }

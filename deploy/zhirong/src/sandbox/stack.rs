@@ -80,7 +80,7 @@ impl Stack {
         };
 
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut started = Vec::new();
+        let mut started: Vec<(Program, Child)> = Vec::new();
         for (context, name) in SERVICES {
             let mut environment = common(anywhere);
             environment.insert("ZHIRONG__DATABASE__URL".to_owned(), postgres.url(context));
@@ -90,6 +90,12 @@ impl Stack {
                 environment.insert("ZHIRONG__TRUST__SIGNING_KEYS_FILE".to_owned(), signing.display().to_string());
                 let data = token::ensure_data_keys(keys, "profile-data-keys")?;
                 environment.insert("ZHIRONG__TRUST__DATA_KEYS_FILE".to_owned(), data.display().to_string());
+            }
+            if context == "matching" {
+                // It asks the first one about consents.
+                let (profile, child) = started.first_mut().context("credit-profile is started first")?;
+                let address = format!("http://{}", profile.settle(child).await?);
+                environment.insert("ZHIRONG__CHECKS__PROFILE".to_owned(), address);
             }
             if context == "feedback" {
                 let data = token::ensure_data_keys(keys, "feedback-data-keys")?;

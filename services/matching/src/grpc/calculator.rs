@@ -5,44 +5,50 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
+use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 use zhirong_kernel::{clock::business_date, uscc::Uscc};
 use zhirong_proto::matching::v1::{
-    CalculateRequest, CalculateResponse, RecalculateRequest, RecalculateResponse,
-    calculator_service_server::CalculatorService,
+    CalculateRequest, CalculateResponse, ListCalculationsRequest, ListCalculationsResponse, RecalculateRequest,
+    RecalculateResponse, calculator_service_server::CalculatorService,
 };
 use zhirong_runtime::{
     caller::{Caller, Role},
+    page,
     problem::Problem,
 };
 
-use super::Matching;
+use super::{Matching, cut};
 use crate::{
     answer::{Question, answer},
     calculate::Weights,
     error::Error,
-    store::{coupon, read_model},
+    store::{coupon, kept, read_model},
     wish::violations,
 };
 
-/// Enterprises that were noted on the current day, so that computing again writes nothing.
+/// Most of what is remembered of a day.
+const REMEMBERED: usize = 100_000;
+
+/// What was noted on the current day, so that computing again writes nothing.
 #[derive(Default)]
-pub struct Calculated(Mutex<(Date, HashSet<String>)>);
+pub struct Calculated(Mutex<(Date, HashSet<Vec<u8>>)>);
 
 impl Calculated {
     /// Whether this is the first time today that this process hears of it.
-    fn is_first(&self, enterprise: &str, today: Date) -> bool {
+    fn is_first(&self, what: &[u8], today: Date) -> bool {
         let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.0 != today || !noted.1.contains(enterprise)
+        noted.0 != today || !noted.1.contains(what)
     }
 
-    fn note(&self, enterprise: &str, today: Date) {
+    fn note(&self, what: Vec<u8>, today: Date) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.0 != today {
+        if noted.0 != today || noted.1.len() >= REMEMBERED {
             *noted = (today, HashSet::new());
         }
-        noted.1.insert(enterprise.to_owned());
+        noted.1.insert(what);
     }
 }
 
@@ -51,6 +57,14 @@ impl CalculatorService for Matching {
     async fn calculate(&self, request: Request<CalculateRequest>) -> Result<Response<CalculateResponse>, Status> {
         let caller = Caller::from_request(&request)?;
         Ok(Response::new(self.calculate(&caller, &request.into_inner()).await?))
+    }
+
+    async fn list_calculations(
+        &self,
+        request: Request<ListCalculationsRequest>,
+    ) -> Result<Response<ListCalculationsResponse>, Status> {
+        let caller = Caller::from_request(&request)?;
+        Ok(Response::new(self.list_calculations(&caller, &request.into_inner()).await?))
     }
 
     async fn recalculate(&self, request: Request<RecalculateRequest>) -> Result<Response<RecalculateResponse>, Status> {
@@ -70,12 +84,66 @@ impl Matching {
         let question = Question { profile: &profile, held: &held, wish, day: today };
         // First, so that only who gets an answer counts.
         let response = answer(&catalog, question, self.weights)?;
-        if wish.what_if.is_empty() && self.calculated.is_first(enterprise.as_str(), today) {
-            read_model::note_calculation(&mut conn, enterprise.as_str(), today, catalog.version, profile.version)
-                .await?;
-            self.calculated.note(enterprise.as_str(), today);
+        if wish.what_if.is_empty() {
+            self.note(&mut conn, &enterprise, wish, &response, today).await?;
         }
         Ok(response)
+    }
+
+    /// Notes that an enterprise has computed, and what was answered from what.
+    async fn note(
+        &self,
+        conn: &mut PgConnection,
+        enterprise: &Uscc,
+        wish: &CalculateRequest,
+        response: &CalculateResponse,
+        today: Date,
+    ) -> Result<(), Error> {
+        let (who, id) = (enterprise.as_str().as_bytes().to_vec(), enterprise.as_str());
+        if self.calculated.is_first(&who, today) {
+            read_model::note_calculation(conn, id, today, response.catalog_version, response.profile_version).await?;
+            self.calculated.note(who, today);
+        }
+        let question = RecalculateRequest {
+            enterprise_id: enterprise.to_string(),
+            wish: Some(CalculateRequest { enterprise_id: String::new(), ..wish.clone() }),
+            catalog_version: response.catalog_version,
+            profile_version: response.profile_version,
+            computed_on: response.computed_on.clone(),
+            coupons_version: response.coupons_version,
+            level_worth_ppm: response.level_worth_ppm,
+            unrated_level_ppm: response.unrated_level_ppm,
+        };
+        let asked = kept::sha256(&question);
+        if self.calculated.is_first(&asked, today) {
+            kept::keep_calculation(conn, &question, &kept::sha256(response), self.clock.now()).await?;
+            self.calculated.note(asked, today);
+        }
+        Ok(())
+    }
+
+    async fn list_calculations(
+        &self,
+        caller: &Caller,
+        request: &ListCalculationsRequest,
+    ) -> Result<ListCalculationsResponse, Problem> {
+        let enterprise = whose(caller, &request.enterprise_id)?;
+        let page = page::parse::<Uuid>(request.page_size, &request.page_token)?;
+        let answered_by = request.answered_by.map(|at| Timestamp::new(at.seconds, at.nanos)).transpose();
+        let answered_by = answered_by.map_err(|_| {
+            Problem::invalid("DATE_INVALID", "`answered_by` is not a time")
+                .field("answered_by", "must be a time")
+                .zh("时间有误")
+        })?;
+        let mut conn = self.pool.acquire().await?;
+        let most = page.size.saturating_add(1);
+        let found = kept::calculations(&mut conn, enterprise.as_str(), answered_by, page.after, most).await?;
+        let (calculations, more) = cut(found, page.size);
+        let next_page_token = match calculations.last() {
+            Some(last) if more => page::encode(&last.calculation_id)?,
+            _ => String::new(),
+        };
+        Ok(ListCalculationsResponse { calculations, next_page_token })
     }
 
     async fn recalculate(&self, request: RecalculateRequest) -> Result<RecalculateResponse, Problem> {
@@ -100,7 +168,8 @@ impl Matching {
         let profile = read_model::profile_at(&mut conn, enterprise.as_str(), request.profile_version).await?;
         let held = coupon::held_at(&mut conn, enterprise.as_str(), request.coupons_version).await?;
         let question = Question { profile: &profile, held: &held, wish: &wish, day };
-        Ok(RecalculateResponse { answer: Some(answer(&catalog, question, weights)?) })
+        let again = answer(&catalog, question, weights)?;
+        Ok(RecalculateResponse { answer_sha256: kept::sha256(&again), answer: Some(again) })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     grpc::proto_time,
     snapshot::{Catalog, Snapshots},
-    store::{population, preapproval as store},
+    store::{kept, population, preapproval as store},
 };
 
 /// Looks for what another replica has let in; what this one lets in wakes it at once.
@@ -70,7 +70,7 @@ impl Keep {
             return Ok(false);
         }
         self.follow(today).await?;
-        self.compute(today).await
+        self.compute().await
     }
 
     /// Finds out whom a change of the catalog, or of the LPR in force, concerns.
@@ -102,8 +102,10 @@ impl Keep {
     }
 
     /// Computes some of those who are due.
-    async fn compute(&self, today: Date) -> Result<bool, Error> {
+    async fn compute(&self) -> Result<bool, Error> {
+        // As exactly as the database keeps it: a version is computed again for the day of its time.
         let now = self.clock.now();
+        let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
         let mut tx = self.pool.begin().await?;
         let due = store::take_due(&mut tx, BATCH).await?;
         if due.is_empty() {
@@ -113,10 +115,11 @@ impl Keep {
         self.snapshots.refresh().await?;
         let catalog = self.snapshots.current();
         for (profile, kept) in store::with_kept(&mut tx, &due).await? {
-            let Some(preapproval) = renewed(&catalog, &profile, kept, today, now)? else {
+            let Some(preapproval) = renewed(&catalog, &profile, kept, now)? else {
                 continue;
             };
             store::put(&mut tx, &preapproval).await?;
+            kept::keep_preapproval(&mut tx, &preapproval, now).await?;
             let id = preapproval.enterprise_id.clone();
             let aggregate = Aggregate { kind: "preapproval", id: &id, version: preapproval.version };
             let fact = PreapprovalComputed { preapproval: Some(preapproval) };
@@ -154,10 +157,9 @@ fn renewed(
     catalog: &Catalog,
     profile: &Profile,
     kept: Option<Preapproval>,
-    today: Date,
     now: Timestamp,
 ) -> Result<Option<Preapproval>, Error> {
-    let limits = limits(catalog, profile, today)?;
+    let limits = limits(catalog, profile, business_date(now))?;
     if kept.as_ref().is_some_and(|kept| kept.limits == limits) {
         return Ok(None);
     }

@@ -10,7 +10,7 @@ use zhirong_proto::{
     profile::v1::{EnterpriseErased, Profile},
 };
 
-use super::order::add_to_inbox;
+use super::{kept, order::add_to_inbox};
 use crate::error::Error;
 
 /// What an approval and its subsidy still go by.
@@ -115,9 +115,9 @@ pub async fn forget_versions(conn: &mut PgConnection, enterprise_id: &str) -> Re
            AND log.version <= erasure.profile_version AND log.version < profile.version",
         enterprise_id
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    kept::forget(conn, enterprise_id).await
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What enterprises decide holds before matching has heard of it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use prost::Message as _;
 use tonic::Code;
 use zhirong_kernel::Uscc;
 use zhirong_proto::{
@@ -10,16 +11,16 @@ use zhirong_proto::{
         StreamInboxRequest, stream_candidates_response::Element,
     },
     profile::v1::{
-        Consent, ConsentGranted, ConsentNarrowed, ConsentRevoked, ConsentState, DisputedRecord, EnterpriseErased,
-        ObjectionRaised, Purpose, Scope,
+        Consent, ConsentNarrowed, ConsentRevoked, ConsentState, DisputedRecord, EnterpriseErased, ObjectionRaised,
+        Purpose, Scope,
     },
 };
 use zhirong_testkit::{Deliveries, Event, eventually};
 
 use crate::{
     support::{
-        BANK, PATIENCE, World, acceptance, as_bank, as_enterprise, as_staff, at, new_id, profile, published, reason,
-        uscc, withdrawal,
+        BANK, PATIENCE, World, acceptance, as_bank, as_enterprise, as_staff, at, new_id, profile, profile_of,
+        published, reason, uscc, withdrawal,
     },
     targeting::{candidates, given, granted, revoked},
 };
@@ -204,52 +205,66 @@ async fn nobody_is_named_by_a_consent_that_was_taken_back_or_can_not_be_confirme
     world.stop().await;
 }
 
+/// More than is on its way to a reader at a time.
+const MANY: usize = 6_000;
+
 #[tokio::test]
 async fn a_name_that_waits_for_a_slow_reader_stays_when_the_consent_is_taken_back() {
-    const MANY: usize = 1_600;
     let world = World::with_reference(1).await;
     let product = new_id();
     let request = || StreamCandidatesRequest { product_id: product.clone(), min_limit_fen: 0 };
+    world.deliver(Deliveries::new([published(&product, BANK, 1)])).await;
     let enterprises: Vec<Uscc> = (0..MANY).map(uscc).collect();
     let consents: Vec<Consent> = enterprises.iter().map(|enterprise| given(enterprise, BANK)).collect();
-    let mut facts = vec![published(&product, BANK, 1)];
-    facts.extend(enterprises.iter().map(|enterprise| profile(enterprise, 1, 5)));
-    facts.extend(
-        consents
-            .iter()
-            .map(|consent| Event::of(&consent.consent_id, &ConsentGranted { consent: Some(consent.clone()) })),
-    );
-    world.deliver(Deliveries::new(facts)).await;
-    eventually(PATIENCE, "all are named", || async {
-        Ok((candidates(&world, as_bank(BANK, request())).await?.1.len() == MANY).then_some(()))
+    known_to_all(&world, &enterprises, &consents).await;
+    eventually(PATIENCE, "everybody is in memory", || async {
+        let (summary, _) = candidates(&world, as_staff(request())).await?;
+        Ok((summary.eligible_enterprises == i64::try_from(MANY)?).then_some(()))
     })
     .await
     .unwrap();
 
-    let mut stream =
-        world.slow_targeting().await.stream_candidates(as_bank(BANK, request())).await.unwrap().into_inner();
-    let mut named: Vec<String> = Vec::new();
-    let mut last = false;
+    let slow = world.slow_targeting().await.stream_candidates(as_bank(BANK, request())).await;
+    let mut stream = slow.unwrap().into_inner();
+    let Some(Element::Summary(summary)) = stream.message().await.unwrap().unwrap().element else { panic!() };
+    assert_eq!(summary.named_enterprises, i64::try_from(MANY).unwrap());
+    // All have the same limit, so that they come in order of their ids.
+    let last = consents.iter().max_by_key(|consent| &consent.enterprise_id).unwrap();
+    world.registry.knows(&revoked(last));
+    // An answer stands for less than this; nothing tells that it no longer does.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut named = BTreeSet::new();
     while let Some(next) = stream.message().await.unwrap() {
-        if let Some(Element::Candidate(candidate)) = next.element {
-            named.push(candidate.enterprise_id);
-        }
-        if !std::mem::replace(&mut last, true) {
-            // All have the same limit, so that they come in order of their ids.
-            consents
-                .iter()
-                .max_by_key(|consent| &consent.enterprise_id)
-                .map(revoked)
-                .iter()
-                .for_each(|fact| world.registry.knows(fact));
-            // As long as an answer stands; nothing tells that it no longer does.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let Some(Element::Candidate(candidate)) = next.element else { panic!("{next:?}") };
+        named.insert(candidate.enterprise_id);
     }
-    let all = enterprises.iter().map(ToString::to_string);
-    let missing: Vec<String> = all.filter(|enterprise| !named.contains(enterprise)).collect();
-    assert_eq!(missing, [enterprises.iter().map(ToString::to_string).max().unwrap()]);
+    let all: BTreeSet<String> = enterprises.iter().map(ToString::to_string).collect();
+    assert_eq!(all.difference(&named).collect::<Vec<_>>(), [&last.enterprise_id]);
     world.stop().await;
+}
+
+/// As if so many facts had been heard.
+async fn known_to_all(world: &World, enterprises: &[Uscc], consents: &[Consent]) {
+    let ids: Vec<&str> = enterprises.iter().map(Uscc::as_str).collect();
+    let contents: Vec<Vec<u8>> =
+        enterprises.iter().map(|enterprise| profile_of(enterprise, 1, 5).encode_to_vec()).collect();
+    sqlx::query("INSERT INTO profile (enterprise_id, version, content) SELECT id, 1, content FROM unnest($1::text[], $2::bytea[]) AS p (id, content)")
+        .bind(&ids)
+        .bind(&contents)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    let consent_ids: Vec<&str> = consents.iter().map(|consent| consent.consent_id.as_str()).collect();
+    sqlx::query(
+        "INSERT INTO preapproval_consent (consent_id, version, enterprise_id, institution_id, score, expires_at, revoked)
+         SELECT consent::uuid, 1, id, $3, true, '2031-12-31', false FROM unnest($1::text[], $2::text[]) AS c (consent, id)",
+    )
+    .bind(&consent_ids)
+    .bind(&ids)
+    .bind(BANK)
+    .execute(&world.pool)
+    .await
+    .unwrap();
 }
 
 /// The rounds of the fault matrix: however reads and the revocation fall together, none that begins after it shows the profile.

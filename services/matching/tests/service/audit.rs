@@ -1,16 +1,21 @@
 //! What if, and an answer of the past computed again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+use prost::Message as _;
 use tonic::Code;
+use zhirong_kernel::Uscc;
 use zhirong_proto::{
-    matching::v1::{CalculateRequest, CalculateResponse, RecalculateRequest, offer::Outcome},
+    matching::v1::{
+        Calculation, CalculateRequest, CalculateResponse, ListCalculationsRequest, RecalculateRequest, offer::Outcome,
+    },
     profile::v1::{FeatureValue, feature_value::Kind},
 };
 use zhirong_testkit::{Deliveries, Event, eventually};
 
 use crate::support::{
-    BANK, PATIENCE, World, as_enterprise, as_staff, lpr, profile, published, reason, refusal, uscc, wish,
+    BANK, PATIENCE, TODAY, World, as_enterprise, as_staff, at, lpr, profile, published, reason, refusal, uscc, wish,
 };
 
 fn supposing(name: &str, kind: Kind) -> BTreeMap<String, FeatureValue> {
@@ -22,6 +27,15 @@ fn limit_of(answer: &CalculateResponse) -> i64 {
         Some(Outcome::Eligible(eligible)) => eligible.limit_fen,
         other => panic!("{other:?}"),
     }
+}
+
+/// What an enterprise was answered by a time, newest first.
+pub async fn calculations(world: &World, enterprise: &Uscc, by: Option<Timestamp>) -> Vec<Calculation> {
+    let answered_by = by.map(|at| prost_types::Timestamp { seconds: at.as_second(), nanos: 0 });
+    let request = ListCalculationsRequest { answered_by, ..ListCalculationsRequest::default() };
+    let page = world.calculator().list_calculations(as_enterprise(enterprise, request)).await.unwrap().into_inner();
+    assert_eq!(page.next_page_token, "");
+    page.calculations
 }
 
 #[tokio::test]
@@ -39,6 +53,7 @@ async fn what_if_answers_for_other_values_and_stores_nothing() {
     .unwrap();
     assert_eq!(limit_of(&answer), 70_000_000);
     assert_eq!(world.count("SELECT count(*) FROM calculation").await, 0);
+    assert!(calculations(&world, &enterprise, None).await.is_empty());
     let answer = calculator.calculate(as_enterprise(&enterprise, wish())).await.unwrap().into_inner();
     assert_eq!(limit_of(&answer), 50_000_000);
     assert_eq!(world.count("SELECT count(*) FROM calculation").await, 1);
@@ -71,6 +86,23 @@ async fn an_answer_is_computed_again_to_the_last_bit() {
     assert_eq!(limit_of(&second), 90_000_000);
     let gone = zhirong_proto::catalog::v1::ProductRetired { product_id: product.clone(), sequence: 3 };
     world.deliver(Deliveries::new([Event::of(&product, &gone)])).await;
+
+    // Without the answers at hand: what was asked is listed with all that each answer comes from.
+    let listed = calculations(&world, &enterprise, None).await;
+    let mut again = Vec::new();
+    for calculation in &listed {
+        let request = as_staff(calculation.question.clone().unwrap());
+        let answer = calculator.recalculate(request).await.unwrap().into_inner();
+        assert_eq!(answer.answer_sha256, calculation.answer_sha256);
+        again.extend(answer.answer);
+    }
+    assert_eq!((again.first(), again.last()), (Some(&second), Some(&first)));
+    let questions: BTreeSet<_> =
+        listed.iter().map(|of| of.question.as_ref().unwrap().encode_to_vec()).collect();
+    assert_eq!(questions.len(), listed.len(), "each question once, however often it is asked");
+    let before = at(TODAY, 9);
+    assert!(calculations(&world, &enterprise, Some(before)).await.is_empty(), "nothing was answered by then");
+    assert!(calculations(&world, &uscc(9), None).await.is_empty());
 
     for answer in [first, second] {
         let request = RecalculateRequest {

@@ -7,7 +7,10 @@ use zhirong_proto::{
 };
 use zhirong_testkit::{Deliveries, Event};
 
-use crate::support::{BANK, World, approval, as_bank, at, profile, reason, rejection};
+use crate::{
+    audit::calculations,
+    support::{BANK, World, approval, as_bank, as_enterprise, at, profile, reason, rejection, wish},
+};
 
 fn erased(enterprise: &zhirong_kernel::Uscc, at: jiff::Timestamp) -> (Event, Option<prost_types::Timestamp>) {
     let erased_at = Some(prost_types::Timestamp { seconds: at.as_second(), nanos: 0 });
@@ -26,6 +29,8 @@ async fn orders_of_an_erased_enterprise_lose_their_profile_and_stay_orders() {
         );
         world.approve(approval(&lent, "REF-1")).await;
         world.banks().reject_order(as_bank(BANK, rejection(&lost))).await.unwrap();
+        world.calculator().calculate(as_enterprise(&enterprise, wish())).await.unwrap();
+        assert_eq!(calculations(&world, &enterprise, None).await.len(), 1);
         let before = world.inbox(BANK).await;
         assert!(before.iter().any(|entry| entry.profile.is_some()));
 
@@ -44,6 +49,7 @@ async fn orders_of_an_erased_enterprise_lose_their_profile_and_stay_orders() {
         let kept = "SELECT count(*) FROM orders WHERE position('patent_count'::bytea IN profile) > 0";
         assert_eq!(world.count(kept).await, 0);
         assert_eq!(world.count("SELECT count(*) FROM profile_log WHERE version = 1").await, 0, "seed {seed}");
+        assert!(calculations(&world, &enterprise, None).await.is_empty(), "what rests on it is forgotten, seed {seed}");
         let refused = world.announced::<DisclosureRefused>().await;
         let refused: Vec<_> =
             refused.into_iter().map(|fact| (fact.disclosure.unwrap().order_id, fact.reason)).collect();

@@ -4,7 +4,7 @@ use tonic::Code;
 use zhirong_kernel::Uscc;
 use zhirong_proto::{
     catalog::v1::ProductRetired,
-    matching::v1::{GetMatchingOutcomeRequest, GetPreapprovalRequest, Preapproval, PreapprovalComputed},
+    matching::v1::{GetMatchingOutcomeRequest, GetPreapprovalRequest, ListPreapprovalVersionsRequest, Preapproval, PreapprovalComputed},
 };
 use zhirong_testkit::{Deliveries, Event, eventually};
 
@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 fn asking(enterprise: &str) -> GetPreapprovalRequest {
-    GetPreapprovalRequest { enterprise_id: enterprise.to_owned() }
+    GetPreapprovalRequest { enterprise_id: enterprise.to_owned(), version: 0 }
 }
 
 /// The pre-approval once its limits are these, as (product, limit, rate).
@@ -92,6 +92,34 @@ async fn limits_follow_profiles_products_and_the_lpr() {
     let versions: Vec<i64> = told.iter().map(|fact| fact.preapproval.as_ref().unwrap().version).collect();
     assert_eq!(versions, (1..=last.version).collect::<Vec<_>>());
     assert_eq!(told.last().unwrap().preapproval, Some(last));
+
+    // Each is listed, and computed again to the last bit.
+    let request = ListPreapprovalVersionsRequest { page_size: 2, ..ListPreapprovalVersionsRequest::default() };
+    let page = world.preapprovals().list_preapproval_versions(as_enterprise(&enterprise, request.clone())).await;
+    let mut page = page.unwrap().into_inner();
+    let mut listed = std::mem::take(&mut page.versions);
+    while !page.next_page_token.is_empty() {
+        let request = ListPreapprovalVersionsRequest { page_token: page.next_page_token, ..request.clone() };
+        page = world.preapprovals().list_preapproval_versions(as_enterprise(&enterprise, request)).await.unwrap().into_inner();
+        listed.append(&mut page.versions);
+    }
+    let told: Vec<Preapproval> = told.into_iter().filter_map(|fact| fact.preapproval).collect();
+    let of = |told: &Preapproval| (told.version, told.profile_version, told.catalog_version, told.computed_at);
+    let newest_first: Vec<_> = told.iter().rev().map(of).collect();
+    let listed: Vec<_> =
+        listed.iter().map(|of| (of.version, of.profile_version, of.catalog_version, of.computed_at)).collect();
+    assert_eq!(listed, newest_first);
+    for past in told {
+        let request = GetPreapprovalRequest { version: past.version, ..asking(enterprise.as_str()) };
+        let again = world.preapprovals().get_preapproval(as_staff(request)).await.unwrap().into_inner();
+        assert_eq!(again.preapproval, Some(past));
+    }
+    let never = GetPreapprovalRequest { version: 999, ..asking("") };
+    let missing = reason(world.preapprovals().get_preapproval(as_enterprise(&enterprise, never)).await);
+    assert_eq!(missing, (Code::NotFound, "VERSION_NOT_FOUND".to_owned()));
+    // Who looks as another is not shown it.
+    let others = GetPreapprovalRequest { version: 1, ..asking(enterprise.as_str()) };
+    assert_eq!(reason(world.preapprovals().get_preapproval(as_enterprise(&uscc(9), others)).await).0, Code::NotFound);
     world.stop().await;
 }
 

@@ -8,7 +8,7 @@ use tonic::Code;
 use zhirong_kernel::Uscc;
 use zhirong_proto::{
     matching::v1::{
-        Calculation, CalculateRequest, CalculateResponse, ListCalculationsRequest, RecalculateRequest, offer::Outcome,
+        CalculateRequest, CalculateResponse, Calculation, ListCalculationsRequest, RecalculateRequest, offer::Outcome,
     },
     profile::v1::{FeatureValue, feature_value::Kind},
 };
@@ -97,8 +97,7 @@ async fn an_answer_is_computed_again_to_the_last_bit() {
         again.extend(answer.answer);
     }
     assert_eq!((again.first(), again.last()), (Some(&second), Some(&first)));
-    let questions: BTreeSet<_> =
-        listed.iter().map(|of| of.question.as_ref().unwrap().encode_to_vec()).collect();
+    let questions: BTreeSet<_> = listed.iter().map(|of| of.question.as_ref().unwrap().encode_to_vec()).collect();
     assert_eq!(questions.len(), listed.len(), "each question once, however often it is asked");
     let before = at(TODAY, 9);
     assert!(calculations(&world, &enterprise, Some(before)).await.is_empty(), "nothing was answered by then");

@@ -4,7 +4,10 @@ use tonic::Code;
 use zhirong_kernel::Uscc;
 use zhirong_proto::{
     catalog::v1::ProductRetired,
-    matching::v1::{GetMatchingOutcomeRequest, GetPreapprovalRequest, ListPreapprovalVersionsRequest, Preapproval, PreapprovalComputed},
+    matching::v1::{
+        GetMatchingOutcomeRequest, GetPreapprovalRequest, ListPreapprovalVersionsRequest, Preapproval,
+        PreapprovalComputed,
+    },
 };
 use zhirong_testkit::{Deliveries, Event, eventually};
 
@@ -100,7 +103,12 @@ async fn limits_follow_profiles_products_and_the_lpr() {
     let mut listed = std::mem::take(&mut page.versions);
     while !page.next_page_token.is_empty() {
         let request = ListPreapprovalVersionsRequest { page_token: page.next_page_token, ..request.clone() };
-        page = world.preapprovals().list_preapproval_versions(as_enterprise(&enterprise, request)).await.unwrap().into_inner();
+        page = world
+            .preapprovals()
+            .list_preapproval_versions(as_enterprise(&enterprise, request))
+            .await
+            .unwrap()
+            .into_inner();
         listed.append(&mut page.versions);
     }
     let told: Vec<Preapproval> = told.into_iter().filter_map(|fact| fact.preapproval).collect();

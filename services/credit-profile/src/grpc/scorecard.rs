@@ -2,8 +2,8 @@
 
 use tonic::{Request, Response, Status};
 use zhirong_proto::profile::v1::{
-    Contribution, DraftScorecardRequest, DraftScorecardResponse, ListScorecardsRequest, ListScorecardsResponse,
-    RecomputeScoreRequest, RecomputeScoreResponse, ReviewScorecardRequest, ReviewScorecardResponse,
+    Contribution, DraftScorecardRequest, DraftScorecardResponse, GivenScore, ListScorecardsRequest,
+    ListScorecardsResponse, ListScoresRequest, ListScoresResponse, RecomputeScoreRequest, RecomputeScoreResponse, ReviewScorecardRequest, ReviewScorecardResponse,
     TryScorecardRequest, TryScorecardResponse, scorecard_service_server::ScorecardService,
 };
 use zhirong_runtime::{
@@ -54,6 +54,11 @@ impl ScorecardService for Profiles {
         request: Request<ListScorecardsRequest>,
     ) -> Result<Response<ListScorecardsResponse>, Status> {
         Ok(Response::new(self.list_scorecards(request.into_inner()).await?))
+    }
+
+    async fn list_scores(&self, request: Request<ListScoresRequest>) -> Result<Response<ListScoresResponse>, Status> {
+        let caller = Caller::from_request(&request)?;
+        Ok(Response::new(self.list_scores(&caller, &request.into_inner()).await?))
     }
 
     async fn recompute_score(
@@ -167,6 +172,23 @@ impl Profiles {
         };
         let scorecards = rows.into_iter().map(scorecards::Row::told).collect::<Result<_, _>>()?;
         Ok(ListScorecardsResponse { scorecards, next_page_token })
+    }
+
+    async fn list_scores(&self, caller: &Caller, request: &ListScoresRequest) -> Result<ListScoresResponse, Problem> {
+        let enterprise = whose(caller, &request.enterprise_id)?;
+        let page = page::parse::<i64>(request.page_size, &request.page_token)?;
+        let mut conn = self.pool.acquire().await?;
+        let versions = scorecards::profile_versions(&mut conn, enterprise.as_str(), page.after, page.size).await?;
+        let next_page_token = match versions.last() {
+            Some(last) if full(versions.len(), page.size) => page::encode(&last.version)?,
+            _ => String::new(),
+        };
+        let scores = versions.into_iter().map(|profile| GivenScore {
+            profile_version: profile.version,
+            computed_at: profile.computed_at,
+            score: profile.score,
+        });
+        Ok(ListScoresResponse { scores: scores.collect(), next_page_token })
     }
 
     async fn recompute_score(

@@ -192,6 +192,25 @@ pub async fn profile_version(
     content.map(|content| Ok(Profile::decode(content.as_slice())?)).transpose()
 }
 
+/// Versions of a profile, newest first, before one.
+pub async fn profile_versions(
+    conn: &mut PgConnection,
+    enterprise_id: &str,
+    before: Option<i64>,
+    most: i64,
+) -> Result<Vec<Profile>, Error> {
+    let contents = sqlx::query_scalar!(
+        "SELECT content FROM profile_version WHERE enterprise_id = $1 AND ($2::bigint IS NULL OR version < $2)
+         ORDER BY version DESC LIMIT $3",
+        enterprise_id,
+        before,
+        most
+    )
+    .fetch_all(conn)
+    .await?;
+    contents.iter().map(|content| Ok(Profile::decode(content.as_slice())?)).collect()
+}
+
 /// Profiles in order of enterprise, after one, of those with records of intellectual property.
 pub async fn with_property(conn: &mut PgConnection, after: &str, most: i64) -> Result<Vec<Profile>, Error> {
     let contents = sqlx::query_scalar!(

@@ -7,7 +7,7 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use zhirong_kernel::uscc::Uscc;
 use zhirong_proto::profile::v1::{
-    Distribution, DraftScorecardRequest, ListScorecardsRequest, RecomputeScoreRequest, RecomputeScoreResponse,
+    Distribution, DraftScorecardRequest, ListScorecardsRequest, ListScoresRequest, RecomputeScoreRequest, RecomputeScoreResponse,
     ReviewScorecardRequest, Scorecard, ScorecardState, ScorecardStatus, TryScorecardRequest,
     scorecard_service_client::ScorecardServiceClient,
 };
@@ -135,6 +135,15 @@ async fn a_new_card_is_tried_reviewed_by_another_and_then_counts_for_all() {
 
     // What was said before can be said again.
     let uscc = &enterprises[3].0;
+    let request = |page_token| ListScoresRequest { page_size: 1, page_token, ..ListScoresRequest::default() };
+    let newest = client(&world).list_scores(as_enterprise(uscc, request(String::new()))).await.unwrap().into_inner();
+    let oldest = client(&world).list_scores(as_enterprise(uscc, request(newest.next_page_token))).await.unwrap();
+    let given: Vec<(i64, i32)> = [newest.scores, oldest.into_inner().scores]
+        .concat()
+        .into_iter()
+        .map(|given| (given.profile_version, given.score.unwrap().points))
+        .collect();
+    assert_eq!(given, [(2, 447), (1, 567)]);
     let then = recompute(&world, uscc, 1, 0).await.unwrap();
     assert!(then.same);
     assert_eq!((then.scorecard_version, then.score.as_ref().unwrap().points), (1, 567));

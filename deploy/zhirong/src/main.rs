@@ -232,6 +232,22 @@ enum DeadLetterCommand {
         /// Its id
         id: Uuid,
     },
+    /// Close open ones of which nothing is left to do, such as records that their sender has sent again
+    Close {
+        #[command(flatten)]
+        at: At,
+        /// The service that has them
+        service: String,
+        /// Their ids
+        #[arg(required_unless_present = "consumer")]
+        ids: Vec<Uuid>,
+        /// All open ones of this consumer, such as profile-records
+        #[arg(long, conflicts_with = "ids")]
+        consumer: Option<String>,
+        /// Why, for whoever looks later
+        #[arg(long)]
+        note: String,
+    },
 }
 
 #[tokio::main]
@@ -323,6 +339,9 @@ async fn dead_letter_command(command: DeadLetterCommand) -> Result<()> {
         }
         DeadLetterCommand::Show { at, service, id } => dead_letters::show(&at.connect().await?, &service, id).await,
         DeadLetterCommand::Replay { at, service, id } => dead_letters::replay(&at.connect().await?, &service, id).await,
+        DeadLetterCommand::Close { at, service, ids, consumer, note } => {
+            dead_letters::close(&at.connect().await?, &service, &ids, consumer.as_deref(), &note).await
+        }
     }
 }
 

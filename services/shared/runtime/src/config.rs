@@ -242,6 +242,8 @@ pub struct Retention {
     pub inbox_days: i32,
     /// Answers to requests, in days.
     pub request_log_days: i32,
+    /// Dead letters that are resolved, in days.
+    pub dead_letter_days: i32,
 }
 
 /// Fault tests.

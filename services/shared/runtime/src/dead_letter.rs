@@ -40,6 +40,10 @@ pub struct DeadLetter {
     pub headers: BTreeMap<String, String>,
     /// The message's payload.
     pub payload: Vec<u8>,
+    /// Who closed it; empty when nobody did.
+    pub closed_by: String,
+    /// Why it was closed.
+    pub note: String,
 }
 
 /// Where a dead letter stands.
@@ -100,14 +104,14 @@ pub async fn list(pool: &PgPool, state: Option<State>, page: &Page<Cursor>) -> R
     let (before, id) = page.after.map(|cursor| (cursor.recorded_at, cursor.id)).unzip();
     let rows = sqlx::query!(
         r#"SELECT * FROM (
-             SELECT dead_letter_id, consumer, subject, event_id, event_type, reason,
+             SELECT dead_letter_id, consumer, subject, event_id, event_type, reason, closed_by, note,
                  recorded_at AS "recorded_at: jiff_sqlx::Timestamp",
                  CASE WHEN resolved_at IS NOT NULL THEN 'resolved'
                       WHEN replay_requested_at IS NOT NULL THEN 'replay_requested' ELSE 'open' END AS "state!"
              FROM runtime.dead_letter
              WHERE $2::timestamptz IS NULL OR (recorded_at, dead_letter_id) < ($2, $3::uuid)) AS letter
          WHERE $1::text IS NULL OR "state!" = $1
-         ORDER BY 7 DESC, dead_letter_id DESC LIMIT $4"#,
+         ORDER BY 9 DESC, dead_letter_id DESC LIMIT $4"#,
         state.map(State::as_str),
         before.map(jiff_sqlx::Timestamp::from) as _,
         id,
@@ -128,6 +132,8 @@ pub async fn list(pool: &PgPool, state: Option<State>, page: &Page<Cursor>) -> R
             recorded_at: row.recorded_at.to_jiff(),
             headers: BTreeMap::new(),
             payload: Vec::new(),
+            closed_by: row.closed_by,
+            note: row.note,
         })
         .collect())
 }
@@ -138,7 +144,7 @@ pub async fn list(pool: &PgPool, state: Option<State>, page: &Page<Cursor>) -> R
 /// When the database fails.
 pub async fn show(conn: &mut PgConnection, id: Uuid) -> Result<Option<DeadLetter>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT dead_letter_id, consumer, subject, event_id, event_type, reason, payload,
+        r#"SELECT dead_letter_id, consumer, subject, event_id, event_type, reason, payload, closed_by, note,
              headers AS "headers: Json<BTreeMap<String, String>>", recorded_at AS "recorded_at: jiff_sqlx::Timestamp",
              CASE WHEN resolved_at IS NOT NULL THEN 'resolved'
                   WHEN replay_requested_at IS NOT NULL THEN 'replay_requested' ELSE 'open' END AS "state!"
@@ -158,6 +164,8 @@ pub async fn show(conn: &mut PgConnection, id: Uuid) -> Result<Option<DeadLetter
         recorded_at: row.recorded_at.to_jiff(),
         headers: row.headers.0,
         payload: row.payload,
+        closed_by: row.closed_by,
+        note: row.note,
     }))
 }
 
@@ -178,4 +186,22 @@ pub async fn request_replay(conn: &mut PgConnection, id: Uuid) -> Result<Option<
     let letter = show(&mut tx, id).await?;
     tx.commit().await?;
     Ok(letter)
+}
+
+/// Closes those that are open; gives how many were.
+///
+/// # Errors
+/// When the database fails.
+pub async fn close(conn: &mut PgConnection, ids: &[Uuid], by: &str, note: &str) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "UPDATE runtime.dead_letter
+         SET resolved_at = now(), replay_requested_at = NULL, payload = '', closed_by = $2, note = $3
+         WHERE dead_letter_id = ANY($1) AND resolved_at IS NULL",
+        ids,
+        by,
+        note
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
 }

@@ -56,7 +56,15 @@ async fn round(pool: &PgPool, retention: &Retention) -> Result<(), Error> {
         )
         .execute(pool)
         .await?;
-        if seen.rows_affected() == 0 && answered.rows_affected() == 0 {
+        let resolved = sqlx::query!(
+            "DELETE FROM runtime.dead_letter WHERE ctid IN (
+                 SELECT ctid FROM runtime.dead_letter WHERE resolved_at < now() - make_interval(days => $1) LIMIT $2)",
+            retention.dead_letter_days,
+            SLICE,
+        )
+        .execute(pool)
+        .await?;
+        if seen.rows_affected() == 0 && answered.rows_affected() == 0 && resolved.rows_affected() == 0 {
             return Ok(());
         }
     }

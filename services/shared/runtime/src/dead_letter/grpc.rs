@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::Clock;
 use zhirong_proto::ops::v1::{
-    self as proto, DeadLetterState, GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest,
+    self as proto, CloseDeadLettersRequest, CloseDeadLettersResponse, DeadLetterState, GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest,
     ListDeadLettersResponse, ReplayDeadLetterRequest, ReplayDeadLetterResponse,
     dead_letter_service_server::DeadLetterService,
 };
@@ -20,6 +20,11 @@ use crate::{
     page,
     problem::Problem,
 };
+
+/// Most letters that are closed at once.
+const MOST_CLOSED: usize = 500;
+/// Characters of a note.
+const LONGEST_NOTE: usize = 500;
 
 /// The service.
 pub(crate) struct DeadLetters {
@@ -70,6 +75,14 @@ impl DeadLetterService for DeadLetters {
         let caller = operator(&request)?;
         Ok(Response::new(self.replay(&caller, &request.into_inner()).await?))
     }
+
+    async fn close_dead_letters(
+        &self,
+        request: Request<CloseDeadLettersRequest>,
+    ) -> Result<Response<CloseDeadLettersResponse>, Status> {
+        let caller = operator(&request)?;
+        Ok(Response::new(self.close(&caller, &request.into_inner()).await?))
+    }
 }
 
 impl DeadLetters {
@@ -98,6 +111,39 @@ impl DeadLetters {
         tx.commit().await?;
         Ok(response)
     }
+}
+
+impl DeadLetters {
+    async fn close(
+        &self,
+        caller: &Caller,
+        request: &CloseDeadLettersRequest,
+    ) -> Result<CloseDeadLettersResponse, Problem> {
+        let ids = request.dead_letter_ids.iter().map(|id| parse_id(id)).collect::<Result<Vec<Uuid>, _>>()?;
+        if !(1..=MOST_CLOSED).contains(&ids.len()) {
+            return Err(closing_invalid("dead_letter_ids", "must be 1 to 500 ids"));
+        }
+        if !(1..=LONGEST_NOTE).contains(&request.note.chars().count()) || request.note.contains('\0') {
+            return Err(closing_invalid("note", "must have 1 to 500 characters"));
+        }
+        let mut tx = self.pool.begin().await?;
+        let method = "CloseDeadLetters";
+        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, request, self.clock.now())
+            .await?
+        {
+            Claim::Replay(response) => return Ok(response),
+            Claim::Fresh(slot) => slot,
+        };
+        let closed = super::close(&mut tx, &ids, &caller.subject, &request.note).await?;
+        let response = CloseDeadLettersResponse { closed: i32::try_from(closed).unwrap_or(i32::MAX) };
+        slot.complete(&mut tx, &response).await?;
+        tx.commit().await?;
+        Ok(response)
+    }
+}
+
+fn closing_invalid(field: &'static str, why: &'static str) -> Problem {
+    Problem::invalid("CLOSING_INVALID", format!("`{field}` {why}")).field(field, why).zh("关闭死信的请求有误")
 }
 
 fn operator<T>(request: &Request<T>) -> Result<Caller, Problem> {
@@ -138,5 +184,7 @@ fn to_proto(letter: DeadLetter) -> proto::DeadLetter {
         }),
         headers: letter.headers,
         payload: letter.payload,
+        closed_by: letter.closed_by,
+        note: letter.note,
     }
 }

@@ -12,6 +12,9 @@ use tonic::{
 
 use crate::{Error, telemetry::trace};
 
+/// Interval of keep-alive pings, and the longest wait for their answer.
+const ALIVE: Duration = Duration::from_secs(5);
+
 /// A connection to another service that carries the trace on.
 pub type Peer = InterceptedService<Channel, Traced>;
 
@@ -39,7 +42,10 @@ pub fn peer(setting: &str, address: &str, timeout: Duration) -> Result<Peer, Err
         .connect_timeout(timeout)
         .timeout(timeout)
         .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10));
+        // Also while nothing is asked: a call is given up before a ping of its own could find that the other side is gone without a
+        // word, and the next would be sent into the same connection.
+        .keep_alive_while_idle(true)
+        .http2_keep_alive_interval(ALIVE)
+        .keep_alive_timeout(ALIVE);
     Ok(InterceptedService::new(endpoint.connect_lazy(), Traced))
 }

@@ -24,7 +24,7 @@ use crate::{
     backlog::Backlog,
     error::Error,
     follow::follow,
-    profile::{assemble, proto_time},
+    profile::{Said, assemble, proto_time},
     scorecard::Scorecard,
     store::{
         self,
@@ -196,8 +196,8 @@ async fn compute(conn: &mut PgConnection, stale: Vec<Stale>, rules: &Rules, now:
     let (mut computed, mut events) = (Vec::with_capacity(stale.len()), Vec::new());
     for stale in stale {
         let records = records.get(&stale.enterprise_id).map(Vec::as_slice).unwrap_or_default();
-        let (mut profile, provenance) =
-            assemble(&stale.enterprise_id, &rules.categories, records, &rules.scorecard, today);
+        let said = Said::by(&rules.categories, records, today);
+        let (mut profile, provenance) = assemble(&stale.enterprise_id, said, &rules.scorecard);
         if !provenance.too_large.is_empty() {
             TOO_LARGE.add(1, &[]);
             tracing::warn!(enterprise = stale.enterprise_id, features = ?provenance.too_large, "records add up to more than a number holds: what they feed is unknown until their source corrects them");

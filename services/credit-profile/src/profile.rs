@@ -11,8 +11,8 @@ use crate::{
     scorecard::{Score, Scorecard},
 };
 
-/// Where the registered name stands.
-const NAME: (&str, &str) = ("business_registration", "name");
+/// Where the registered name stands: category and field.
+pub const NAME: (&str, &str) = ("business_registration", "name");
 /// What the scorecard adds to the features.
 pub const SCORE: &str = "credit_score";
 /// The same as a letter.
@@ -42,6 +42,12 @@ impl Said {
             provenance: provenance(&derived),
             features: derived.features.into_iter().map(|(name, derived)| (name, feature(derived))).collect(),
         }
+    }
+
+    /// By a profile that was kept. Among its features are those that were computed from others.
+    #[must_use]
+    pub fn before(profile: &Profile, provenance: pb::GetProfileResponse) -> Self {
+        Self { name: profile.name.clone(), features: profile.features.clone(), provenance }
     }
 }
 

@@ -59,3 +59,8 @@ pub async fn said(
     }
     Ok(said)
 }
+
+#[cfg(test)]
+mod history;
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use anyhow::Result;
 
 pub mod bare;
+mod changed;
 mod fresh;
 mod matching;
 mod products;

@@ -17,7 +17,7 @@ const WORK: [(&str, &str); 7] = [
     ("matching", OUTBOX),
     ("subsidy", OUTBOX),
     ("feedback", OUTBOX),
-    ("profile", "SELECT EXISTS (SELECT FROM profile WHERE stale)"),
+    ("profile", "SELECT EXISTS (SELECT FROM profile WHERE stale OR changed IS NOT NULL)"),
     ("matching", "SELECT EXISTS (SELECT FROM preapproval_due)"),
 ];
 const OUTBOX: &str = "SELECT EXISTS (SELECT FROM runtime.outbox WHERE published_at IS NULL)";

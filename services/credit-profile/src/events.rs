@@ -277,5 +277,5 @@ pub(crate) async fn keep(
         store::reloads::settle(&mut *conn, source, category).await?;
     }
     // all at once and in order, so that two who mark the same profiles wait for each other instead of in a circle
-    store::mark_stale(conn, &Vec::from_iter(concerned), business_date(now)).await
+    store::mark(conn, &concerned, business_date(now)).await
 }

@@ -32,6 +32,8 @@ pub use zhirong_testkit::PATIENCE;
 
 /// Noon of 10 March 2026 in Shanghai.
 pub const NOW: &str = "2026-03-10T04:00:00Z";
+/// The declaration of features that profiles are computed by.
+pub const DECLARATION: i64 = 1;
 
 pub struct Fixture {
     pub pool: PgPool,
@@ -65,6 +67,7 @@ impl Fixture {
             outbox: OutboxWake::default(),
             stale: Arc::new(Notify::new()),
             backlog: Arc::new(Backlog::default()),
+            declaration: DECLARATION,
         }
     }
 

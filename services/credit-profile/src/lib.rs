@@ -23,9 +23,11 @@ use zhirong_runtime::{Error, Service, config::Settings, streams};
 pub mod appraisal;
 pub mod arrival;
 mod backlog;
+mod declaration;
 mod delivery;
 mod error;
 mod events;
+mod extent;
 pub mod features;
 pub mod feeding;
 #[cfg(test)]
@@ -33,6 +35,7 @@ mod fixture;
 mod follow;
 mod grpc;
 mod loans;
+mod marks;
 mod numbers;
 pub mod profile;
 pub mod published;
@@ -88,7 +91,7 @@ pub async fn serve_by(
     let service = Service::start("credit-profile", settings.common, &MIGRATIONS, shutdown).await?;
     let mut service = service.with_clock(clock);
     let stale = Arc::new(Notify::new());
-    begin(&service.pool(), service.clock().now()).await?;
+    let declaration = begin(&service.pool(), service.clock().now()).await?;
 
     let backlog = Arc::new(backlog::Backlog::default());
     service.broker().offer(streams::GOVREJECTED, events::PLATFORM).await?;
@@ -127,6 +130,7 @@ pub async fn serve_by(
         outbox: service.outbox(),
         stale: Arc::clone(&stale),
         backlog,
+        declaration,
     };
     service.background("recompute", recompute.run(service.shutdown()));
 
@@ -142,15 +146,16 @@ pub async fn serve_by(
 }
 
 /// Puts the first scorecard into force where there is none yet. Categories in force must fit the features of this version: what they
-/// feed would be wrong or missing in every profile.
-async fn begin(pool: &PgPool, now: Timestamp) -> Result<(), Error> {
+/// feed would be wrong or missing in every profile. Gives the number of this version's declaration of features.
+async fn begin(pool: &PgPool, now: Timestamp) -> Result<i64, Error> {
     let first = scorecard::first().map_err(Error::other)?;
     let mut conn = pool.acquire().await?;
     store::scorecards::begin(&mut conn, &first, now).await?;
     let misfits = feeding::all(&store::categories(&mut conn).await.map_err(Error::other)?);
-    if misfits.is_empty() {
-        return Ok(());
+    if !misfits.is_empty() {
+        let error = error::Error::Misfits(misfits);
+        let advice = "Change them with the version before (PutCategory), then start this one";
+        return Err(Error::other(format!("{error}. {advice}")));
     }
-    let error = error::Error::Misfits(misfits);
-    Err(Error::other(format!("{error}. Change them with the version before (PutCategory), then start this one")))
+    Ok(store::declarations::number(&mut conn, &declaration::fingerprint()).await?)
 }

@@ -1,6 +1,6 @@
 //! What the profile hears of loans, orders and ratings: the borrower's own history.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use jiff::{Timestamp, civil::Date};
 use sqlx::PgConnection;
@@ -23,9 +23,12 @@ use zhirong_runtime::{
     streams,
 };
 
-use crate::store::{
-    self,
-    quality::{self, Step},
+use crate::{
+    marks::Marks,
+    store::{
+        self,
+        quality::{self, Step},
+    },
 };
 
 /// Loans and orders.
@@ -100,9 +103,11 @@ impl HistoryHandler {
     /// Locks the profiles before anything is kept, so that an erasure comes wholly before or wholly after it; and all at once and in
     /// order, so that two who mark the same profiles wait for each other instead of in a circle.
     async fn mark(&self, conn: &mut PgConnection, told: &[Told]) -> Result<(), Rejection> {
-        let enterprises: BTreeSet<&str> = told.iter().map(Told::enterprise).collect();
-        let enterprises: Vec<String> = enterprises.into_iter().map(str::to_owned).collect();
-        Ok(store::mark_stale(conn, &enterprises, business_date(self.clock.now())).await?)
+        let mut marks = Marks::default();
+        for told in told {
+            marks.other(told.enterprise());
+        }
+        Ok(store::mark(conn, &marks, business_date(self.clock.now())).await?)
     }
 }
 

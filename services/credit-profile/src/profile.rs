@@ -11,8 +11,8 @@ use crate::{
     scorecard::{Score, Scorecard},
 };
 
-/// Where the registered name stands.
-const NAME: (&str, &str) = ("business_registration", "name");
+/// Where the registered name stands: category and field.
+pub const NAME: (&str, &str) = ("business_registration", "name");
 /// What the scorecard adds to the features.
 pub const SCORE: &str = "credit_score";
 /// The same as a letter.
@@ -21,36 +21,49 @@ pub const GRADE: &str = "credit_grade";
 /// Most records that are named as where one feature comes from.
 const MOST_NAMED: usize = 100;
 
-/// The profile of an enterprise on a business day with where it comes from; version and time are left for whoever keeps it.
+/// What records say of an enterprise, as it is told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Said {
+    /// The registered name; empty when no record tells it.
+    pub name: String,
+    /// Features by name.
+    pub features: BTreeMap<String, pb::FeatureValue>,
+    /// Where they come from, and what is not used; without the profile.
+    pub provenance: pb::GetProfileResponse,
+}
+
+impl Said {
+    /// By records, on a business day.
+    #[must_use]
+    pub fn by(categories: &BTreeMap<String, Category>, records: &[LiveRecord], today: Date) -> Self {
+        let derived = derive(categories, records, today);
+        Self {
+            name: name(records),
+            provenance: provenance(&derived),
+            features: derived.features.into_iter().map(|(name, derived)| (name, feature(derived))).collect(),
+        }
+    }
+
+    /// By a profile that was kept. Among its features are those that were computed from others.
+    #[must_use]
+    pub fn before(profile: &Profile, provenance: pb::GetProfileResponse) -> Self {
+        Self { name: profile.name.clone(), features: profile.features.clone(), provenance }
+    }
+}
+
+/// The profile of an enterprise with where it comes from; version and time are left for whoever keeps it.
 #[must_use]
-pub fn assemble(
-    enterprise_id: &str,
-    categories: &BTreeMap<String, Category>,
-    records: &[LiveRecord],
-    scorecard: &Scorecard,
-    today: Date,
-) -> (Profile, pb::GetProfileResponse) {
-    let derived = derive(categories, records, today);
-    let provenance = provenance(&derived);
-    let derived = derived.features;
-    let known: Features = derived.iter().map(|(name, derived)| (name.clone(), derived.value.clone())).collect();
-    let score = scorecard.score(&known);
-    let mut features: BTreeMap<String, pb::FeatureValue> =
-        derived.into_iter().map(|(name, derived)| (name, feature(derived))).collect();
-    if let Some(score) = &score {
+pub fn assemble(enterprise_id: &str, said: Said, scorecard: &Scorecard) -> (Profile, pb::GetProfileResponse) {
+    let Said { name, features, provenance } = said;
+    let mut profile = Profile { enterprise_id: enterprise_id.to_owned(), name, features, ..Profile::default() };
+    if let Some(score) = scorecard.score(&known(&profile)) {
         let computed =
             |kind| pb::FeatureValue { kind: Some(kind), categories: vec!["profile".to_owned()], observed_at: None };
-        features.insert(SCORE.to_owned(), computed(pb::feature_value::Kind::Integer(i64::from(score.points))));
-        features.insert(GRADE.to_owned(), computed(pb::feature_value::Kind::Text(score.grade.clone())));
+        let points = computed(pb::feature_value::Kind::Integer(i64::from(score.points)));
+        profile.features.insert(SCORE.to_owned(), points);
+        profile.features.insert(GRADE.to_owned(), computed(pb::feature_value::Kind::Text(score.grade.clone())));
+        profile.score = Some(score_message(score));
     }
-    let profile = Profile {
-        enterprise_id: enterprise_id.to_owned(),
-        name: name(records),
-        version: 0,
-        features,
-        score: score.map(score_message),
-        computed_at: None,
-    };
     (profile, provenance)
 }
 

@@ -1,5 +1,5 @@
-//! Computes stale profiles again, some at a time and in the order of their marks, so that many records of one enterprise cost one
-//! computation. Several replicas share the work. An enterprise whose profile can't be computed is set aside and tried again alone.
+//! Computes profiles again that are marked, some at a time and in the order of their marks, so that many records of one enterprise cost
+//! one computation, and of records that have changed those alone that they concern; see [`crate::extent`]. Several replicas share the work. An enterprise whose profile can't be computed is set aside and tried again alone.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,6 @@ use opentelemetry::{
     global,
     metrics::{Counter, Gauge},
 };
-use prost::Message as _;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +32,11 @@ use crate::{
     },
 };
 
+mod renew;
 #[cfg(test)]
 mod tests;
+
+use renew::said;
 
 /// Looks for what other replicas left, and for a new day.
 const POLL: Duration = Duration::from_secs(1);
@@ -73,12 +75,15 @@ pub struct Recompute {
     pub stale: Arc<Notify>,
     /// Many records go first.
     pub backlog: Arc<Backlog>,
+    /// The number of this program's declaration of features.
+    pub declaration: i64,
 }
 
 /// What profiles are computed by.
 struct Rules {
     categories: BTreeMap<String, Category>,
     scorecard: Scorecard,
+    declaration: i64,
 }
 
 impl Recompute {
@@ -129,11 +134,11 @@ impl Recompute {
     async fn batch(&self, now: Timestamp) -> Result<bool, Error> {
         let mut tx = self.pool.begin().await?;
         profiles::use_rules(&mut tx).await?;
-        let stale = profiles::take_stale(&mut tx, business_date(now), AT_ONCE).await?;
+        let stale = profiles::take_stale(&mut tx, business_date(now), self.declaration, AT_ONCE).await?;
         if stale.is_empty() {
             return Ok(false);
         }
-        let rules = rules(&mut tx).await?;
+        let rules = self.rules(&mut tx).await?;
         let enterprises: Vec<String> = stale.iter().map(|stale| stale.enterprise_id.clone()).collect();
         match compute(&mut tx, stale, &rules, now).await {
             Ok(()) => {
@@ -158,10 +163,11 @@ impl Recompute {
     async fn alone(&self, enterprise: &str, now: Timestamp) -> Result<(), Error> {
         let mut tx = self.pool.begin().await?;
         profiles::use_rules(&mut tx).await?;
-        let Some(stale) = profiles::take_one(&mut tx, enterprise, business_date(now)).await? else {
+        let today = business_date(now);
+        let Some(stale) = profiles::take_one(&mut tx, enterprise, today, self.declaration).await? else {
             return Ok(());
         };
-        let rules = rules(&mut tx).await?;
+        let rules = self.rules(&mut tx).await?;
         let failures = stale.failures;
         match compute(&mut tx, vec![stale], &rules, now).await {
             Ok(()) => {
@@ -182,32 +188,29 @@ impl Recompute {
             }
         }
     }
-}
 
-async fn rules(conn: &mut PgConnection) -> Result<Rules, Error> {
-    Ok(Rules { categories: store::categories(conn).await?, scorecard: scorecards::in_force(conn).await? })
+    async fn rules(&self, conn: &mut PgConnection) -> Result<Rules, Error> {
+        let (categories, scorecard) = (store::categories(conn).await?, scorecards::in_force(conn).await?);
+        Ok(Rules { categories, scorecard, declaration: self.declaration })
+    }
 }
 
 /// Computes profiles that are locked, keeps them and what they emit.
 async fn compute(conn: &mut PgConnection, stale: Vec<Stale>, rules: &Rules, now: Timestamp) -> Result<(), Error> {
     let today = business_date(now);
-    let enterprises: Vec<String> = stale.iter().map(|stale| stale.enterprise_id.clone()).collect();
-    let records = profiles::live_records(conn, &enterprises).await?;
+    let said = said(conn, &stale, rules, today).await?;
     let (mut computed, mut events) = (Vec::with_capacity(stale.len()), Vec::new());
-    for stale in stale {
-        let records = records.get(&stale.enterprise_id).map(Vec::as_slice).unwrap_or_default();
-        let (mut profile, provenance) =
-            assemble(&stale.enterprise_id, &rules.categories, records, &rules.scorecard, today);
+    for (stale, (before, said)) in stale.into_iter().zip(said) {
+        let (mut profile, provenance) = assemble(&stale.enterprise_id, said, &rules.scorecard);
         if !provenance.too_large.is_empty() {
             TOO_LARGE.add(1, &[]);
             tracing::warn!(enterprise = stale.enterprise_id, features = ?provenance.too_large, "records add up to more than a number holds: what they feed is unknown until their source corrects them");
         }
         follow(conn, &mut profile, now, today).await?;
-        let before = Profile::decode(stale.content.as_slice())?;
-        if stale.version > 0 && same(&before, &profile) {
+        if stale.standing.version > 0 && same(&before, &profile) {
             profile = before;
         } else {
-            profile.version = stale.version.saturating_add(1);
+            profile.version = stale.standing.version.saturating_add(1);
             profile.computed_at = Some(proto_time(now));
             let fact = ProfileUpdated { profile: Some(profile.clone()) };
             let key = profile.enterprise_id.as_str();
@@ -216,7 +219,7 @@ async fn compute(conn: &mut PgConnection, stale: Vec<Stale>, rules: &Rules, now:
         }
         computed.push(Computed { profile, provenance });
     }
-    profiles::save(conn, &computed, today).await?;
+    profiles::save(conn, &computed, today, rules.declaration).await?;
     outbox::append_all(conn, &events).await?;
     Ok(())
 }

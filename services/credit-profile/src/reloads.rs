@@ -84,7 +84,7 @@ impl Reloads {
         let judged = reloads::slice(&mut tx, &source, &category, self.at_once).await?;
         let worked = match &judged {
             Some(concerned) => {
-                store::mark_stale(&mut tx, concerned, business_date(self.clock.now())).await?;
+                store::mark(&mut tx, concerned, business_date(self.clock.now())).await?;
                 true
             }
             None => reloads::forget(&mut tx, &source, &category, self.at_once).await?,

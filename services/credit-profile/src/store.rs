@@ -8,7 +8,9 @@ use zhirong_proto::profile::v1::{Category, GetProfileResponse, Profile};
 
 use crate::{error::Error, feeding, numbers};
 
+pub mod declarations;
 pub mod erasure;
+pub mod live;
 pub mod profiles;
 pub mod quality;
 pub mod records;
@@ -16,7 +18,7 @@ pub mod reloads;
 pub mod scorecards;
 pub mod tiers;
 
-pub use profiles::mark_stale;
+pub use profiles::mark;
 
 /// Whatever is read from here on in this transaction is of one moment.
 pub async fn one_snapshot(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -72,11 +74,13 @@ pub async fn put_category(conn: &mut PgConnection, category: &Category) -> Resul
     )
     .fetch_one(&mut *conn)
     .await?;
-    // in order, like everybody who marks profiles
+    // In order, like everybody who marks profiles. One whose last record of it was taken away, and which is not computed since, still
+    // has what that record fed by the schema before.
     sqlx::query!(
         "WITH locked AS (
              SELECT enterprise_id FROM profile
              WHERE enterprise_id IN (SELECT uscc FROM record WHERE category = $1 AND NOT withdrawn AND NOT gone)
+                OR changed @> ARRAY[$1]
              ORDER BY enterprise_id FOR NO KEY UPDATE)
          UPDATE profile p SET stale = true FROM locked WHERE p.enterprise_id = locked.enterprise_id AND NOT p.stale",
         name

@@ -1,4 +1,5 @@
-//! The credit profile's figures: records taken in beside a bare batch insert of the same rows, and how soon one is seen.
+//! The credit profile's figures: records taken in beside a bare batch insert of the same rows, how soon one is seen, and what it costs
+//! an enterprise with many.
 
 use std::{
     fs,
@@ -17,7 +18,7 @@ use zhirong_proto::profile::v1::{
     GetProfileRequest, feature_value::Kind, profile_service_client::ProfileServiceClient,
 };
 
-use super::{Figures, Measure, median, spine::cpu};
+use super::{Figures, Measure, changed, median, spine::cpu};
 use crate::district::{District, seeds};
 
 /// Enterprises with one record of each category.
@@ -50,6 +51,8 @@ pub async fn run() -> Result<Figures> {
     let (bare, ours) = (median(&mut bare), median(&mut ours));
     println!("one record after the other");
     let seen = seen(&district).await?;
+    println!("one changed record of {} of an enterprise", changed::RECORDS);
+    let (by_change, as_a_whole) = changed::measure(&district, &pool, &examples()?).await?;
     district.stop().await?;
 
     let count = ENTERPRISES * CATEGORIES;
@@ -81,12 +84,20 @@ pub async fn run() -> Result<Figures> {
             unit: "ms (less)".to_owned(),
             goal: Some(1.0),
         },
+        Measure {
+            name: "changed_record_vs_whole".to_owned(),
+            ours: by_change,
+            baseline: as_a_whole,
+            baseline_name: format!("the same profiles from all {} records", changed::RECORDS),
+            unit: "profiles/s".to_owned(),
+            goal: Some(5.0),
+        },
     ];
     Ok((figures, notes))
 }
 
-/// One record of each category for each enterprise, as the published examples have them.
-fn records(turn: usize) -> Result<Vec<Value>> {
+/// One record of each category, as they are published.
+fn examples() -> Result<Vec<Value>> {
     let folder = seeds().join("../docs/data");
     let mut examples = Vec::new();
     for file in fs::read_dir(folder)? {
@@ -96,6 +107,12 @@ fn records(turn: usize) -> Result<Vec<Value>> {
         }
     }
     ensure!(examples.len() == CATEGORIES, "{} examples", examples.len());
+    Ok(examples)
+}
+
+/// One record of each category for each enterprise, as the published examples have them.
+fn records(turn: usize) -> Result<Vec<Value>> {
+    let examples = examples()?;
     let mut records = Vec::new();
     for number in 0..ENTERPRISES {
         let uscc = Uscc::with_check(&format!("91331102MA9{number:06}"))?;
@@ -114,7 +131,7 @@ async fn bare_insert(pool: &PgPool, records: &[Value]) -> Result<f64> {
     sqlx::raw_sql(
         "CREATE TABLE bench_record (LIKE record INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
          ALTER TABLE bench_record ADD PRIMARY KEY (source, category, record_id);
-         CREATE INDEX ON bench_record (uscc) WHERE NOT withdrawn;",
+         CREATE INDEX ON bench_record (uscc, category) WHERE NOT withdrawn;",
     )
     .execute(pool)
     .await?;
@@ -217,14 +234,17 @@ async fn seen(district: &District) -> Result<Vec<f64>> {
 }
 
 /// Returns when no profile is to be computed any more.
-async fn computed(pool: &PgPool) -> Result<()> {
-    while sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM profile WHERE stale)").fetch_one(pool).await? {
+pub async fn computed(pool: &PgPool) -> Result<()> {
+    while sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM profile WHERE stale OR changed IS NOT NULL)")
+        .fetch_one(pool)
+        .await?
+    {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
 
-async fn publish(
+pub async fn publish(
     context: &jetstream::Context,
     id: &str,
     record: &Value,

@@ -33,7 +33,8 @@ async fn world() -> Fixture {
 }
 
 async fn computed(fixture: &Fixture) -> BTreeSet<String> {
-    let rows: Vec<(String,)> = fixture.rows("SELECT enterprise_id FROM profile WHERE version > 0 AND NOT stale").await;
+    let rows: Vec<(String,)> =
+        fixture.rows("SELECT enterprise_id FROM profile WHERE version > 0 AND NOT stale AND changed IS NULL").await;
     rows.into_iter().map(|(id,)| id).collect()
 }
 

@@ -188,11 +188,11 @@ async fn who_hears_of_the_end_judges_nothing_and_what_comes_then_is_judged_at_on
     assert!(gone().await.is_empty(), "however many there are, they do not hold up who hears");
     hear(&fixture, &[record(299, 3, 3, None), record(400, 4, 1, None), record(401, 6, 1, None)]).await.unwrap();
     assert_eq!(gone().await, [("r0299".to_owned(),), ("r0400".to_owned(),)]);
-    let stale = "UPDATE profile SET stale = false";
-    sqlx::query(stale).execute(&fixture.pool).await.unwrap();
+    let unmarked = "UPDATE profile SET stale = false, changed = NULL";
+    sqlx::query(unmarked).execute(&fixture.pool).await.unwrap();
     assert!(fixture.reloads(10).slice().await.unwrap());
     assert_eq!(gone().await.len(), 2 + 9, "one slice: r0000 belongs to the reload");
-    assert_eq!(fixture.rows::<(i64,)>("SELECT count(*) FROM profile WHERE stale").await, [(9,)]);
+    assert_eq!(fixture.rows::<(i64,)>("SELECT count(*) FROM profile WHERE changed = '{patent}'").await, [(9,)]);
     finish(&fixture).await;
     assert_eq!(gone().await.len(), 300);
     state(&fixture).await;

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::record::{Key, Version};
+use crate::{
+    marks::Marks,
+    record::{Key, Version},
+};
 
 /// Whether one who writes must be the only one for a source's category.
 #[derive(Debug, Clone, Copy)]
@@ -36,15 +39,11 @@ pub async fn lock<'a>(
     Ok(())
 }
 
-/// Keeps versions unless newer ones are there; gives the enterprises they concern. The sources and categories are locked.
-pub async fn put(
-    conn: &mut PgConnection,
-    versions: &[Version],
-    now: Timestamp,
-) -> Result<BTreeSet<String>, sqlx::Error> {
-    let mut concerned = BTreeSet::new();
+/// Keeps versions unless newer ones are there; gives whose profiles they concern. The sources and categories are locked.
+pub async fn put(conn: &mut PgConnection, versions: &[Version], now: Timestamp) -> Result<Marks, sqlx::Error> {
+    let mut concerned = Marks::default();
     if versions.iter().any(|version| version.reload_id.is_some()) {
-        concerned.extend(join_reloads(&mut *conn, versions, now).await?);
+        join_reloads(&mut *conn, versions, now, &mut concerned).await?;
     }
     // in order of key, so that two who write the same records wait for each other instead of in a circle
     let mut newest: BTreeMap<&Key, &Version> = BTreeMap::new();
@@ -59,10 +58,12 @@ pub async fn put(
         return Ok(concerned);
     }
     // most are new: only when one is not, what is there is looked at
-    let (added, of) = add(&mut *conn, &newest).await?;
-    concerned.extend(of);
-    if added < newest.len() {
-        concerned.extend(renew(conn, &newest).await?);
+    let added = add(&mut *conn, &newest).await?;
+    for (uscc, category) in &added {
+        concerned.record(uscc, category);
+    }
+    if added.len() < newest.len() {
+        renew(conn, &newest, &mut concerned).await?;
     }
     Ok(concerned)
 }
@@ -86,8 +87,8 @@ macro_rules! add {
                               unnest($6::integer[]) AS revision, unnest($7::boolean[]) AS withdrawn, unnest($8::text[]) AS data,
                               unnest($9::text[]) AS tie_break) i
                  "# + $unless_there + r#"
-                 RETURNING uscc)
-             SELECT count(*) AS "added!", coalesce(array_agg(DISTINCT uscc), '{}') AS "usccs!" FROM added"#,
+                 RETURNING uscc, category)
+             SELECT coalesce(array_agg(uscc), '{}') AS "usccs!", coalesce(array_agg(category), '{}') AS "categories!" FROM added"#,
             &$rows.sources as _,
             &$rows.categories as _,
             &$rows.record_ids as _,
@@ -101,15 +102,15 @@ macro_rules! add {
         )
         .fetch_one($conn)
         .await
-        .map(|row| (usize::try_from(row.added).unwrap_or_default(), row.usccs))
+        .map(|row| row.usccs.into_iter().zip(row.categories).collect())
     };
 }
 
-/// Writes the records that are not there yet; gives how many, and whose. One that somebody else is writing is waited for.
+/// Writes the records that are not there yet; gives enterprise and category of each. One that somebody else is writing is waited for.
 ///
 /// A look for each row and a plain insert take 60 % of what an insert with a clause for conflicts takes, so that the clause is only
 /// for those that somebody else wrote in between.
-async fn add(conn: &mut PgConnection, newest: &[&Version]) -> Result<(usize, Vec<String>), sqlx::Error> {
+async fn add(conn: &mut PgConnection, newest: &[&Version]) -> Result<Vec<(String, String)>, sqlx::Error> {
     let rows = Rows::of(newest);
     let mut attempt = conn.begin().await?;
     let added = add!(
@@ -130,9 +131,9 @@ async fn add(conn: &mut PgConnection, newest: &[&Version]) -> Result<(usize, Vec
     }
 }
 
-/// Writes versions of records that are there, where they are newer; gives whose. A record that moves to another enterprise
-/// concerns the one before as well.
-async fn renew(conn: &mut PgConnection, newest: &[&Version]) -> Result<Vec<String>, sqlx::Error> {
+/// Writes versions of records that are there, where they are newer. A record that moves to another enterprise concerns the one before
+/// as well.
+async fn renew(conn: &mut PgConnection, newest: &[&Version], concerned: &mut Marks) -> Result<(), sqlx::Error> {
     let rows = Rows::of(newest);
     // locked by a statement of its own, so that the next one sees what is there for good
     sqlx::query!(
@@ -145,7 +146,7 @@ async fn renew(conn: &mut PgConnection, newest: &[&Version]) -> Result<Vec<Strin
     )
     .execute(&mut *conn)
     .await?;
-    sqlx::query_scalar!(
+    let renewed = sqlx::query!(
         r#"WITH newer AS MATERIALIZED (
              SELECT i.*, r.uscc AS uscc_before
              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::integer[], $7::boolean[],
@@ -164,7 +165,7 @@ async fn renew(conn: &mut PgConnection, newest: &[&Version]) -> Result<Vec<Strin
                                                       = (f.source, f.category, f.reload_id, n.record_id)))
              FROM newer n
              WHERE (r.source, r.category, r.record_id) = (n.source, n.category, n.record_id))
-         SELECT uscc AS "uscc!" FROM newer UNION SELECT uscc_before FROM newer"#,
+         SELECT category AS "category!", uscc AS "uscc!", uscc_before AS "uscc_before!" FROM newer"#,
         &rows.sources as _,
         &rows.categories as _,
         &rows.record_ids as _,
@@ -176,7 +177,12 @@ async fn renew(conn: &mut PgConnection, newest: &[&Version]) -> Result<Vec<Strin
         &rows.tie_breaks as _
     )
     .fetch_all(conn)
-    .await
+    .await?;
+    for record in renewed {
+        concerned.record(&record.uscc, &record.category);
+        concerned.record(&record.uscc_before, &record.category);
+    }
+    Ok(())
 }
 
 /// Versions in columns.
@@ -216,16 +222,17 @@ impl<'a> Rows<'a> {
 }
 
 /// Notes which records belong to which reload; one that the reload in force had missed is there again. A version that is
-/// older than what is kept proves as well that the source still has the record. Gives the enterprises concerned.
+/// older than what is kept proves as well that the source still has the record.
 async fn join_reloads(
     conn: &mut PgConnection,
     versions: &[Version],
     now: Timestamp,
-) -> Result<Vec<String>, sqlx::Error> {
+    concerned: &mut Marks,
+) -> Result<(), sqlx::Error> {
     let members: Vec<(&Key, &str)> =
         versions.iter().filter_map(|version| Some((&version.key, version.reload_id.as_deref()?))).collect();
     let texts = |of: for<'a> fn(&(&'a Key, &'a str)) -> &'a str| members.iter().map(of).collect::<Vec<&str>>();
-    sqlx::query_scalar!(
+    let back = sqlx::query!(
         "WITH input AS MATERIALIZED (
              SELECT DISTINCT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
                  AS i (source, category, reload_id, record_id)),
@@ -249,8 +256,8 @@ async fn join_reloads(
              FROM added a JOIN reload f USING (source, category, reload_id)
              WHERE f.applied_as_of IS NOT NULL AND r.gone
                AND (r.source, r.category, r.record_id) = (a.source, a.category, a.record_id)
-             RETURNING r.uscc)
-         SELECT DISTINCT uscc FROM back",
+             RETURNING r.uscc, r.category)
+         SELECT DISTINCT uscc, category FROM back",
         &texts(|(key, _)| &key.source) as _,
         &texts(|(key, _)| &key.category) as _,
         &texts(|(_, reload)| reload) as _,
@@ -258,5 +265,9 @@ async fn join_reloads(
         now.to_sqlx() as _
     )
     .fetch_all(conn)
-    .await
+    .await?;
+    for record in back {
+        concerned.record(&record.uscc, &record.category);
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff_sqlx::ToSqlx as _;
 use sqlx::PgConnection;
 
-use crate::record::Reload;
+use crate::{marks::Marks, record::Reload};
 
 mod list;
 
@@ -105,13 +105,13 @@ pub async fn at_work(conn: &mut PgConnection) -> Result<Option<(String, String)>
 }
 
 /// Judges the next records by the reload in force of a source's category, of which nobody writes members or ends meanwhile; gives
-/// the enterprises concerned. Nothing when there is none to judge, or somebody else is at it.
+/// whose profiles it concerns. Nothing when there is none to judge, or somebody else is at it.
 pub async fn slice(
     conn: &mut PgConnection,
     source: &str,
     category: &str,
     most: i64,
-) -> Result<Option<Vec<String>>, sqlx::Error> {
+) -> Result<Option<Marks>, sqlx::Error> {
     let work = sqlx::query!(
         r#"SELECT reload_id, judged_to AS "judged_to!", applied_as_of AS "as_of!: jiff_sqlx::Timestamp" FROM reload
            WHERE source = $1 AND category = $2 AND judged_to IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED"#,
@@ -146,7 +146,7 @@ pub async fn slice(
              UPDATE record r SET gone = judged.gone FROM judged
              WHERE r.source = $1 AND r.category = $2 AND r.record_id = judged.record_id AND r.gone <> judged.gone
              RETURNING r.uscc)
-         SELECT DISTINCT uscc FROM changed ORDER BY uscc",
+         SELECT DISTINCT uscc FROM changed",
         source,
         category,
         work.as_of as _,
@@ -165,7 +165,11 @@ pub async fn slice(
     )
     .execute(conn)
     .await?;
-    Ok(Some(concerned))
+    let mut marks = Marks::default();
+    for uscc in concerned {
+        marks.record(&uscc, category);
+    }
+    Ok(Some(marks))
 }
 
 /// Deletes some members of a reload that another took the place of; says whether there was any such reload.

@@ -119,7 +119,7 @@ impl Trust {
             return Err(Problem::failed_precondition("OBJECTION_DECIDED", "the objection has been decided")
                 .zh("该异议已处理完毕"));
         }
-        let taken_out = decision == ObjectionState::Upheld && store::take_out(&mut tx, id).await?;
+        let taken_out = decision == ObjectionState::Upheld && store::take_out(&mut tx, id, today).await?;
         let objection = store::decide(&mut tx, id, decision, taken_out, &request.answer, now, today).await?;
         let fact = pb::ObjectionDecided {
             objection_id: objection.objection_id.clone(),

@@ -69,7 +69,7 @@ async fn settled(world: &World) {
         }
         let undone: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM reload WHERE judged_to IS NOT NULL OR forgetting)
-                  + (SELECT count(*) FROM profile WHERE stale)",
+                  + (SELECT count(*) FROM profile WHERE stale OR changed IS NOT NULL)",
         )
         .fetch_one(&world.pool().await)
         .await?;

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::profile::v1 as pb;
 
-use crate::{profile::proto_time, trust::scope::Dispute};
+use crate::{marks::Marks, profile::proto_time, store::mark, trust::scope::Dispute};
 
 /// Open, as the column says it.
 const OPEN: i32 = 1;
@@ -173,19 +173,21 @@ pub async fn decide(
 /// Takes the version of a record that an objection disputes out of features and profile; says whether it was still the one that
 /// counts. It stays as a tombstone at its observation, so that the same version delivered again does not bring it back, and a
 /// newer one does.
-pub async fn take_out(conn: &mut PgConnection, id: Uuid) -> Result<bool, sqlx::Error> {
-    let enterprise = sqlx::query_scalar!(
+pub async fn take_out(conn: &mut PgConnection, id: Uuid, today: Date) -> Result<bool, sqlx::Error> {
+    let taken_out = sqlx::query!(
         "UPDATE record AS r SET withdrawn = true, data = '{}' FROM objection o
          WHERE o.objection_id = $1 AND NOT r.withdrawn AND r.uscc = o.enterprise_id
            AND (r.source, r.category, r.record_id) = (o.source, o.category, o.record_id)
            AND (r.observed_at, r.revision, r.tie_break) = (o.observed_at, o.revision, o.tie_break)
-         RETURNING r.uscc",
+         RETURNING r.uscc, r.category",
         id
     )
     .fetch_optional(&mut *conn)
     .await?;
-    let Some(enterprise) = enterprise else { return Ok(false) };
-    sqlx::query!("UPDATE profile SET stale = true WHERE enterprise_id = $1", enterprise).execute(conn).await?;
+    let Some(record) = taken_out else { return Ok(false) };
+    let mut marks = Marks::default();
+    marks.record(&record.uscc, &record.category);
+    mark(conn, &marks, today).await?;
     Ok(true)
 }
 

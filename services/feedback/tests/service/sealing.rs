@@ -87,10 +87,15 @@ async fn keys_change_while_messages_are_sent_and_the_old_one_can_be_thrown_away(
     let world = world.again("seal=1,1=ONE,2=TWO").await;
     world.contact(&enterprise(4)).await;
     assert_eq!(world.rotation().await, GetKeyRotationResponse { newest_version: 1, done: 4, remaining: 0 });
-    let world = world.again("1=ONE,2=TWO").await;
+    let mut world = world.again("1=ONE,2=TWO").await;
     world.approve(&loan(&enterprise(1))).await;
     world.all_become(1, SmsState::Sent).await;
     assert_eq!(all_sealed(&world, 4).await.newest_version, 2);
+    // A key can be gone back to, should the new one be no good.
+    for (keys, seals) in [("seal=1,1=ONE,2=TWO", 1), ("1=ONE,2=TWO", 2)] {
+        world = world.again(keys).await;
+        assert_eq!(all_sealed(&world, 4).await.newest_version, seals);
+    }
     let world = world.again("2=TWO").await;
     world.approve(&loan(&enterprise(4))).await;
     let sent = world.all_become(2, SmsState::Sent).await;

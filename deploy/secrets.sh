@@ -73,8 +73,9 @@ for service in $services; do
         keep "${service}_database_url"
 done
 
-# Broker: the server knows public keys only; the seed stays with who signs in. `gov` is the government data platform.
-for user in $services gov; do
+# Broker: the server knows public keys only; the seed stays with who signs in. `gov` is the government data platform,
+# `audit` is who checks the audit trail.
+for user in $services gov audit; do
     [ -e "$dir/${user}_nats_seed" ] && continue
     openssl genpkey -algorithm ed25519 -out "$work/nkey.pem"
     nkey 9500 "$(private_half "$work/nkey.pem")" | keep "${user}_nats_seed"
@@ -83,7 +84,7 @@ for user in $services gov; do
 done
 [ -e "$dir/nats_users.conf" ] || {
     echo "# Public keys of the broker's users; nats.conf says what each may do."
-    for user in $services gov; do cat "$dir/${user}_nats_nkey"; done
+    for user in $services gov audit; do cat "$dir/${user}_nats_nkey"; done
 } | keep nats_users.conf
 
 # What signs the audit trail and enterprise codes. Before there were several, the first one was alone in a file.

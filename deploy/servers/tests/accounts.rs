@@ -1,5 +1,5 @@
-//! The government data platform at the broker: hands in records, reads its own refusals, and is refused everything else. On the
-//! configuration of production with keys as secrets.sh makes them, and on the sandbox's.
+//! The government data platform at the broker: hands in records, reads its own refusals, and is refused everything else; and who checks
+//! the audit trail, who reads its signed ends. On the configuration of production with keys as secrets.sh makes them, and on the sandbox's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{fs, path::Path, process::Command, time::Duration};
@@ -122,6 +122,53 @@ async fn hold_the_door(ours: Client, mut guest: Guest) {
     assert_eq!(info.state.messages, 1, "the record and nothing else came in");
 }
 
+/// `ours` is credit-profile, the auditor whoever runs `zhirong audit verify`: reads the signed ends of the audit trail, nothing else.
+async fn the_ends_of_the_trail_are_read(ours: Client, mut auditor: Guest) {
+    let ends = jetstream::stream::Source {
+        name: "PROFILE".to_owned(),
+        filter_subject: Some("zr.profile.v1.audit.checkpointed.>".to_owned()),
+        ..Default::default()
+    };
+    let config = jetstream::stream::Config {
+        name: "AUDIT".to_owned(),
+        sources: Some(vec![ends]),
+        allow_direct: true,
+        deny_delete: true,
+        deny_purge: true,
+        ..Default::default()
+    };
+    let jetstream = jetstream::new(ours);
+    jetstream.get_or_create_stream(config).await.unwrap();
+    for subject in ["zr.profile.v1.profile.updated.x", "zr.profile.v1.audit.checkpointed.trail"] {
+        jetstream.publish(subject, subject.into()).await.unwrap().await.unwrap();
+    }
+    let get = "$JS.API.DIRECT.GET.AUDIT";
+    let first = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let answer = auditor.client.request(get, r#"{"seq":1,"next_by_subj":">"}"#.into()).await.unwrap();
+            if answer.status.is_none() {
+                return answer;
+            }
+        }
+    });
+    assert_eq!(first.await.unwrap().payload.as_ref(), b"zr.profile.v1.audit.checkpointed.trail");
+    for subject in [
+        "zr.profile.v1.audit.checkpointed.trail",
+        "$JS.API.DIRECT.GET.PROFILE",
+        "$JS.API.STREAM.MSG.GET.PROFILE",
+        "$JS.API.STREAM.DELETE.AUDIT",
+        "$JS.API.STREAM.PURGE.AUDIT",
+        "$JS.API.CONSUMER.CREATE.AUDIT.mine",
+    ] {
+        auditor.client.publish(subject, "x".into()).await.unwrap();
+        auditor.refused(subject).await;
+    }
+    for subject in ["zr.>", "_INBOX.>", ">"] {
+        let _ = auditor.client.subscribe(subject).await.unwrap();
+        auditor.refused(subject).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_data_platform_may_do_its_part_and_no_more_in_production() {
     let dir = tempfile::tempdir().unwrap();
@@ -165,7 +212,9 @@ async fn the_data_platform_may_do_its_part_and_no_more_in_production() {
     let seed = |user: &str| fs::read_to_string(secrets.join(format!("{user}_nats_seed"))).unwrap().trim().to_owned();
     let ours = ConnectOptions::with_nkey(seed("profile")).connect(&url).await.unwrap();
     let guest = Guest::at(&url, ConnectOptions::with_nkey(seed("gov"))).await;
-    hold_the_door(ours, guest).await;
+    hold_the_door(ours.clone(), guest).await;
+    let auditor = ConnectOptions::with_nkey(seed("audit")).custom_inbox_prefix("_INBOX_audit");
+    the_ends_of_the_trail_are_read(ours, Guest::at(&url, auditor).await).await;
     let nobody = async_nats::connect(&url).await;
     assert!(nobody.is_err(), "without a key nobody gets in");
 }

@@ -1,9 +1,9 @@
 //! Checks the audit trail of profiles by its rules alone, without the service's own code: the chain of hashes, the signature of
-//! each entry and checkpoint, and that nothing known before is missing. For that it remembers where the chain ended and whose keys
-//! signed it.
+//! each entry and checkpoint, and that nothing known before is missing. For that it asks the broker for the ends that were signed,
+//! and remembers where the chain ended and whose keys signed it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -14,6 +14,7 @@ use prost::Message as _;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use zhirong_kernel::clock::{Clock as _, SystemClock};
 use zhirong_proto::profile::v1::{
     AuditCheckpoint, AuditEntry, AuditRecord, ListAuditCheckpointsRequest, ListAuditRecordsRequest,
     audit_service_client::AuditServiceClient,
@@ -21,12 +22,23 @@ use zhirong_proto::profile::v1::{
 
 use crate::client::Authorised;
 
+mod anchors;
 #[cfg(test)]
 mod tests;
+
+pub use anchors::Broker;
+use anchors::{Outside, Told};
 
 const PAGE: i32 = 500;
 /// Faults shown at most; one change can make many.
 const SHOWN: usize = 20;
+
+/// Nothing is wrong with the chain as far as it goes, and nothing outside of the database says how far it went.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no fault was found, but the end of the audit trail was not checked against anything outside of the database: {0}"
+)]
+pub struct EndUnchecked(String);
 
 /// What a run remembers for the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,19 +67,16 @@ pub fn remembered_in(gateway: &str) -> Result<PathBuf> {
     Ok(home.join(".local/state/zhirong").join(format!("audit-{name}.json")))
 }
 
-/// Checks everything; fails when there is a fault.
-pub async fn verify(channel: &Authorised, remember: Option<&Path>) -> Result<()> {
+/// Checks everything; fails when there is a fault, and with [`EndUnchecked`] when nobody but the database knows of the end.
+pub async fn verify(channel: &Authorised, remember: Option<&Path>, broker: &Broker) -> Result<()> {
     let known = remember.filter(|file| file.exists()).map(read).transpose()?;
-    match remember {
-        Some(file) if known.is_none() => {
-            println!("nothing is remembered in {}: the end is not checked", file.display())
-        }
-        None => println!("nothing is remembered: the end is not checked"),
-        Some(_) => {}
-    }
-    // The checkpoints first: whatever is added meanwhile, the chain that follows must hold all of them.
+    let remembered = known.is_some();
+    // What was signed first: whatever is added meanwhile, the chain that follows must hold all of it.
+    let told = broker.told().await;
     let (checkpoints, keys) = checkpoints(channel).await?;
-    let mut check = Check::new(checkpoints, known, keys);
+    let last = checkpoints.last().and_then(|last| Some((last.sequence, instant(last)?)));
+    let anchors = if let Told::Anchors(anchors) = &told { anchors.as_slice() } else { &[] };
+    let mut check = Check::new(checkpoints, anchors, known, keys);
     let mut client = AuditServiceClient::new(channel.clone());
     let mut page_token = String::new();
     loop {
@@ -95,7 +104,18 @@ pub async fn verify(channel: &Authorised, remember: Option<&Path>) -> Result<()>
     for (number, key) in &end.public_keys {
         println!("signed by key {number}: {key}");
     }
-    remember.map_or(Ok(()), |file| write(file, &end))
+    let outside = Outside { told: &told, remembered, end: end.sequence, last, now: SystemClock.now() };
+    if let Some(file) = remember {
+        write(file, &end)?;
+    }
+    match outside.unchecked() {
+        Some(why) => Err(EndUnchecked(why).into()),
+        None => {
+            let by = if remembered { "the run before" } else { "no run before" };
+            println!("the end was checked against {by} and {} checkpoints that the broker keeps", anchors.len());
+            Ok(())
+        }
+    }
 }
 
 /// In one step, so that a kill leaves the old or the new.
@@ -140,6 +160,8 @@ impl Remembered {
 /// The chain as far as it was read.
 struct Check {
     checkpoints: BTreeMap<i64, AuditCheckpoint>,
+    /// Hashes that the broker keeps, by entry: of one there may be several, when another stood there before.
+    anchors: BTreeMap<i64, BTreeSet<Vec<u8>>>,
     signed: usize,
     known: Option<Remembered>,
     keys: Keys,
@@ -150,7 +172,12 @@ struct Check {
 
 impl Check {
     /// What an earlier run knows of a key goes before what the service says now.
-    fn new(checkpoints: Vec<AuditCheckpoint>, known: Option<Remembered>, mut keys: Keys) -> Self {
+    fn new(
+        checkpoints: Vec<AuditCheckpoint>,
+        told: &[AuditCheckpoint],
+        known: Option<Remembered>,
+        mut keys: Keys,
+    ) -> Self {
         let mut faults = Vec::new();
         for (number, key) in known.iter().flat_map(Remembered::keys) {
             if keys.insert(number, key.clone()).is_some_and(|now| now != key) {
@@ -162,7 +189,15 @@ impl Check {
                 faults.push(format!("checkpoint {}: {error}", checkpoint.sequence));
             }
         }
+        let mut anchors: BTreeMap<i64, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        for anchor in told {
+            match signed(anchor, &keys) {
+                Ok(()) => _ = anchors.entry(anchor.sequence).or_default().insert(anchor.hash.clone()),
+                Err(error) => faults.push(format!("what the broker keeps of entry {}: {error}", anchor.sequence)),
+            }
+        }
         Self {
+            anchors,
             signed: checkpoints.len(),
             checkpoints: checkpoints.into_iter().map(|checkpoint| (checkpoint.sequence, checkpoint)).collect(),
             known,
@@ -188,8 +223,16 @@ impl Check {
             self.faults.push(format!("entry {expected} was changed, or another one stood before it"));
         }
         match AuditEntry::decode(record.content.as_slice()) {
-            Ok(entry) if entry.sequence == record.sequence => {}
-            Ok(entry) => self.faults.push(format!("entry {} was entry {}", record.sequence, entry.sequence)),
+            Ok(entry) => {
+                if entry.sequence != record.sequence {
+                    self.faults.push(format!("entry {} was entry {}", record.sequence, entry.sequence));
+                }
+                // beside the content and outside of the hash: it decides which enterprise is told of the entry
+                if record.enterprise_id.as_ref().is_some_and(|stored| *stored != entry.enterprise_id) {
+                    self.faults
+                        .push(format!("entry {} is stored under another enterprise than its own", record.sequence));
+                }
+            }
             Err(_) => self.faults.push(format!("entry {} can't be read", record.sequence)),
         }
         match self.keys.get(&record.signing_key) {
@@ -206,6 +249,9 @@ impl Check {
         if self.checkpoints.remove(&record.sequence).is_some_and(|checkpoint| checkpoint.hash != record.hash) {
             self.faults.push(format!("entry {} is not the one its checkpoint was signed for", record.sequence));
         }
+        if self.anchors.remove(&record.sequence).is_some_and(|hashes| hashes.iter().any(|hash| *hash != record.hash)) {
+            self.faults.push(format!("entry {} is not the one that the broker was told of", record.sequence));
+        }
         if let Some(known) = &self.known
             && known.sequence == record.sequence
             && known.hash != hex::encode(&record.hash)
@@ -221,7 +267,8 @@ impl Check {
         let signed = self.checkpoints.keys().copied().max().unwrap_or_default();
         let seen = self.known.as_ref().map_or(0, |known| known.sequence);
         let first = self.sequence.saturating_add(1);
-        let last = signed.max(seen);
+        let told = self.anchors.keys().copied().max().unwrap_or_default();
+        let last = signed.max(seen).max(told);
         if last >= first {
             self.faults.push(format!("entries {first} to {last} were removed from the end"));
         }
@@ -242,13 +289,16 @@ fn verifies(public_key: &[u8], words: &[u8], content: &[u8], signature: &[u8]) -
     UnparsedPublicKey::new(&ED25519, public_key).verify(&[words, content].concat(), signature).is_ok()
 }
 
+fn instant(checkpoint: &AuditCheckpoint) -> Option<Timestamp> {
+    checkpoint.at.and_then(|at| Timestamp::new(at.seconds, at.nanos).ok())
+}
+
 fn signed(checkpoint: &AuditCheckpoint, keys: &Keys) -> Result<()> {
     let number = checkpoint.signing_key;
     let public_key =
         keys.get(&number).with_context(|| format!("it was signed with key {number}, which nobody knows"))?;
     ensure!(checkpoint.public_key == *public_key, "it is signed with another key");
-    let at = checkpoint.at.context("it has no time")?;
-    let at = Timestamp::new(at.seconds, at.nanos)?.as_microsecond();
+    let at = instant(checkpoint).context("it has no time")?.as_microsecond();
     let content = [&checkpoint.sequence.to_be_bytes()[..], &checkpoint.hash, &at.to_be_bytes()[..]].concat();
     let genuine = verifies(public_key, b"zhirong.audit.checkpoint.v1\0", &content, &checkpoint.signature);
     ensure!(genuine, "its signature is not genuine");

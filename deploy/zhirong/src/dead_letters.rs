@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result};
 use tonic::{Request, metadata::AsciiMetadataValue};
 use uuid::Uuid;
 use zhirong_proto::ops::v1::{
-    CloseDeadLettersRequest, DeadLetter, DeadLetterState, GetDeadLetterRequest, ListDeadLettersRequest, ReplayDeadLetterRequest,
-    dead_letter_service_client::DeadLetterServiceClient,
+    CloseDeadLettersRequest, DeadLetter, DeadLetterState, GetDeadLetterRequest, ListDeadLettersRequest,
+    ReplayDeadLetterRequest, dead_letter_service_client::DeadLetterServiceClient,
 };
 
 use crate::client::Authorised;

@@ -28,6 +28,9 @@ mod sandbox;
 mod seed;
 mod token;
 
+/// How `audit verify` ends when nothing is wrong, but nothing outside of the database says where the trail ends.
+const END_UNCHECKED: u8 = 3;
+
 /// Operates Zhirong 智融: try it in a sandbox, prepare databases, load seeds, sign tokens, look after dead letters, report.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
@@ -187,15 +190,18 @@ enum RoleCommand {
 
 #[derive(Subcommand)]
 enum AuditCommand {
-    /// Check the whole chain, its signatures and checkpoints: finds entries that were changed, removed or put in
+    /// Check the whole chain, its signatures and checkpoints: finds entries that were changed, removed or put in. Fails with 3
+    /// when nothing is wrong, but nothing outside of the database says where the chain ends
     Verify {
         #[command(flatten)]
         at: At,
+        #[command(flatten)]
+        broker: audit::Broker,
         /// File that remembers the end of the chain, checked by the next run and written by one that finds no fault; in the home
         /// folder unless given. Keep it away from the database: it tells when entries were taken off the end
         #[arg(long, env = "ZHIRONG_AUDIT_FILE")]
         remember: Option<PathBuf>,
-        /// Remember nothing, and do not look whether entries were taken off the end
+        /// Remember nothing, and do not look at what was remembered
         #[arg(long, conflicts_with = "remember")]
         no_remember: bool,
     },
@@ -255,8 +261,9 @@ async fn main() -> ExitCode {
     match run(Program::parse().command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let end_unchecked = error.is::<audit::EndUnchecked>();
             eprintln!("zhirong: {:#}", seed::readable(error));
-            ExitCode::FAILURE
+            if end_unchecked { ExitCode::from(END_UNCHECKED) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -287,13 +294,13 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Token(command) => token_command(command),
         Command::DeadLetters(command) => dead_letter_command(command).await,
-        Command::Audit(AuditCommand::Verify { at, remember, no_remember }) => {
+        Command::Audit(AuditCommand::Verify { at, broker, remember, no_remember }) => {
             let remember = match remember {
                 _ if no_remember => None,
                 Some(file) => Some(file),
                 None => Some(audit::remembered_in(&at.gateway)?),
             };
-            audit::verify(&at.connect().await?, remember.as_deref()).await
+            audit::verify(&at.connect().await?, remember.as_deref(), &broker).await
         }
         Command::Products(command) => products::run(command).await,
         Command::Report { at, from, to, json } => {

@@ -6,6 +6,7 @@ use prost::Message as _;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value};
 use zhirong_proto::gov::v1::{DeliveryEnded, Operation, Record, RejectionCode, ReloadCompleted};
+use zhirong_runtime::json::fault;
 
 use crate::refusal::Refusal;
 
@@ -107,7 +108,7 @@ pub fn from_json<T: for<'a> Deserialize<'a>>(payload: &[u8]) -> Result<T, Refusa
         refuse(format!("byte {byte} is not UTF-8"), format!("第{byte}字节不是 UTF-8 编码"))
     })?;
     serde_json::from_str(text)
-        .map_err(|error| refuse(without_values(&error), format!("第{}行第{}列有误", error.line(), error.column())))
+        .map_err(|error| refuse(fault(&error), format!("第{}行第{}列有误", error.line(), error.column())))
 }
 
 /// Reads a record in protobuf.
@@ -149,16 +150,6 @@ fn small_enough(payload: &[u8]) -> Result<(), Refusal> {
         return Err(Refusal::of(RejectionCode::TooLarge, reason, format!("报文{length}字节，超过上限{LARGEST}字节")));
     }
     Ok(())
-}
-
-/// The parser's words, unless they may quote a value.
-fn without_values(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let harmless = !error.is_data() || text.starts_with("unknown field") || text.starts_with("duplicate field");
-    if harmless {
-        return text.chars().filter(|c| !c.is_control()).take(300).collect();
-    }
-    format!("a value is not of its field's type at line {} column {}", error.line(), error.column())
 }
 
 impl From<Record> for Arrival {
@@ -292,6 +283,7 @@ mod tests {
         assert!(why(b"{ not json").reason.contains("line 1 column 3"));
         assert!(why(b"{\"source\":\"\xff\"}").reason.contains("byte 12 is not UTF-8"));
         assert!(why(br#"{"owner_phone":"13800000000"}"#).reason.contains("unknown field `owner_phone`"));
+        assert!(why(br#"{"owner_13800000000":1}"#).reason.contains("unknown field `owner_***********` at line 1"));
         assert!(why(br#"{"source":"a","source":"b"}"#).reason.contains("duplicate field"));
         assert!(why(br#"{"data":{"n":1,"n":1}}"#).reason.contains("duplicate field in the data"));
         assert!(why(br#"{"data":{"n":[{"m":1,"m":2}]}}"#).reason.contains("duplicate field in the data"));

@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use sqlx::PgConnection;
 use tokio::sync::Notify;
 use uuid::Uuid;
-use zhirong_kernel::clock::{Clock, business_date};
+use zhirong_kernel::{
+    clock::{Clock, business_date},
+    shown,
+};
 use zhirong_proto::{
     gov::v1::{RecordRejected, RejectionCode},
     profile::v1::Category,
@@ -174,7 +177,7 @@ impl RecordHandler {
             let again = match open(delivery) {
                 Ok(sent) => {
                     if let Sent::Record(arrival) = &sent {
-                        record_id = arrival.record_id.chars().filter(|c| !c.is_control()).take(128).collect();
+                        record_id = shown::id(&arrival.record_id, record::LONGEST_ID);
                     }
                     let claimed = match &sent {
                         Sent::Record(arrival) => &arrival.source,
@@ -196,7 +199,9 @@ impl RecordHandler {
             why = again.unwrap_or_else(|| Refusal::of(RejectionCode::Value, refused.reason, "数据库无法保存该记录"));
         }
         if !record::is_source(&source) {
-            NOBODY.clone_into(&mut source);
+            // what is no event as a whole may still say in a header who sent it
+            let header = refused.headers.get("ce-source").filter(|source| record::is_source(source));
+            header.unwrap_or(NOBODY).clone_into(&mut source);
         }
         Ok(RecordRejected {
             event_id: refused.delivery.map(|delivery| delivery.id.clone()).unwrap_or_default(),

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Map;
 use sha2::{Digest as _, Sha256};
-use zhirong_kernel::uscc::{self, Uscc};
+use zhirong_kernel::{
+    shown,
+    uscc::{self, Uscc},
+};
 use zhirong_proto::{
     gov::v1::{Operation, RejectionCode as Code},
     profile::v1::Category,
@@ -198,7 +201,7 @@ fn envelope<'a>(
     categories: &'a BTreeMap<String, Category>,
 ) -> Result<&'a Category, Refusal> {
     if category != sender.category {
-        let (given, subject) = (shown(category), shown(sender.category));
+        let (given, subject) = (shown::name(category), shown::name(sender.category));
         let why = format!("is `{given}` but the subject is of `{subject}`");
         return Err(Refusal::field(
             Code::Category,
@@ -209,7 +212,7 @@ fn envelope<'a>(
     }
     own_source(source, sender)?;
     let found = categories.get(category).ok_or_else(|| {
-        let name = shown(category);
+        let name = shown::name(category);
         Refusal::field(
             Code::Category,
             "category",
@@ -242,7 +245,7 @@ fn own_source(source: &str, sender: Sender<'_>) -> Result<(), Refusal> {
         return Err(Refusal::field(Code::Source, "ce-source", "is missing", "缺失"));
     }
     if sender.source != source {
-        let own = shown(sender.source);
+        let own = shown::name(sender.source);
         let why = format!("is `{source}` but the event comes from `{own}`");
         return Err(Refusal::field(
             Code::Source,
@@ -301,11 +304,6 @@ fn slug(field: &str, name: &str) -> Result<(), Refusal> {
 
 fn lower_digit_hyphen(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
-}
-
-/// What somebody else wrote, short and harmless.
-fn shown(text: &str) -> String {
-    text.chars().take(64).flat_map(char::escape_default).collect()
 }
 
 fn tie_break(withdrawn: bool, uscc: &Uscc, data: &str) -> String {

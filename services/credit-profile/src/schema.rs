@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 use serde_json::{Map, Value};
+use zhirong_kernel::shown;
 use zhirong_proto::{
     gov::v1::RejectionCode,
     profile::v1::{Category, CategoryField, FieldType},
@@ -105,10 +106,10 @@ pub fn read(category: &Category, mut data: Map<String, Value>) -> Result<Map<Str
     }
     match data.keys().min() {
         None => Ok(read),
-        Some(unknown) => {
-            let name: String = unknown.chars().take(64).flat_map(char::escape_default).collect();
-            Err(refusal(&name, said(format!("is not a field of {}", category.category), "不在该类别的字段之列")))
-        }
+        Some(unknown) => Err(refusal(
+            &shown::name(unknown),
+            said(format!("is not a field of {}", category.category), "不在该类别的字段之列"),
+        )),
     }
 }
 
@@ -287,6 +288,10 @@ mod tests {
             let refusal = with(field, value).unwrap_err();
             assert_eq!((refusal.code, refusal.field.as_str()), (RejectionCode::Schema, &*format!("data.{field}")));
             assert!(refusal.reason.contains(why) && !refusal.reason.contains("138"), "{refusal}");
+        }
+        for (sent, shown) in [("13800000000", "data.***********"), ("张三", "data.**"), ("张三 138", "data.***138")]
+        {
+            assert_eq!(with(sent, json!(1)).unwrap_err().field, shown);
         }
     }
 

@@ -127,6 +127,8 @@ pub(crate) fn attach(
         pool: service.pool(),
         clock: service.clock(),
         signing,
+        broker: service.broker(),
+        outbox: service.outbox(),
         interval: Duration::from_millis(settings.checkpoint_interval_ms.max(10)),
     };
     let shutdown = service.shutdown();

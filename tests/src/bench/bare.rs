@@ -12,7 +12,8 @@ use tonic::{
 };
 use tower::ServiceExt as _;
 use zhirong_proto::matching::v1::{
-    CalculateRequest, CalculateResponse, RecalculateRequest, RecalculateResponse,
+    CalculateRequest, CalculateResponse, ListCalculationsRequest, ListCalculationsResponse, RecalculateRequest,
+    RecalculateResponse,
     calculator_service_server::{CalculatorService, CalculatorServiceServer},
 };
 
@@ -22,6 +23,13 @@ struct Echo;
 impl CalculatorService for Echo {
     async fn calculate(&self, _: Request<CalculateRequest>) -> Result<Response<CalculateResponse>, Status> {
         Ok(Response::new(CalculateResponse::default()))
+    }
+
+    async fn list_calculations(
+        &self,
+        _: Request<ListCalculationsRequest>,
+    ) -> Result<Response<ListCalculationsResponse>, Status> {
+        Ok(Response::new(ListCalculationsResponse::default()))
     }
 
     async fn recalculate(&self, _: Request<RecalculateRequest>) -> Result<Response<RecalculateResponse>, Status> {

@@ -3,7 +3,9 @@
 //! trail, and the operator's program finds whatever is done to the trail.
 
 use anyhow::{Context as _, Result};
+use async_nats::jetstream;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -19,6 +21,7 @@ use zhirong_proto::profile::v1::{
     consent_service_client::ConsentServiceClient, enterprise_code_service_client::EnterpriseCodeServiceClient,
     personal_data_service_client::PersonalDataServiceClient,
 };
+use zhirong_testkit::Kept;
 use zhirong_tests::{
     district::{District, eventually},
     liandu, trail,
@@ -97,6 +100,7 @@ async fn story_jiangshan_j1() -> Result<()> {
     // Killed, it goes on with the same chain, also when another key signs from then on.
     the_signing_key_changes(&story).await?;
     tampering_is_found(&story).await?;
+    a_truncated_end_is_found(&story).await?;
     story.district.stop().await
 }
 
@@ -200,6 +204,24 @@ async fn personal_data_reach_no_log(story: &Story) -> Result<()> {
         }
     }
     assert!(read > 0, "the logs were looked at");
+
+    let mut kept = Kept::default();
+    for database in ["profile", "catalog", "matching", "subsidy", "feedback"] {
+        kept.add_database(&story.district.postgres(database)).await?;
+    }
+    let jetstream = jetstream::new(async_nats::connect(story.district.nats()).await?);
+    let streams: Vec<String> = jetstream.stream_names().try_collect().await?;
+    for stream in &streams {
+        kept.add_stream(&jetstream, stream).await?;
+    }
+    assert!(streams.iter().any(|stream| stream == "GOVDATA") && kept.has_text("zr.profile.v1.profile.updated."));
+    assert!(
+        kept.has_bytes("138****0001"),
+        "the tables were looked at, and the bytes in them: the answer that was kept"
+    );
+    for secret in [&owner.name, &owner.id_number, &owner.phone] {
+        assert!(!kept.has(secret), "{secret} is in a database or in a stream");
+    }
     Ok(())
 }
 
@@ -256,6 +278,12 @@ async fn tampering_is_found(story: &Story) -> Result<()> {
             "was signed with key 9, which nobody knows",
         ),
         (
+            "an entry hidden from its enterprise",
+            "UPDATE audit_entry SET enterprise_id = '' WHERE sequence = 3",
+            "UPDATE audit_entry SET enterprise_id = (SELECT enterprise_id FROM audit_entry WHERE sequence = 1) WHERE sequence = 3",
+            "entry 3 is stored under another enterprise",
+        ),
+        (
             "entries taken off the end with their checkpoints",
             "CREATE TABLE kept AS SELECT * FROM audit_entry WHERE sequence > 5;
              CREATE TABLE kept_checkpoints AS SELECT * FROM audit_checkpoint WHERE sequence > 5;
@@ -275,16 +303,62 @@ async fn tampering_is_found(story: &Story) -> Result<()> {
     Ok(())
 }
 
+/// Taken off the end with their checkpoints, the end of the chain set back: who remembers an end from before misses nothing, nor
+/// does who looks for the first time. The broker has heard of them.
+async fn a_truncated_end_is_found(story: &Story) -> Result<()> {
+    story.verify().await?;
+    let file = story.district.folder().join("before.json").display().to_string();
+    let nats = ["--nats", story.district.nats()];
+    let remember = ["--remember", file.as_str()];
+    assert_eq!(trail::run(&story.district, &[nats, remember].concat()).await?.code, Some(0));
+    let mut conn = PgConnection::connect(&story.district.postgres("profile")).await?;
+    let end: i64 = sqlx::query_scalar("SELECT sequence FROM audit_head").fetch_one(&mut conn).await?;
+
+    let consent = story.grant(Purpose::LoanApplication, Scope { score: true, ..Scope::default() }).await?;
+    let code = story.issue(&consent, 0).await?;
+    story.scan(&story.bank, &code, Uuid::now_v7()).await?;
+    eventually("the broker has heard of the release", || async {
+        let mut conn = PgConnection::connect(&story.district.postgres("profile")).await?;
+        let told = "SELECT 1 FROM runtime.outbox WHERE aggregate_kind = 'audit_trail' AND aggregate_version > $1
+                    AND published_at IS NOT NULL";
+        Ok(sqlx::query(told).bind(end).fetch_optional(&mut conn).await?)
+    })
+    .await?;
+    story
+        .tamper(&format!(
+            "CREATE TABLE kept AS SELECT * FROM audit_entry WHERE sequence > {end};
+             CREATE TABLE kept_checkpoints AS SELECT * FROM audit_checkpoint WHERE sequence > {end};
+             CREATE TABLE kept_head AS SELECT * FROM audit_head;
+             DELETE FROM audit_entry WHERE sequence > {end}; DELETE FROM audit_checkpoint WHERE sequence > {end};
+             UPDATE audit_head SET (sequence, hash) = (SELECT sequence, hash FROM audit_entry WHERE sequence = {end})"
+        ))
+        .await?;
+    let removed = format!("entries {} to {} were removed from the end", end + 1, end + 1);
+    for remembering in [&remember[..], &["--no-remember"]] {
+        let found = trail::run(&story.district, &[&nats[..], remembering].concat()).await?;
+        assert!(found.code == Some(1) && found.printed.contains(&removed), "{found:?}");
+    }
+    // Without the broker nobody sees it, and who does not even remember an end is told so.
+    assert_eq!(trail::run(&story.district, &remember).await?.code, Some(0));
+    let alone = trail::run(&story.district, &["--no-remember"]).await?;
+    assert!(alone.code == Some(3) && alone.printed.contains("the end of the audit trail was not checked"), "{alone:?}");
+    story
+        .tamper(
+            "INSERT INTO audit_entry SELECT * FROM kept;
+             INSERT INTO audit_checkpoint SELECT * FROM kept_checkpoints ON CONFLICT DO NOTHING;
+             UPDATE audit_head h SET (sequence, hash) = (k.sequence, k.hash) FROM kept_head k;
+             DROP TABLE kept, kept_checkpoints, kept_head",
+        )
+        .await?;
+    story.verify().await?;
+    Ok(())
+}
+
 impl Story {
     /// What `zhirong audit verify` prints when it finds faults.
     async fn verify_fails(&self) -> Result<String> {
-        let token = self.district.folder().join("tokens/story-operator").display().to_string();
-        let output = tokio::process::Command::new(zhirong_tests::district::program("zhirong"))
-            .args(["audit", "verify", "--gateway", self.district.gateway(), "--token-file", &token])
-            .env("HOME", self.district.folder())
-            .output()
-            .await?;
-        assert!(!output.status.success(), "a fault must be found");
-        Ok(String::from_utf8(output.stdout)?)
+        let found = trail::run(&self.district, &["--nats", self.district.nats()]).await?;
+        assert_eq!(found.code, Some(1), "a fault must be found: {}", found.printed);
+        Ok(found.printed)
     }
 }

@@ -16,11 +16,13 @@ fn public(number: i32) -> Vec<u8> {
 /// The next entry of a chain, signed with a key.
 fn next(chain: &[AuditRecord], key: i32) -> AuditRecord {
     let sequence = i64::try_from(chain.len()).unwrap() + 1;
-    let content = AuditEntry { sequence, ..AuditEntry::default() }.encode_to_vec();
+    let enterprise_id = format!("enterprise {sequence}");
+    let content =
+        AuditEntry { sequence, enterprise_id: enterprise_id.clone(), ..AuditEntry::default() }.encode_to_vec();
     let before = chain.last().map_or(vec![0; 32], |last| last.hash.clone());
     let hash = Sha256::digest([before, content.clone()].concat()).to_vec();
     let signature = pair(key).sign(&[&b"zhirong.audit.entry.v1\0"[..], &hash].concat()).as_ref().to_vec();
-    AuditRecord { sequence, content, hash, signature, signing_key: key }
+    AuditRecord { sequence, content, hash, signature, signing_key: key, enterprise_id: Some(enterprise_id) }
 }
 
 fn chain(keys: &[i32]) -> Vec<AuditRecord> {
@@ -51,8 +53,18 @@ fn found(
     known: Option<Remembered>,
     keys: &[i32],
 ) -> (Vec<String>, Remembered) {
+    held_against(chain, checkpoints, &[], known, keys)
+}
+
+fn held_against(
+    chain: &[AuditRecord],
+    checkpoints: Vec<AuditCheckpoint>,
+    anchors: &[AuditCheckpoint],
+    known: Option<Remembered>,
+    keys: &[i32],
+) -> (Vec<String>, Remembered) {
     let keys = keys.iter().map(|number| (*number, public(*number))).collect();
-    let mut check = Check::new(checkpoints, known, keys);
+    let mut check = Check::new(checkpoints, anchors, known, keys);
     for record in chain {
         check.record(record);
     }
@@ -86,6 +98,7 @@ fn an_entry_put_in_between_and_a_forged_checkpoint_are_found() {
     // Nor with the key: what comes after no longer follows.
     put_in[1] = AuditRecord {
         content: AuditEntry { sequence: 2, order_id: "x".to_owned(), ..AuditEntry::default() }.encode_to_vec(),
+        enterprise_id: None,
         ..put_in[1].clone()
     };
     let (faults, _) = found(&put_in, vec![], None, &[1]);
@@ -124,6 +137,64 @@ fn a_truncated_tail_is_missed_by_who_remembers_also_over_a_change_of_keys() {
     let before: Remembered = serde_json::from_str(&before).unwrap();
     assert!(found(&whole, vec![], Some(before.clone()), &[1, 2]).0.is_empty());
     assert_eq!(found(&whole[..1], vec![], Some(before), &[1, 2]).0, ["entries 2 to 2 were removed from the end"]);
+}
+
+#[test]
+fn an_entry_that_is_stored_under_another_enterprise_is_found() {
+    let mut whole = chain(&[1, 1]);
+    whole[1].enterprise_id = Some(String::new());
+    assert_eq!(found(&whole, vec![], None, &[1]).0, ["entry 2 is stored under another enterprise than its own"]);
+    // A service from before says nothing of it.
+    whole[1].enterprise_id = None;
+    assert!(found(&whole, vec![], None, &[1]).0.is_empty());
+}
+
+#[test]
+fn what_the_broker_keeps_tells_of_a_truncated_tail_and_of_another_one_in_its_place() {
+    let whole = chain(&[1, 1, 1]);
+    let anchors = [checkpoint(&whole[0], 1), checkpoint(&whole[2], 1)];
+    let against =
+        |chain: &[AuditRecord], anchors: &[AuditCheckpoint]| held_against(chain, vec![], anchors, None, &[1]).0;
+    assert!(against(&whole, &anchors).is_empty());
+    assert_eq!(against(&whole[..1], &anchors), ["entries 2 to 3 were removed from the end"]);
+    // The service has gone on from there, and signs.
+    let mut other = whole[..1].to_vec();
+    for order_id in ["x", "y", "z"] {
+        let mut record = next(&other, 1);
+        let entry = AuditEntry { order_id: order_id.to_owned(), ..AuditEntry::decode(&*record.content).unwrap() };
+        record.content = entry.encode_to_vec();
+        record.hash = Sha256::digest([other.last().unwrap().hash.clone(), record.content.clone()].concat()).to_vec();
+        let words = [&b"zhirong.audit.entry.v1\0"[..], &record.hash].concat();
+        record.signature = pair(1).sign(&words).as_ref().to_vec();
+        other.push(record);
+    }
+    assert!(against(&other, &[]).is_empty(), "without the broker nobody sees it");
+    let later = [anchors.to_vec(), vec![checkpoint(&other[2], 1), checkpoint(&other[3], 1)]].concat();
+    assert_eq!(against(&other, &later), ["entry 3 is not the one that the broker was told of"]);
+    // Who has no key says nothing.
+    let forged = AuditCheckpoint { signature: checkpoint(&whole[2], 2).signature, ..checkpoint(&whole[2], 1) };
+    assert_eq!(against(&whole, &[forged]), ["what the broker keeps of entry 3: its signature is not genuine"]);
+    assert_eq!(against(&whole, &[AuditCheckpoint::default()]).len(), 1, "what can't be read");
+}
+
+#[test]
+fn the_end_is_checked_against_the_broker_or_a_run_before() {
+    let last = checkpoint(&chain(&[1])[0], 1);
+    let at = instant(&last).unwrap();
+    let unchecked = |told: &Told, remembered: bool, later_s: i64| {
+        let now = at.saturating_add(jiff::SignedDuration::from_secs(later_s)).unwrap();
+        Outside { told, remembered, end: 1, last: Some((1, at)), now }.unchecked()
+    };
+    assert!(unchecked(&Told::NotAsked, false, 0).unwrap().contains("--nats"));
+    assert_eq!(unchecked(&Told::NotAsked, true, 0), None);
+    assert!(unchecked(&Told::Silent("no".to_owned()), true, 0).is_some(), "who asks wants to be answered");
+    assert_eq!(unchecked(&Told::Anchors(vec![last]), false, 10_000), None);
+    let none = Told::Anchors(vec![]);
+    assert!(unchecked(&none, false, 0).unwrap().contains("no end yet"));
+    assert_eq!(unchecked(&none, true, 3_600), None, "it may be on its way");
+    assert!(unchecked(&none, true, 3_601).unwrap().contains("no end after entry 0"));
+    let empty = Outside { told: &none, remembered: false, end: 0, last: None, now: at };
+    assert_eq!(empty.unchecked(), None, "of nothing nothing is missing");
 }
 
 #[test]

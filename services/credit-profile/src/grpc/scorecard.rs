@@ -3,8 +3,9 @@
 use tonic::{Request, Response, Status};
 use zhirong_proto::profile::v1::{
     Contribution, DraftScorecardRequest, DraftScorecardResponse, GivenScore, ListScorecardsRequest,
-    ListScorecardsResponse, ListScoresRequest, ListScoresResponse, RecomputeScoreRequest, RecomputeScoreResponse, ReviewScorecardRequest, ReviewScorecardResponse,
-    TryScorecardRequest, TryScorecardResponse, scorecard_service_server::ScorecardService,
+    ListScorecardsResponse, ListScoresRequest, ListScoresResponse, RecomputeScoreRequest, RecomputeScoreResponse,
+    ReviewScorecardRequest, ReviewScorecardResponse, TryScorecardRequest, TryScorecardResponse,
+    scorecard_service_server::ScorecardService,
 };
 use zhirong_runtime::{
     caller::Caller,

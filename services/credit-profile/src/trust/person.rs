@@ -60,13 +60,12 @@ pub fn masked(person: &LegalRepresentative) -> LegalRepresentative {
     }
 }
 
-/// Keeps so many characters at the beginning and the end.
+/// Keeps so many characters at the beginning and the end; none of a text that has no more than these.
 fn hide(text: &str, first: usize, last: usize) -> String {
     let length = text.chars().count();
-    text.chars()
-        .enumerate()
-        .map(|(place, letter)| if place < first || place >= length.saturating_sub(last) { letter } else { '*' })
-        .collect()
+    let short = length <= first.saturating_add(last);
+    let shown = |place: usize| !short && (place < first || place >= length.saturating_sub(last));
+    text.chars().enumerate().map(|(place, letter)| if shown(place) { letter } else { '*' }).collect()
 }
 
 #[cfg(test)]
@@ -108,5 +107,8 @@ mod tests {
         assert_eq!((masked.name.as_str(), masked.phone.as_str()), ("示**", "138****0001"));
         assert_eq!(masked.id_number, "110*************2X");
         assert!(masked.masked);
+        for (name, shown) in [("示", "*"), ("示例", "示*")] {
+            assert_eq!(super::masked(&LegalRepresentative { name: name.to_owned(), ..person() }).name, shown);
+        }
     }
 }

@@ -29,16 +29,22 @@ pub struct Rotation {
 impl Rotation {
     /// Runs until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
+        let mut after = String::new();
         while !shutdown.is_cancelled() {
-            let mut pause = PAUSE;
-            match self.batch().await {
-                Ok(true) => continue,
-                Ok(false) => {}
+            let pause = match self.batch(&after).await {
+                Ok(Some(last)) => {
+                    after = last;
+                    continue;
+                }
+                Ok(None) => {
+                    after.clear();
+                    PAUSE
+                }
                 Err(error) => {
                     tracing::error!(%error, source = ?std::error::Error::source(&error), "keys could not be changed; trying again");
-                    pause = RETRY;
+                    RETRY
                 }
-            }
+            };
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
@@ -46,22 +52,19 @@ impl Rotation {
         }
     }
 
-    /// Changes some; says whether there may be more.
-    async fn batch(&self) -> Result<bool, Error> {
+    /// Changes some of the enterprises after this one in their order; gives the last of them, or none when there are no more. So
+    /// those that can't be opened are tried once a pass and keep nobody behind them waiting.
+    async fn batch(&self, after: &str) -> Result<Option<String>, Error> {
         let seals = self.masters.seals();
         let mut tx = self.pool.begin().await?;
-        let rows = store::to_rotate(&mut tx, seals, &self.masters.versions(), BATCH).await?;
-        if rows.is_empty() {
-            return Ok(false);
-        }
-        let mut changed = 0_usize;
-        for row in &rows {
-            let wrapped = WrappedKey { version: row.key_version, sealed: row.data_key.clone() };
+        let rows = store::to_rotate(&mut tx, seals, &self.masters.versions(), after, BATCH).await?;
+        let Some(last) = rows.last().map(|row| row.enterprise_id.clone()) else {
+            return Ok(None);
+        };
+        for row in rows {
+            let wrapped = WrappedKey { version: row.key_version, sealed: row.data_key };
             match self.masters.rewrap(&wrapped, &row.enterprise_id) {
-                Ok(new) => {
-                    store::rotated(&mut tx, &row.enterprise_id, new.version, &new.sealed).await?;
-                    changed = changed.saturating_add(1);
-                }
+                Ok(new) => store::rotated(&mut tx, &row.enterprise_id, new.version, &new.sealed).await?,
                 Err(error) => tracing::error!(enterprise = row.enterprise_id, %error, "a data key stays as it is"),
             }
         }
@@ -69,7 +72,6 @@ impl Rotation {
         let mut conn = self.pool.acquire().await?;
         let (done, remaining) = store::rotation(&mut conn, seals).await?;
         tracing::info!(version = seals, done, remaining, "data keys are being sealed anew");
-        // Those that can't be opened must not be tried again and again.
-        Ok(changed > 0)
+        Ok(Some(last))
     }
 }

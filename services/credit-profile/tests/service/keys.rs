@@ -143,14 +143,15 @@ async fn the_signing_key_changes_between_releases_and_the_old_seed_can_be_droppe
         .fetch_one(&mut *tx)
         .await
         .unwrap();
-        let forged = AuditRecord { sequence: row.0, content: row.1, hash: row.2, signature: row.3, signing_key: row.4 };
+        let (sequence, content, hash, signature, signing_key) = row;
+        let forged = AuditRecord { sequence, content, hash, signature, signing_key, enterprise_id: None };
         assert_eq!(broken(&[records.clone(), vec![forged]].concat(), &public_keys), Some(10), "as key {claimed}");
     }
     world.stop().await;
 }
 
 /// Seals personal data with these keys; ONE is what the tests' settings have.
-fn sealing(text: &str) -> credit_profile::Own {
+pub fn sealing(text: &str) -> credit_profile::Own {
     let mut own = credit_profile::Own::for_tests();
     let keys = text.replace("ONE", &key(8)).replace("TWO", &key(9));
     own.trust.data_keys = format!("index={},{keys}", key(8)).into();

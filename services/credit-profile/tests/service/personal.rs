@@ -8,8 +8,9 @@ use zhirong_proto::profile::v1::{
     LegalRepresentative, Purpose, PutLegalRepresentativeRequest, Scope,
     personal_data_service_client::PersonalDataServiceClient,
 };
-use zhirong_testkit::eventually;
+use zhirong_testkit::{Kept, eventually};
 
+use crate::keys::sealing;
 use crate::trusted::named;
 use crate::world::{PATIENCE, World, as_bank, as_enterprise, as_operator, as_staff, enterprise, fields, id, reason};
 
@@ -68,19 +69,11 @@ async fn everybody_sees_what_is_theirs_to_see_and_the_database_nothing() {
     assert_eq!(kinds, [AuditKind::PersonalRead, AuditKind::PersonalRefused, AuditKind::PersonalReleased]);
 
     // In no table of the database, neither as text nor as bytes.
-    let dump: Vec<String> = world
-        .rows(
-            "SELECT table_to_xml(format('%I.%I', table_schema, table_name)::regclass, true, false, '')::text
-             FROM information_schema.tables WHERE table_schema IN ('public', 'runtime') AND table_type = 'BASE TABLE'",
-        )
-        .await;
-    let dump = dump.concat();
-    assert!(dump.contains(uscc.as_str()), "the tables were looked at");
+    let kept = Kept::in_database(world.database.url()).await.unwrap();
+    assert!(kept.has_text(uscc.as_str()), "the tables were looked at");
+    assert!(kept.has_bytes("138****0001"), "and what is in bytes in them: the answer that was kept");
     for secret in [NAME, ID_NUMBER, PHONE] {
-        assert!(!dump.contains(secret), "{secret} is in the database in clear");
-        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-        assert!(!dump.to_lowercase().contains(&hex), "the bytes of {secret} are in the database");
-        assert!(!dump.contains(&base64::Engine::encode(&base64::engine::general_purpose::STANDARD, secret)));
+        assert!(!kept.has(secret), "{secret} is in the database in clear");
     }
     world.stop().await;
 }
@@ -132,14 +125,7 @@ async fn master_keys_change_while_the_data_are_used_and_the_old_one_can_be_throw
     for number in 0..many {
         client.put_legal_representative(as_staff(put(person(&enterprise(number))))).await.unwrap();
     }
-    let own = |keys: &str| {
-        let mut own = credit_profile::Own::for_tests();
-        let key = |byte: u8| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [byte; 32]);
-        let both = keys.replace("ONE", &key(8)).replace("TWO", &key(9));
-        own.trust.data_keys = format!("index={},{both}", key(8)).into();
-        own
-    };
-    let world = world.again(own("1=ONE,2=TWO")).await;
+    let world = world.again(sealing("1=ONE,2=TWO")).await;
     let uscc = enterprise(0);
     let read = async |world: &World| {
         let mut client = PersonalDataServiceClient::new(world.channel.clone());
@@ -156,11 +142,43 @@ async fn master_keys_change_while_the_data_are_used_and_the_old_one_can_be_throw
     .await
     .unwrap();
     assert_eq!((rotation.newest_version, rotation.done), (2, i64::from(many)));
-    let world = world.again(own("2=TWO")).await;
+    let world = world.again(sealing("2=TWO")).await;
     assert_eq!(read(&world).await.unwrap().into_inner().legal_representative.unwrap(), person(&uscc));
     let mut client = PersonalDataServiceClient::new(world.channel.clone());
     let request = FindByPhoneRequest { phone: PHONE.to_owned() };
     let found = client.find_by_phone(as_staff(request)).await.unwrap().into_inner().legal_representatives;
     assert_eq!(found.len(), 100, "as many as are shown");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_that_can_not_be_opened_keep_nobody_waiting_and_a_key_can_be_gone_back_to() {
+    let world = World::trusted().await;
+    let (many, broken): (u32, i64) = (105, 101);
+    let mut client = PersonalDataServiceClient::new(world.channel.clone());
+    for number in 0..many {
+        client.put_legal_representative(as_staff(put(person(&enterprise(number))))).await.unwrap();
+    }
+    // More than are taken at once, and they come first.
+    let spoilt = "UPDATE legal_representative SET data_key = '\\x00' WHERE enterprise_id IN (
+                      SELECT enterprise_id FROM legal_representative ORDER BY enterprise_id LIMIT $1)";
+    sqlx::query(spoilt).bind(broken).execute(&world.pool().await).await.unwrap();
+    let rotation = async |world: &World, newest: i32, done: i64| {
+        eventually(PATIENCE, &format!("{done} are sealed with key {newest}"), || async {
+            let mut client = PersonalDataServiceClient::new(world.channel.clone());
+            let now = client.get_key_rotation(as_operator(GetKeyRotationRequest {})).await.unwrap().into_inner();
+            Ok(((now.newest_version, now.done) == (newest, done)).then_some(now))
+        })
+        .await
+        .unwrap()
+    };
+    let world = world.again(sealing("1=ONE,2=TWO")).await;
+    let others = i64::from(many) - broken;
+    assert_eq!(rotation(&world, 2, others).await.remaining, broken);
+    let deleted = "DELETE FROM legal_representative WHERE data_key = '\\x00'";
+    sqlx::query(deleted).execute(&world.pool().await).await.unwrap();
+    // Key 2 was no good: what it has sealed goes back to key 1.
+    let world = world.again(sealing("seal=1,1=ONE,2=TWO")).await;
+    assert_eq!(rotation(&world, 1, others).await.remaining, 0);
     world.stop().await;
 }

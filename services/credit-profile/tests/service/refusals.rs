@@ -13,7 +13,7 @@ use zhirong_proto::{
     ops::v1::{ListDeadLettersRequest, ReplayDeadLetterRequest, dead_letter_service_client::DeadLetterServiceClient},
 };
 use zhirong_runtime::streams;
-use zhirong_testkit::eventually;
+use zhirong_testkit::{Kept, eventually};
 
 use crate::{
     records::with,
@@ -180,19 +180,10 @@ async fn every_refusal_is_precise_and_answered_and_the_rest_is_used() {
         ("data.patent_count", "字段 data.patent_count 不得小于0")
     );
     // A refused record names nobody in the database, neither as text nor as bytes.
-    let dump: String = world
-        .rows::<String>(
-            "SELECT table_to_xml(format('%I.%I', table_schema, table_name)::regclass, true, false, '')::text
-             FROM information_schema.tables WHERE table_schema IN ('public', 'runtime') AND table_type = 'BASE TABLE'",
-        )
-        .await
-        .concat();
-    assert!(dump.contains("payload-sha256"), "the dead letters were looked at");
-    let hex: String = "13800000000".bytes().map(|byte| format!("{byte:02x}")).collect();
-    let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "13800000000");
-    for clear in ["13800000000", hex.as_str(), base64.as_str()] {
-        assert!(!dump.to_lowercase().contains(&clear.to_lowercase()), "{clear} is in the database");
-    }
+    let kept = Kept::in_database(world.database.url()).await.unwrap();
+    assert!(kept.has_text("payload-sha256"), "the dead letters were looked at");
+    assert!(kept.has_bytes("data.phone"), "and the answers, which are in bytes");
+    assert!(!kept.has("13800000000"), "the phone is in the database");
     assert_eq!(world.rows::<i64>("SELECT count(*) FROM runtime.dead_letter WHERE payload <> ''").await, [0]);
     // Without its payload a letter can't be handled again: who asks is told, and it stays as it is, whoever marked it.
     let mut letters = DeadLetterServiceClient::new(world.channel.clone());
@@ -222,5 +213,74 @@ async fn every_refusal_is_precise_and_answered_and_the_rest_is_used() {
     let stream = world.events.get_stream(streams::GOVREJECTED).await.unwrap();
     let offered: PullConsumer = stream.get_consumer("platform").await.expect("the data platform's own consumer");
     assert_eq!(offered.cached_info().num_pending, u64::try_from(told.len() + 2).unwrap());
+    world.stop().await;
+}
+
+/// What stands where it should not: a name, a phone, an id number (the example of GB 11643).
+const PERSONAL: [&str; 3] = ["张三", "13800000001", "11010519491231002X"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_personal_is_repeated_wherever_in_an_event_it_stands() {
+    let world = World::start().await;
+    let uscc = enterprise(22);
+    let [name, phone, id_number] = PERSONAL;
+    let structured = "application/cloudevents+json";
+    let event = |id: &str, data: Value| {
+        json!({ "specversion": "1.0", "id": id, "source": "ip-office", "type": RECORD, "data": data }).to_string()
+    };
+    let unknown = |field: &str| with(record(&uscc, "r", 1, 1), &[(field, json!(1))]);
+    let cases = [
+        // no event at all; who sent it stands in a header
+        (RejectionCode::Event, "a value is not of its field's type", json!(format!("{name} {phone}")).to_string()),
+        (RejectionCode::Event, "a value is not of its field's type", phone.to_owned()),
+        (RejectionCode::Event, "a value is not of its field's type", r#"{"id":13800000001}"#.to_owned()),
+        (RejectionCode::Event, "a value is not of its field's type", r#"{"id":"1","source":13800000001}"#.to_owned()),
+        (RejectionCode::Event, "data_base64 does not decode", json!({ "id": "1", "data_base64": name }).to_string()),
+        (
+            RejectionCode::Event,
+            "CloudEvents *********** is not",
+            json!({ "id": "1", "specversion": phone }).to_string(),
+        ),
+        // an event of a record with what nobody has declared
+        (RejectionCode::Payload, "unknown field `**_***********_`", event("e1", unknown(&format!("{name}_{phone}_")))),
+        (RejectionCode::Schema, "`data.******************` is", {
+            event("e2", with(record(&uscc, "r", 1, 1), &[("data", json!({ "patent_count": 1, id_number: 1 }))]))
+        }),
+        (RejectionCode::Category, "is `**`", event("e3", with(record(&uscc, "r", 1, 1), &[("category", json!(name))]))),
+        // columns that slipped
+        (RejectionCode::Uscc, "18 characters", event("e4", with(record(&uscc, phone, 1, 1), &[("uscc", json!(name))]))),
+        (
+            RejectionCode::Uscc,
+            "18 characters",
+            event("e5", with(record(&uscc, id_number, 1, 1), &[("uscc", json!("1"))])),
+        ),
+        (RejectionCode::Uscc, "18 characters", event("e6", with(record(&uscc, name, 1, 1), &[("uscc", json!("1"))]))),
+    ];
+    for (_, _, payload) in &cases {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", structured);
+        headers.insert("ce-source", "ip-office");
+        world.publish_with("gov.data.v1.patent", headers, payload.clone().into_bytes()).await;
+    }
+    // the same in binary mode, and who sent it all the same
+    let mut headers = HeaderMap::new();
+    headers.insert("ce-source", "ip-office");
+    world.publish_with("gov.data.v1.patent", headers, phone.into()).await;
+
+    let mut told = answers(&world, "ip-office", cases.len() + 1).await;
+    told.sort_by_key(|answer| answer.stream_sequence);
+    for ((code, why, _), answer) in cases.iter().zip(&told) {
+        assert!(answer.code() == *code && answer.reason.contains(why), "{why}: {answer:?}");
+    }
+    assert!(told[cases.len()].reason.contains("ce-id is missing"), "{:?}", told[cases.len()]);
+    let ids: Vec<&str> = told.iter().map(|answer| answer.record_id.as_str()).filter(|id| id.len() > 1).collect();
+    assert_eq!(ids, ["138******01", "110*************2X", "**"]);
+    // Neither in the answers, nor in what is kept of them and of the events.
+    let mut kept = Kept::in_database(world.database.url()).await.unwrap();
+    kept.add_stream(&world.events, streams::GOVREJECTED).await.unwrap();
+    assert!(kept.has_bytes("ce-id is missing") && kept.has_text("payload-sha256"), "they were looked at");
+    for personal in PERSONAL {
+        assert!(!kept.has(personal), "{personal} is kept");
+    }
     world.stop().await;
 }

@@ -7,8 +7,8 @@ use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use zhirong_kernel::uscc::Uscc;
 use zhirong_proto::profile::v1::{
-    Distribution, DraftScorecardRequest, ListScorecardsRequest, ListScoresRequest, RecomputeScoreRequest, RecomputeScoreResponse,
-    ReviewScorecardRequest, Scorecard, ScorecardState, ScorecardStatus, TryScorecardRequest,
+    Distribution, DraftScorecardRequest, ListScorecardsRequest, ListScoresRequest, RecomputeScoreRequest,
+    RecomputeScoreResponse, ReviewScorecardRequest, Scorecard, ScorecardState, ScorecardStatus, TryScorecardRequest,
     scorecard_service_client::ScorecardServiceClient,
 };
 use zhirong_testkit::eventually;

@@ -97,8 +97,8 @@ pub async fn lock_all(conn: &mut PgConnection, enterprises: &[String]) -> Result
     Ok(())
 }
 
-/// Some after this enterprise, in order, whose phone is not sealed, or sealed by a master key older than the one that seals that
-/// can be opened; locked.
+/// Some after this enterprise, in order, whose phone is not sealed, or sealed by another master key than the one that seals now,
+/// one that the settings still have; locked.
 pub async fn to_seal(
     conn: &mut PgConnection,
     seals: i32,
@@ -109,7 +109,7 @@ pub async fn to_seal(
     let rows = sqlx::query!(
         "SELECT enterprise_id, phone, key_version, data_key, sealed_phone
          FROM contact
-         WHERE enterprise_id > $3 AND (phone IS NOT NULL OR (key_version < $1 AND key_version = ANY($2)))
+         WHERE enterprise_id > $3 AND (phone IS NOT NULL OR (key_version <> $1 AND key_version = ANY($2)))
          ORDER BY enterprise_id LIMIT $4 FOR UPDATE SKIP LOCKED",
         seals,
         known,

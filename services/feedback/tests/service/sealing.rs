@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 use zhirong_kernel::uscc::Uscc;
 use zhirong_proto::feedback::v1::{GetKeyRotationResponse, Sms, SmsState};
 use zhirong_runtime::{Error, config::Settings};
-use zhirong_testkit::{TestBroker, TestDatabase, eventually};
+use zhirong_testkit::{Kept, TestBroker, TestDatabase, eventually};
 
 use crate::{
     provider::{Mood, Provider},
@@ -32,24 +32,6 @@ async fn all_sealed(world: &World, many: i64) -> GetKeyRotationResponse {
     .unwrap()
 }
 
-/// Every table of the database as text, bytes in hexadecimal.
-async fn dump(world: &World) -> String {
-    let mut conn = world.pool.acquire().await.unwrap();
-    sqlx::query("SET xmlbinary = hex").execute(&mut *conn).await.unwrap();
-    let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT table_to_xml(format('%I.%I', table_schema, table_name)::regclass, true, false, '')::text
-         FROM information_schema.tables WHERE table_schema IN ('public', 'runtime') AND table_type = 'BASE TABLE'",
-    )
-    .fetch_all(&mut *conn)
-    .await
-    .unwrap();
-    tables.concat().to_lowercase()
-}
-
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_is_in_no_table_and_yet_its_messages_reach_it() {
     let (provider, url) = Provider::start(Mood::Takes).await;
@@ -60,11 +42,10 @@ async fn a_phone_is_in_no_table_and_yet_its_messages_reach_it() {
     world.all_become(1, SmsState::Sent).await;
     assert_eq!(provider.phones(), [PHONE]);
 
-    let dump = dump(&world).await;
-    assert!(dump.contains(&uscc.as_str().to_lowercase()), "the tables were looked at");
-    assert!(dump.contains(&hex("138****1234")), "and what is in bytes in them: the answer that was kept");
-    assert!(!dump.contains(PHONE), "the phone is in the database in clear");
-    assert!(!dump.contains(&hex(PHONE)), "its bytes are in the database");
+    let kept = Kept::in_database(world.database.url()).await.unwrap();
+    assert!(kept.has_text(uscc.as_str()), "the tables were looked at");
+    assert!(kept.has_bytes("138****1234"), "and what is in bytes in them: the answer that was kept");
+    assert!(!kept.has(PHONE), "the phone is in the database in clear");
     assert_eq!(world.rotation().await, GetKeyRotationResponse { newest_version: 1, done: 1, remaining: 0 });
     world.stop().await;
 }
@@ -85,7 +66,7 @@ async fn phones_of_before_are_used_as_they_are_and_sealed_by_and_by() {
     let world = world.again(KEYS).await;
     assert_eq!(all_sealed(&world, many).await.newest_version, 1);
     assert_eq!(world.count("SELECT count(*) FROM contact WHERE phone IS NOT NULL").await, 0);
-    assert!(!dump(&world).await.contains(PHONE));
+    assert!(!Kept::in_database(world.database.url()).await.unwrap().has(PHONE));
     world.approve(&loan(&uscc)).await;
     world.all_become(2, SmsState::Sent).await;
     assert_eq!(provider.phones(), [PHONE], "the same as before");
@@ -106,10 +87,15 @@ async fn keys_change_while_messages_are_sent_and_the_old_one_can_be_thrown_away(
     let world = world.again("seal=1,1=ONE,2=TWO").await;
     world.contact(&enterprise(4)).await;
     assert_eq!(world.rotation().await, GetKeyRotationResponse { newest_version: 1, done: 4, remaining: 0 });
-    let world = world.again("1=ONE,2=TWO").await;
+    let mut world = world.again("1=ONE,2=TWO").await;
     world.approve(&loan(&enterprise(1))).await;
     world.all_become(1, SmsState::Sent).await;
     assert_eq!(all_sealed(&world, 4).await.newest_version, 2);
+    // A key can be gone back to, should the new one be no good.
+    for (keys, seals) in [("seal=1,1=ONE,2=TWO", 1), ("1=ONE,2=TWO", 2)] {
+        world = world.again(keys).await;
+        assert_eq!(all_sealed(&world, 4).await.newest_version, seals);
+    }
     let world = world.again("2=TWO").await;
     world.approve(&loan(&enterprise(4))).await;
     let sent = world.all_become(2, SmsState::Sent).await;

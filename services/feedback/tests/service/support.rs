@@ -42,7 +42,7 @@ pub struct World {
     pub events: jetstream::Context,
     provider_url: String,
     replicas: Vec<Replica>,
-    database: TestDatabase,
+    pub database: TestDatabase,
     broker: TestBroker,
 }
 

@@ -23,6 +23,7 @@ pub mod lpr;
 pub mod money;
 pub mod rate;
 pub mod rule;
+pub mod shown;
 pub mod uscc;
 
 pub use clock::Clock;

@@ -70,6 +70,14 @@ impl Broker {
         Ok(())
     }
 
+    /// Makes one of our streams.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or has it in another shape.
+    pub async fn keep(&self, stream: &str) -> Result<(), Error> {
+        streams::ensure(&self.context, stream, self.replicas).await.map(|_| ())
+    }
+
     /// The place in a stream up to which a consumer has acknowledged every message, which is after what it did with it was
     /// committed.
     ///

@@ -33,7 +33,7 @@ mod error;
 pub mod fault;
 pub mod idempotency;
 pub mod inbox;
-mod json;
+pub mod json;
 mod maintenance;
 pub mod outbox;
 pub mod page;

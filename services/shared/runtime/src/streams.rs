@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     self,
-    stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
+    stream::{Config, DiscardPolicy, RetentionPolicy, Source, StorageType},
 };
+use zhirong_proto::{Fact as _, profile::v1::AuditCheckpointed};
 
 use crate::Error;
 
@@ -24,7 +25,11 @@ pub const SUBSIDY: &str = "SUBSIDY";
 /// Facts of feedback.
 pub const FEEDBACK: &str = "FEEDBACK";
 
-/// Every stream with its subjects.
+/// The signed ends of the audit trail, copied from [`PROFILE`]: apart, so that who checks the trail reads nothing else there, and
+/// kept for longer. Made by credit-profile.
+pub const AUDIT: &str = "AUDIT";
+
+/// Every stream that is published to, with its subjects.
 pub const ALL: [(&str, &str); 7] = [
     (GOVDATA, "gov.data.v1.>"),
     (GOVREJECTED, "gov.data.rejected.*"),
@@ -38,6 +43,8 @@ pub const ALL: [(&str, &str); 7] = [
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Messages are kept this long; the outbox keeps them at least as long.
 const MAX_AGE: Duration = DAY.saturating_mul(14);
+/// The ends of the audit trail outlast the pause between two yearly audits.
+const AUDIT_AGE: Duration = DAY.saturating_mul(400);
 /// The broker drops a message id that comes twice within this time.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
 
@@ -59,24 +66,35 @@ pub fn published_by(service: &str) -> Option<&'static str> {
 /// # Errors
 /// [`Error::Broker`] when there is no stream of this name.
 pub fn configuration(name: &str, replicas: usize) -> Result<Config, Error> {
+    if name == AUDIT {
+        let from = Source {
+            name: PROFILE.to_owned(),
+            filter_subject: Some(format!("{}.>", AuditCheckpointed::SUBJECT)),
+            ..Source::default()
+        };
+        let copied = Config { subjects: Vec::new(), sources: Some(vec![from]), max_age: AUDIT_AGE, ..common(replicas) };
+        return Ok(Config { name: name.to_owned(), ..copied });
+    }
     let (name, subjects) = ALL
         .into_iter()
         .find(|(known, _)| *known == name)
         .ok_or_else(|| Error::Broker(format!("there is no stream {name}")))?;
-    Ok(Config {
-        name: name.to_owned(),
-        subjects: vec![subjects.to_owned()],
+    Ok(Config { name: name.to_owned(), subjects: vec![subjects.to_owned()], max_age: MAX_AGE, ..common(replicas) })
+}
+
+/// What holds for all: on the disk, never deleted or purged before its time.
+fn common(replicas: usize) -> Config {
+    Config {
         retention: RetentionPolicy::Limits,
         storage: StorageType::File,
         discard: DiscardPolicy::New,
-        max_age: MAX_AGE,
         duplicate_window: DUPLICATE_WINDOW,
         num_replicas: replicas,
         deny_delete: true,
         deny_purge: true,
         allow_direct: true,
         ..Config::default()
-    })
+    }
 }
 
 /// Creates the stream when it is missing, reads it back and checks it.

@@ -6,6 +6,7 @@
 //! - [`eventually`]: waits on a condition, never for a time, and for [`PATIENCE`] at most.
 //! - [`Deliveries`]: events as a broker may bring them, twice and in any order.
 //! - [`heard`]: whether a consumer has acknowledged all there is.
+//! - [`Kept`]: whether a text is anywhere in databases and streams, for what must be nowhere.
 //! - [`settings`]: of a service that has them.
 //! - [`ServiceProcess`]: a program of this workspace, killed and started again where it was.
 //! - [`ManualClock`]: the date is what the test says.
@@ -17,6 +18,7 @@ mod deliveries;
 mod eventually;
 mod folder;
 mod heard;
+mod kept;
 mod service;
 mod settings;
 
@@ -26,6 +28,7 @@ pub use deliveries::{Deliveries, Event};
 pub use eventually::{PATIENCE, eventually};
 pub use folder::folder;
 pub use heard::{heard, heard_by_all};
+pub use kept::Kept;
 pub use service::{ServiceProcess, program};
 pub use settings::settings;
 pub use zhirong_kernel::clock::ManualClock;

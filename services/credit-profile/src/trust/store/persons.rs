@@ -75,20 +75,23 @@ pub async fn persons_by_phone(
     .await
 }
 
-/// Some whose data key is sealed with an older master key than the one that seals, and can be opened; locked.
+/// Some after this enterprise, in order, whose data key is sealed with another master key than the one that seals now, one that
+/// the settings still have; locked.
 pub async fn to_rotate(
     conn: &mut PgConnection,
     seals: i32,
     known: &[i32],
+    after: &str,
     most: i64,
 ) -> Result<Vec<SealedPerson>, sqlx::Error> {
     sqlx::query_as!(
         SealedPerson,
         "SELECT enterprise_id, key_version, data_key, name, id_number, phone, phone_index
-         FROM legal_representative WHERE key_version < $1 AND key_version = ANY($2)
-         ORDER BY key_version LIMIT $3 FOR UPDATE SKIP LOCKED",
+         FROM legal_representative WHERE enterprise_id > $3 AND key_version <> $1 AND key_version = ANY($2)
+         ORDER BY enterprise_id LIMIT $4 FOR UPDATE SKIP LOCKED",
         seals,
         known,
+        after,
         most
     )
     .fetch_all(conn)

@@ -7,7 +7,6 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use zhirong_proto::profile::v1 as pb;
 
-use super::super::keys::Signature;
 use crate::{error::Error, profile::proto_time};
 
 /// Entries ready for the chain, in columns.
@@ -65,35 +64,41 @@ pub async fn unsigned_end(conn: &mut PgConnection) -> Result<Option<(i64, Vec<u8
     Ok(row.map(|row| (row.sequence, row.hash)))
 }
 
-/// Keeps a checkpoint, unless another replica was first.
+/// Keeps a checkpoint, unless another replica was first; says whether it did.
 pub async fn add_checkpoint(
     conn: &mut PgConnection,
-    sequence: i64,
-    hash: &[u8],
+    checkpoint: &pb::AuditCheckpoint,
     at: Timestamp,
-    public_key: &[u8],
-    signature: &Signature,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<bool, sqlx::Error> {
+    let added = sqlx::query!(
         "INSERT INTO audit_checkpoint (sequence, hash, at, public_key, signature, signing_key) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT DO NOTHING",
-        sequence,
-        hash,
+        checkpoint.sequence,
+        checkpoint.hash,
         at.to_sqlx() as _,
-        public_key,
-        signature.bytes,
-        signature.key
+        checkpoint.public_key,
+        checkpoint.signature,
+        checkpoint.signing_key
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(added.rows_affected() > 0)
+}
+
+/// The last checkpoint.
+pub async fn last_checkpoint(conn: &mut PgConnection) -> Result<Option<pb::AuditCheckpoint>, sqlx::Error> {
+    let before = sqlx::query_scalar!(r#"SELECT max(sequence) - 1 AS "before" FROM audit_checkpoint"#);
+    let before = before.fetch_one(&mut *conn).await?;
+    let Some(before) = before else { return Ok(None) };
+    Ok(checkpoints(conn, before, 1).await?.pop())
 }
 
 /// The chain after a sequence.
 pub async fn records(conn: &mut PgConnection, after: i64, most: i64) -> Result<Vec<pb::AuditRecord>, sqlx::Error> {
     sqlx::query_as!(
         pb::AuditRecord,
-        "SELECT sequence, content, hash, signature, signing_key FROM audit_entry WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+        r#"SELECT sequence, content, hash, signature, signing_key, enterprise_id AS "enterprise_id?"
+           FROM audit_entry WHERE sequence > $1 ORDER BY sequence LIMIT $2"#,
         after,
         most
     )

@@ -8,9 +8,9 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::Clock;
 use zhirong_proto::ops::v1::{
-    self as proto, CloseDeadLettersRequest, CloseDeadLettersResponse, DeadLetterState, GetDeadLetterRequest, GetDeadLetterResponse, ListDeadLettersRequest,
-    ListDeadLettersResponse, ReplayDeadLetterRequest, ReplayDeadLetterResponse,
-    dead_letter_service_server::DeadLetterService,
+    self as proto, CloseDeadLettersRequest, CloseDeadLettersResponse, DeadLetterState, GetDeadLetterRequest,
+    GetDeadLetterResponse, ListDeadLettersRequest, ListDeadLettersResponse, ReplayDeadLetterRequest,
+    ReplayDeadLetterResponse, dead_letter_service_server::DeadLetterService,
 };
 
 use super::{DeadLetter, State};
@@ -128,12 +128,11 @@ impl DeadLetters {
         }
         let mut tx = self.pool.begin().await?;
         let method = "CloseDeadLetters";
-        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, request, self.clock.now())
-            .await?
-        {
-            Claim::Replay(response) => return Ok(response),
-            Claim::Fresh(slot) => slot,
-        };
+        let slot =
+            match idempotency::claim(&mut tx, caller, method, &request.request_id, request, self.clock.now()).await? {
+                Claim::Replay(response) => return Ok(response),
+                Claim::Fresh(slot) => slot,
+            };
         let closed = super::close(&mut tx, &ids, &caller.subject, &request.note).await?;
         let response = CloseDeadLettersResponse { closed: i32::try_from(closed).unwrap_or(i32::MAX) };
         slot.complete(&mut tx, &response).await?;

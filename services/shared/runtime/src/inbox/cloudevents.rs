@@ -7,8 +7,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use zhirong_kernel::shown;
 
 use super::{delivery::ContentType, headers::Headers};
+use crate::json;
 
 /// The attributes and the payload.
 #[derive(Debug)]
@@ -22,12 +24,14 @@ pub(super) struct Envelope {
     pub(super) payload: Bytes,
 }
 
-/// Reads a message, or says why it is no CloudEvent.
+/// Reads a message, or says why it is no CloudEvent; never with a value of it, which may be personal.
 pub(super) fn read(headers: &Headers, payload: &Bytes) -> Result<Envelope, String> {
     let content_type = headers.get("content-type").or_else(|| headers.get("ce-datacontenttype"));
     match content_type.map(media_type) {
         Some(mode) if mode == "application/cloudevents+json" => structured(payload),
-        Some(mode) if mode.starts_with("application/cloudevents") => Err(format!("{mode} is not supported")),
+        Some(mode) if mode.starts_with("application/cloudevents") => {
+            Err(format!("{} is not supported", shown::media_type(&mode)))
+        }
         media => binary(headers, media.as_deref(), payload),
     }
 }
@@ -63,16 +67,14 @@ struct Structured<'a> {
 
 fn structured(payload: &Bytes) -> Result<Envelope, String> {
     let event: Structured<'_> = serde_json::from_slice(payload)
-        .map_err(|error| format!("the structured CloudEvent does not parse: {error}"))?;
+        .map_err(|error| format!("the structured CloudEvent does not parse: {}", json::fault(&error)))?;
     check_version(event.specversion.as_deref())?;
     let data = match (event.data, event.data_base64) {
         (Some(_), Some(_)) => {
             return Err("the structured CloudEvent has data and data_base64".to_owned());
         }
         (Some(json), None) => Bytes::copy_from_slice(json.get().as_bytes()),
-        (None, Some(text)) => {
-            STANDARD.decode(text).map_err(|error| format!("data_base64 does not decode: {error}"))?.into()
-        }
+        (None, Some(text)) => STANDARD.decode(text).map_err(|_| "data_base64 does not decode")?.into(),
         (None, None) => Bytes::new(),
     };
     let media = event.datacontenttype.as_deref().map_or(Cow::Borrowed("application/json"), media_type);
@@ -91,7 +93,7 @@ fn check_version(version: Option<&str>) -> Result<(), String> {
     match version {
         None => Ok(()), // sloppy senders leave it out
         Some(version) if version.starts_with("1.") => Ok(()),
-        Some(version) => Err(format!("CloudEvents {version} is not supported")),
+        Some(version) => Err(format!("CloudEvents {} is not supported", shown::name(version))),
     }
 }
 
@@ -176,6 +178,25 @@ mod tests {
         .unwrap();
         assert_eq!(format!("{from_headers:?}"), format!("{from_body:?}"));
         assert_eq!((from_body.source.as_str(), from_body.content_type), ("莲", ContentType::Json));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_what_was_sent() {
+        let structured = [("content-type", "application/cloudevents+json")];
+        for payload in [
+            r#""张三 13800000001""#,
+            r#"{"id":13800000001}"#,
+            r#"{"id":"1","source":13800000001}"#,
+            r#"{"id":"1","specversion":"张三 13800000001"}"#,
+            r#"{"id":"1","data_base64":"张三 13800000001"}"#,
+            "张三 13800000001",
+        ] {
+            let error = read(&headers(&structured), &Bytes::from_static(payload.as_bytes())).unwrap_err();
+            assert!(!error.contains("张三") && !error.contains("138"), "{payload}: {error}");
+        }
+        let odd = [("content-type", "application/cloudevents-13800000001")];
+        let error = read(&headers(&odd), &Bytes::new()).unwrap_err();
+        assert_eq!(error, "application/cloudevents-*********** is not supported");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
+use zhirong_kernel::shown;
 use zhirong_proto::Fact;
 
 use super::{
@@ -123,7 +124,7 @@ impl Delivery {
     /// [`Rejection::Poison`] when the event has another type or does not parse.
     pub fn decode<F: Fact>(&self) -> Result<F, Rejection> {
         if self.ce_type != F::TYPE {
-            return Err(Rejection::Poison(format!("the type is {}, not {}", self.ce_type, F::TYPE)));
+            return Err(Rejection::Poison(format!("the type is {}, not {}", shown::name(&self.ce_type), F::TYPE)));
         }
         self.decode_with(json::read_fact::<F>)
     }
@@ -149,7 +150,7 @@ impl Delivery {
         match &self.content_type {
             ContentType::Protobuf => M::decode(self.payload.clone()).map_err(|error| error.to_string()),
             ContentType::Json => from_json(&self.payload),
-            ContentType::Other(media) => Err(format!("{media} is not understood")),
+            ContentType::Other(media) => Err(format!("{} is not understood", shown::media_type(media))),
         }
         .map_err(|error| Rejection::Poison(format!("the payload does not parse: {error}")))
     }

@@ -22,9 +22,29 @@ pub(super) fn reason(error: &(dyn StdError + 'static)) -> Option<String> {
         if let Some(refusal) = found {
             let code = refusal.code();
             let never = matches!(code, CHECK_VIOLATION | NOT_NULL_VIOLATION) || code.starts_with(DATA_EXCEPTION);
-            return never.then(|| format!("the database refuses it: {}", refusal.message()));
+            return never.then(|| format!("the database refuses it: {}", without_values(refusal.message())));
         }
         next = error.source();
     }
     None
+}
+
+/// Of a value that can't be stored the message ends with the value in quotes after a colon; names are in quotes too, without one.
+fn without_values(message: &str) -> &str {
+    message.split_once(": \"").map_or(message, |(what, _)| what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_s_words_are_repeated_without_the_value() {
+        assert_eq!(
+            without_values("invalid input syntax for type integer: \"张三\""),
+            "invalid input syntax for type integer"
+        );
+        let check = "new row for relation \"checked\" violates check constraint \"positive\"";
+        assert_eq!(without_values(check), check);
+    }
 }

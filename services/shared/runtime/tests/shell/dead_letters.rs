@@ -126,8 +126,10 @@ async fn what_is_closed_is_resolved_without_its_payload_and_goes_in_time() {
         .await
         .unwrap();
     let running = run(world.start("orders").await);
-    until("the resolved ones are gone", || async { world.count("SELECT count(*) FROM runtime.dead_letter").await == 1 })
-        .await;
+    until("the resolved ones are gone", || async {
+        world.count("SELECT count(*) FROM runtime.dead_letter").await == 1
+    })
+    .await;
     assert_eq!(world.count("SELECT count(*) FROM runtime.dead_letter WHERE resolved_at IS NULL").await, 1);
     running.stop().await;
 }

@@ -4,17 +4,22 @@ use anyhow::{Context as _, Result, ensure};
 use prost::Message;
 use serde_json::{Map, Value};
 
-/// A row of a table, by column; bytes are hex after `\x`.
+/// What bytes begin with in a [`Row`]; the rest is hex.
+const HEX: &str = "\\x";
+
+/// A row of a table, by column.
 pub type Row = Map<String, Value>;
 
 /// Something that depends on the way to a state and not on its end, with the reason. Whatever it names must be there, so that no list
 /// keeps what has gone.
+#[derive(Clone, Copy)]
 pub struct Aside {
     pub(crate) table: &'static str,
     what: What,
     why: &'static str,
 }
 
+#[derive(Clone, Copy)]
 enum What {
     Table,
     Untouched,
@@ -90,10 +95,8 @@ impl Aside {
             }
             What::Within(column, rest) => {
                 for row in rows {
-                    let content = self.take(row, column)?;
-                    let bytes = content.as_str().and_then(|text| text.strip_prefix("\\x"));
-                    let bytes = bytes.with_context(|| format!("{}.{column} has no bytes", self.table))?;
-                    row.insert(column.to_owned(), Value::String(hex::encode(rest(&hex::decode(bytes)?)?)));
+                    let left = rest(&bytes(row, column)?)?;
+                    row.insert(column.to_owned(), Value::String(format!("{HEX}{}", hex::encode(left))));
                 }
             }
             What::Older(key, number) => {
@@ -117,6 +120,19 @@ impl Aside {
     fn take(&self, row: &mut Row, column: &str) -> Result<Value> {
         row.remove(column).with_context(|| format!("there is no {}.{column}: {}", self.table, self.why))
     }
+}
+
+fn bytes(row: &Row, column: &str) -> Result<Vec<u8>> {
+    let text = row.get(column).and_then(Value::as_str).and_then(|text| text.strip_prefix(HEX));
+    Ok(hex::decode(text.with_context(|| format!("{column} has no bytes"))?)?)
+}
+
+/// The message in a column of a row.
+///
+/// # Errors
+/// When there is none.
+pub fn message_in<M: Message + Default>(row: &Row, column: &str) -> Result<M> {
+    Ok(M::decode(bytes(row, column)?.as_slice())?)
 }
 
 /// A message without what `blank` takes out of it.

@@ -26,7 +26,7 @@ mod settings;
 mod state;
 
 pub use any_order::any_order_ends_the_same;
-pub use aside::{Aside, Row, blanked};
+pub use aside::{Aside, Row, blanked, message_in};
 pub use broker::TestBroker;
 pub use database::{POSTGRES_VARIABLE, TestDatabase};
 pub use deliveries::{Deliveries, Event};

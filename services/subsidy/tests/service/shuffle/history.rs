@@ -58,7 +58,7 @@ struct Course {
 impl Course {
     /// Approved, with what was known of the borrower: every other one employs ten.
     fn new(loan: Loan, number: usize) -> Self {
-        let features = employs(if number % 2 == 0 { 10 } else { 9 }).into();
+        let features = employs(if number.is_multiple_of(2) { 10 } else { 9 }).into();
         let profile_version = i64::try_from(number % 3).unwrap() + 1;
         let fact = LoanApproved { loan: Some(loan.clone()), features, profile_version };
         let told = vec![Event::of(&loan.loan_id, &fact)];
@@ -112,7 +112,7 @@ fn repaid(number: usize) -> Vec<Event> {
 fn ended(number: usize) -> Vec<Event> {
     let mut course = Course::new(loan(number), number);
     course.disbursed(100_000_000, "2026-03-03");
-    let on = if number % 2 == 0 { "2026-03-20" } else { "2026-06-20" };
+    let on = if number.is_multiple_of(2) { "2026-03-20" } else { "2026-06-20" };
     course.repaid((100_000_000, 300_000), on);
     course.settled(on);
     course.told

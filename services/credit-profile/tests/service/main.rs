@@ -3,7 +3,6 @@
 
 mod appraisal_and_tier;
 mod deliveries;
-mod institutions;
 mod keys;
 #[path = "../../examples/schemas/load.rs"]
 mod load;

@@ -19,17 +19,17 @@ use zhirong_proto::{
         OrderPlaced, OrderRejected, OrderWithdrawn, ProfileDisclosed,
     },
     profile::v1::{
-        AuditEntry, AuditKind, ConsentState, DisputedRecord, GetProfileRequest, GetReleaseRequest, ListConsentsRequest,
+        AuditKind, ConsentState, DisputedRecord, GetProfileRequest, GetReleaseRequest, ListConsentsRequest,
         ListDisclosuresRequest, Purpose, Scope, audit_service_client::AuditServiceClient,
         consent_service_client::ConsentServiceClient, profile_service_client::ProfileServiceClient,
     },
 };
 use zhirong_testkit::{Deliveries, Event, ManualClock, eventually};
 
-const BANK: &str = "sample-one-bank";
+pub const BANK: &str = "sample-one-bank";
 
 /// An order of the enterprise with a consent to features until tomorrow.
-fn order(uscc: &Uscc, order_id: &str) -> Order {
+pub fn order(uscc: &Uscc, order_id: &str) -> Order {
     let today = business_date(SystemClock.now());
     // The same however often it is written down.
     let now = start_of_business_date(today).map(|at| prost_types::Timestamp { seconds: at.as_second(), nanos: 0 });
@@ -51,7 +51,7 @@ fn order(uscc: &Uscc, order_id: &str) -> Order {
 }
 
 /// A hand-over of the third version of the profile.
-fn disclosure(uscc: &Uscc, order_id: &str) -> Disclosure {
+pub fn disclosure(uscc: &Uscc, order_id: &str) -> Disclosure {
     Disclosure {
         disclosure_id: id(),
         order_id: order_id.to_owned(),
@@ -66,11 +66,11 @@ fn disclosure(uscc: &Uscc, order_id: &str) -> Disclosure {
     }
 }
 
-fn placed(order: Order) -> Event {
+pub fn placed(order: Order) -> Event {
     Event::of(&order.order_id.clone(), &OrderPlaced { order: Some(order) })
 }
 
-fn made(disclosure: &Disclosure) -> Event {
+pub fn made(disclosure: &Disclosure) -> Event {
     Event::of(&disclosure.order_id, &ProfileDisclosed { disclosure: Some(disclosure.clone()) })
 }
 
@@ -83,29 +83,8 @@ async fn seen(world: &World, count: i64) {
     .unwrap();
 }
 
-/// Every byte of what orders leave behind, but for the place of each entry in the chain, which is the order of arrival.
-async fn state(world: &World) -> Vec<String> {
-    let mut all = world.rows::<String>("SELECT c::text FROM consent c ORDER BY consent_id").await;
-    all.extend(world.rows::<String>("SELECT d::text FROM order_disclosure d ORDER BY disclosure_id").await);
-    all.extend(world.rows::<String>("SELECT r::text FROM released_profile r ORDER BY enterprise_id, version").await);
-    all.extend(
-        world
-            .rows::<String>(
-                "SELECT concat_ws(' ', aggregate_id, aggregate_version, event_type, encode(payload, 'hex'))
-                 FROM runtime.outbox WHERE aggregate_kind = 'consent' ORDER BY aggregate_id, aggregate_version",
-            )
-            .await,
-    );
-    let mut trail: Vec<AuditEntry> = world.chain().await;
-    trail.iter_mut().for_each(|entry| entry.sequence = 0);
-    let mut trail: Vec<String> = trail.iter().map(|entry| format!("{:?}", entry.encode_to_vec())).collect();
-    trail.sort();
-    all.extend(trail);
-    all
-}
-
 #[tokio::test]
-async fn orders_in_any_order_and_twice_leave_the_same_behind_to_the_last_byte() {
+async fn orders_in_any_order_and_twice_end_their_consents_and_are_on_the_trail_once() {
     let uscc = enterprise(1);
     let [open, withdrawn, rejected, expired] = [id(), id(), id(), id()];
     // One of them agreed to what its product needs, as it was put into words.
@@ -133,14 +112,10 @@ async fn orders_in_any_order_and_twice_leave_the_same_behind_to_the_last_byte() 
         Event::of(&open, &DisclosureRefused { disclosure: Some(refused), reason }),
     ]);
     let now = SystemClock.now();
-    let mut first: Option<Vec<String>> = None;
     for seed in 1..=3 {
         let world = World::trusted_by(Arc::new(ManualClock::new(now))).await;
         Deliveries::new(events.clone()).twice().shuffled(seed).publish(&world.events).await.unwrap();
         seen(&world, 10).await;
-        let left = state(&world).await;
-        assert_eq!(&left, first.get_or_insert_with(|| left.clone()), "seed {seed}");
-
         let consents = ConsentServiceClient::new(world.channel.clone())
             .list_consents(as_enterprise(&uscc, ListConsentsRequest::default()))
             .await

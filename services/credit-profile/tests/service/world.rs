@@ -69,6 +69,12 @@ impl World {
         channel
     }
 
+    /// A service on what another world has left, with a broker that knows nothing.
+    pub async fn after(left: &TestDatabase, clock: Arc<dyn Clock>) -> Self {
+        let (database, broker) = (left.copy().await.unwrap(), TestBroker::start().await.unwrap());
+        Self::on(database, broker, credit_profile::Own::for_tests(), clock).await
+    }
+
     async fn on(database: TestDatabase, broker: TestBroker, own: credit_profile::Own, clock: Arc<dyn Clock>) -> Self {
         let replica = Replica::start(&database, &broker, own, clock).await;
         let events = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
@@ -134,9 +140,10 @@ impl World {
         rows.into_iter().map(|(value,)| value).collect()
     }
 
-    pub async fn stop(self) {
+    /// Stops it; it must end well. Leaves the database.
+    pub async fn stop(self) -> TestDatabase {
         stop_all(self.replicas).await;
-        drop(self.broker);
+        self.database
     }
 }
 

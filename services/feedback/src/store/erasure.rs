@@ -43,9 +43,10 @@ pub async fn erase(conn: &mut PgConnection, enterprise: &Uscc, version: i64, at:
     )
     .execute(&mut *conn)
     .await?;
+    // Again by each that is newer, so that the last one has done it whichever is heard of first.
     sqlx::query!(
         "UPDATE rating SET comment_zh = '', erased_at = $2
-         WHERE enterprise_id = $1 AND received_at <= $2 AND erased_at IS NULL",
+         WHERE enterprise_id = $1 AND received_at <= $2",
         enterprise_id,
         at.to_sqlx() as _
     )

@@ -26,7 +26,7 @@ fn now() -> Timestamp {
 }
 
 /// The fact that an enterprise was erased, under a new id.
-fn erased(uscc: &Uscc, version: i64, at: Timestamp) -> Event {
+pub fn erased(uscc: &Uscc, version: i64, at: Timestamp) -> Event {
     let erased_at = Some(prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() });
     let fact = EnterpriseErased { enterprise_id: uscc.to_string(), erased_at, profile_version: 1, version };
     Event::of(uscc.as_str(), &fact)

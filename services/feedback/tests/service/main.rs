@@ -9,5 +9,6 @@ mod provider;
 mod ratings;
 mod reading;
 mod sealing;
+mod shuffle;
 mod sms;
 mod support;

@@ -48,7 +48,16 @@ pub struct World {
 
 impl World {
     pub async fn start(provider_url: &str) -> Self {
-        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
+        Self::on(TestDatabase::empty().await.unwrap(), provider_url).await
+    }
+
+    /// Starts on what another world has left, with a broker that knows nothing.
+    pub async fn after(left: &TestDatabase, provider_url: &str) -> Self {
+        Self::on(left.copy().await.unwrap(), provider_url).await
+    }
+
+    async fn on(database: TestDatabase, provider_url: &str) -> Self {
+        let broker = TestBroker::start().await.unwrap();
         let events = broker.jetstream().await.unwrap();
         for stream in [streams::PROFILE, streams::MATCHING, streams::SUBSIDY] {
             streams::ensure(&events, stream, 1).await.unwrap();
@@ -72,9 +81,10 @@ impl World {
         self.replicas.push(replica);
     }
 
-    /// Stops it; it must end well.
-    pub async fn stop(self) {
+    /// Stops it; it must end well. Leaves the database.
+    pub async fn stop(self) -> TestDatabase {
         stop_all(self.replicas).await;
+        self.database
     }
 
     /// Announces an approved loan as matching's relay does.

@@ -11,7 +11,8 @@ use crate::{coupon::Held, error::Error};
 pub async fn put(conn: &mut PgConnection, coupon_id: Uuid, coupon: &Coupon) -> Result<(), sqlx::Error> {
     let done = sqlx::query!(
         "INSERT INTO coupon AS kept (coupon_id, enterprise_id, version, held, content) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (coupon_id) DO UPDATE SET version = excluded.version, held = excluded.held
+         ON CONFLICT (coupon_id) DO UPDATE
+             SET version = excluded.version, held = excluded.held, content = excluded.content
              WHERE kept.version < excluded.version",
         coupon_id,
         coupon.enterprise_id,

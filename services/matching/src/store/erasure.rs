@@ -66,7 +66,8 @@ pub async fn lock_to_add(conn: &mut PgConnection, enterprises: &[String]) -> Res
     Ok(())
 }
 
-/// Erases; banks find each order that they may work with once more in their inbox. A second time there is nothing to do.
+/// Erases; banks find each order that they may work with once more in their inbox. A second time there is nothing to do, except that
+/// an order lost its profile to the first erasure after it, also where that is heard of after a later one.
 pub async fn erase(conn: &mut PgConnection, fact: &EnterpriseErased, at: Timestamp) -> Result<(), Error> {
     let enterprise = fact.enterprise_id.as_str();
     lock(conn, &[enterprise.to_owned()]).await?;
@@ -82,9 +83,9 @@ pub async fn erase(conn: &mut PgConnection, fact: &EnterpriseErased, at: Timesta
     .execute(&mut *conn)
     .await?;
     let rows = sqlx::query!(
-        "SELECT order_id, state, content, profile FROM orders
-         WHERE enterprise_id = $1 AND placed_at <= $2 AND profile_erased_at IS NULL
-         ORDER BY institution_id, order_id FOR UPDATE",
+        r#"SELECT order_id, state, content, profile, profile_erased_at IS NULL AS "first!" FROM orders
+         WHERE enterprise_id = $1 AND placed_at <= $2 AND (profile_erased_at IS NULL OR profile_erased_at > $2)
+         ORDER BY institution_id, order_id FOR UPDATE"#,
         enterprise,
         at.to_sqlx() as _
     )
@@ -100,7 +101,7 @@ pub async fn erase(conn: &mut PgConnection, fact: &EnterpriseErased, at: Timesta
         )
         .execute(&mut *conn)
         .await?;
-        if matches!(row.state.as_str(), "routed" | "accepted" | "approved") {
+        if row.first && matches!(row.state.as_str(), "routed" | "accepted" | "approved") {
             add_to_inbox(conn, row.order_id, &Order::decode(row.content.as_slice())?).await?;
         }
     }

@@ -23,11 +23,11 @@ pub async fn put_policy(conn: &mut PgConnection, policy_id: Uuid, policy: &Polic
     changed(conn, done.rows_affected(), Kind::Policy, &policy_id.to_string(), Some(&content)).await
 }
 
-/// A version has ended, unless a newer one is there.
+/// A version has ended, unless a newer one is there. What it says is of no more use, and may not have been heard of.
 pub async fn end_policy(conn: &mut PgConnection, policy_id: Uuid, version: i32) -> Result<(), sqlx::Error> {
     let done = sqlx::query!(
         "INSERT INTO subsidy_policy AS kept (policy_id, version, content, ended) VALUES ($1, $2, '', true)
-         ON CONFLICT (policy_id) DO UPDATE SET version = excluded.version, ended = true
+         ON CONFLICT (policy_id) DO UPDATE SET version = excluded.version, content = '', ended = true
              WHERE kept.version <= excluded.version AND NOT (kept.ended AND kept.version = excluded.version)",
         policy_id,
         version

@@ -27,7 +27,7 @@ fn enterprise(number: usize, is_specialised: bool) -> (zhirong_kernel::Uscc, Eve
     (id, event)
 }
 
-fn bounded(id: &str) -> Product {
+pub fn bounded(id: &str) -> Product {
     let mut product = product(id, BANK, 1);
     if let Some(Terms::Credit(terms)) = product.spec.as_mut().and_then(|spec| spec.terms.as_mut()) {
         terms.adjustment_bounds = Some(AdjustmentBounds {
@@ -40,7 +40,7 @@ fn bounded(id: &str) -> Product {
     product
 }
 
-fn adjusted(product_id: &str, id: &str, state: AdjustmentState, sequence: i64) -> Event {
+pub fn adjusted(product_id: &str, id: &str, state: AdjustmentState, sequence: i64) -> Event {
     let adjustment = Adjustment {
         adjustment_id: id.to_owned(),
         product_id: product_id.to_owned(),

@@ -16,6 +16,7 @@ mod orders;
 mod preapproval;
 mod registry;
 mod report;
+mod shuffle;
 mod subsidies;
 mod support;
 mod targeting;

@@ -17,7 +17,7 @@ use tonic_types::StatusExt as _;
 
 use crate::support::{PATIENCE, World, approval, as_enterprise, as_staff, lpr_table, new_id, order, wish};
 
-fn spec(benefit: Benefit, tag: &str) -> PolicySpec {
+pub fn spec(benefit: Benefit, tag: &str) -> PolicySpec {
     PolicySpec {
         name_zh: "示例贴息".to_owned(),
         benefit: Some(benefit),
@@ -33,7 +33,7 @@ fn spec(benefit: Benefit, tag: &str) -> PolicySpec {
     }
 }
 
-fn policy(id: &str, version: i32, spec: PolicySpec) -> Event {
+pub fn policy(id: &str, version: i32, spec: PolicySpec) -> Event {
     let policy = Policy { policy_id: id.to_owned(), version, spec: Some(spec), state: PolicyState::Published.into() };
     Event::of(id, &PolicyPublished { policy: Some(policy) })
 }
@@ -42,15 +42,15 @@ fn half_of(reference_rate: i32) -> Benefit {
     Benefit::LprShare(LprShare { share_ppm: 500_000, reference_rate })
 }
 
-fn budget(id: &str, available_fen: i64) -> Budget {
+pub fn budget(id: &str, available_fen: i64) -> Budget {
     Budget { policy_id: id.to_owned(), year: 2031, available_fen, ..Budget::default() }
 }
 
-fn appropriated(id: &str, version: i64) -> Event {
+pub fn appropriated(id: &str, version: i64) -> Event {
     Event::of(&format!("{id}-2031"), &BudgetAppropriated { budget: Some(budget(id, 1)), version })
 }
 
-fn exhausted(id: &str, version: i64) -> Event {
+pub fn exhausted(id: &str, version: i64) -> Event {
     Event::of(&format!("{id}-2031"), &BudgetExhausted { budget: Some(budget(id, 0)), version })
 }
 
@@ -213,7 +213,7 @@ async fn a_policy_is_for_whom_it_says_and_until_it_ends() {
     world.stop().await;
 }
 
-fn coupon(coupon_id: &str, policy_id: &str, enterprise: &str, version: i64, state: CouponState) -> Coupon {
+pub fn coupon(coupon_id: &str, policy_id: &str, enterprise: &str, version: i64, state: CouponState) -> Coupon {
     Coupon {
         coupon_id: coupon_id.to_owned(),
         policy_id: policy_id.to_owned(),

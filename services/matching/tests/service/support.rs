@@ -56,7 +56,7 @@ pub struct World {
     pub registry: Registry,
     jetstream: jetstream::Context,
     replicas: Vec<Replica>,
-    _database: TestDatabase,
+    database: TestDatabase,
     _broker: TestBroker,
 }
 
@@ -74,7 +74,16 @@ impl World {
     }
 
     async fn asking(replicas: usize, patience_ms: u64) -> Self {
-        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
+        Self::on(TestDatabase::empty().await.unwrap(), replicas, patience_ms).await
+    }
+
+    /// Starts a replica on what another world has left, with a broker that knows nothing.
+    pub async fn after(left: &TestDatabase) -> Self {
+        Self::on(left.copy().await.unwrap(), 1, 0).await
+    }
+
+    async fn on(database: TestDatabase, replicas: usize, patience_ms: u64) -> Self {
+        let broker = TestBroker::start().await.unwrap();
         let clock = Arc::new(ManualClock::new(at(TODAY, 10)));
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::start().await;
@@ -96,7 +105,7 @@ impl World {
         }
         let jetstream = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
         let pool = database.pool().await.unwrap();
-        Self { pool, clock, registry, jetstream, replicas: running, _database: database, _broker: broker }
+        Self { pool, clock, registry, jetstream, replicas: running, database, _broker: broker }
     }
 
     /// Starts replicas that know two banks, the LPR and the calendar.
@@ -114,14 +123,15 @@ impl World {
         (world, product, enterprise)
     }
 
-    /// Stops all; each must end well.
-    pub async fn stop(self) {
+    /// Stops all; each must end well. Leaves the database.
+    pub async fn stop(self) -> TestDatabase {
         for replica in &self.replicas {
             replica.stop.cancel();
         }
         for replica in self.replicas {
             replica.served.await.unwrap().unwrap();
         }
+        self.database
     }
 
     /// Asks all to stop.

@@ -69,13 +69,14 @@ pub fn granted(consent: &Consent) -> Event {
     Event::of(&consent.consent_id, &ConsentGranted { consent: Some(consent.clone()) })
 }
 
-fn narrowed(consent: &Consent, scope: Scope) -> Event {
+pub fn narrowed(consent: &Consent, scope: Scope) -> Event {
     let narrowed = Consent { scope: Some(scope), version: 2, ..consent.clone() };
     Event::of(&consent.consent_id, &ConsentNarrowed { consent: Some(narrowed) })
 }
 
 pub fn revoked(consent: &Consent) -> Event {
-    let revoked = Consent { state: ConsentState::Revoked.into(), version: 2, ..consent.clone() };
+    let version = consent.version + 1;
+    let revoked = Consent { state: ConsentState::Revoked.into(), version, ..consent.clone() };
     Event::of(&consent.consent_id, &ConsentRevoked { consent: Some(revoked) })
 }
 

@@ -121,6 +121,21 @@ impl TestDatabase {
         options.connect(&self.url).await.context("connecting to the test database")
     }
 
+    /// Another database that begins with all that this one has. Whoever is still connected to this one is cut off.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn copy(&self) -> Result<Self> {
+        let mut server = PgConnection::connect(&self.server).await?;
+        sqlx::query("SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE datname = $1")
+            .bind(&self.name)
+            .bind(i64::try_from(PATIENCE.as_millis())?)
+            .execute(&mut server)
+            .await?;
+        server.close().await?;
+        Self::copy_of(&self.name).await
+    }
+
     async fn copy_of(template: &str) -> Result<Self> {
         let name = format!("test_{}", Uuid::now_v7().simple());
         let server = url_of("postgres").await?;

@@ -84,6 +84,15 @@ impl Deliveries {
         self
     }
 
+    /// One of every `every` once more under another id: as a fact comes again of which it is forgotten that it came.
+    #[must_use]
+    pub fn retold(mut self, every: usize) -> Self {
+        let again = self.events.iter().step_by(every.max(1));
+        let again: Vec<Event> = again.map(|event| event.clone().with("ce-id", &Uuid::now_v7().to_string())).collect();
+        self.events.extend(again);
+        self
+    }
+
     /// In an order that the seed decides; the same seed gives the same order, so put it into the assertion's message.
     #[must_use]
     pub fn shuffled(mut self, seed: u64) -> Self {

@@ -13,7 +13,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use zhirong_testkit::{Deliveries, Event, ServiceProcess, TestBroker, TestDatabase, eventually, program};
+use zhirong_testkit::{Aside, Deliveries, Event, ServiceProcess, State, TestBroker, TestDatabase, eventually, program};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -43,6 +43,70 @@ async fn each_test_has_its_own_copy_of_the_migrated_database() {
         .await
         .unwrap();
     assert!(!found, "other migrations, another template");
+}
+
+#[tokio::test]
+async fn a_copy_begins_with_all_that_is_there_and_goes_its_own_way() {
+    let thing = migrator("CREATE TABLE thing (id BIGINT PRIMARY KEY)");
+    let left = TestDatabase::new(&[&thing]).await.unwrap();
+    // who is connected does not stand in the way
+    let mut mine = PgConnection::connect(left.url()).await.unwrap();
+    sqlx::raw_sql("INSERT INTO thing VALUES (1)").execute(&mut mine).await.unwrap();
+    for _ in 0..2 {
+        let copy = left.copy().await.unwrap();
+        let theirs = copy.pool().await.unwrap();
+        sqlx::raw_sql("INSERT INTO thing VALUES (2)").execute(&theirs).await.unwrap();
+        let all: Vec<i64> = sqlx::query_scalar("SELECT id FROM thing ORDER BY id").fetch_all(&theirs).await.unwrap();
+        assert_eq!(all, [1, 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_state_is_all_rows_but_for_what_is_set_aside() {
+    const ASIDES: [Aside; 5] = [
+        Aside::columns("thing", &["stamped_at"], "the clock"),
+        Aside::within(
+            "thing",
+            "content",
+            |bytes| Ok(bytes.get(1..).unwrap_or_default().to_vec()),
+            "one byte is the way's",
+        ),
+        Aside::older("log", &["id"], "number", "each step is kept"),
+        Aside::table("way", "only the way"),
+        Aside::untouched("never", "nobody writes it"),
+    ];
+    let schema = migrator(
+        "CREATE SCHEMA runtime;
+         CREATE TABLE runtime.dead_letter (consumer TEXT, reason TEXT);
+         CREATE TABLE thing (id BIGINT, content BYTEA, stamped_at TIMESTAMPTZ DEFAULT clock_timestamp());
+         CREATE TABLE log (id BIGINT, number BIGINT, word TEXT);
+         CREATE TABLE way (id BIGINT); CREATE TABLE never (id BIGINT)",
+    );
+    let state = async |statements: &'static str, asides: &[Aside]| {
+        let database = TestDatabase::new(&[&schema]).await.unwrap();
+        let pool = database.pool().await.unwrap();
+        sqlx::raw_sql(statements).execute(&pool).await.unwrap();
+        State::of(&pool, asides).await
+    };
+    let first = "INSERT INTO thing VALUES (1, '\\x0102'), (2, '\\x0103');
+                 INSERT INTO log VALUES (1, 1, 'a'), (1, 2, 'b'), (2, 1, 'c'); INSERT INTO way VALUES (1)";
+    let same = "INSERT INTO thing VALUES (2, '\\xff03'), (1, '\\xff02');
+                INSERT INTO log VALUES (2, 7, 'c'), (1, 9, 'b')";
+    let other =
+        "INSERT INTO thing VALUES (1, '\\x0102'), (2, '\\x0104'); INSERT INTO log VALUES (1, 1, 'b'), (2, 1, 'c')";
+    let end = state(first, &ASIDES).await.unwrap();
+    end.ensure_same(&state(same, &ASIDES).await.unwrap()).unwrap();
+    end.ensure_same(&state(other, &ASIDES).await.unwrap()).unwrap_err();
+    let fault = async |statements, asides: &[Aside]| state(statements, asides).await.err().unwrap().to_string();
+    assert!(fault("INSERT INTO thing VALUES (1, '')", &ASIDES).await.contains("leaves nothing in log"));
+    assert!(
+        fault("INSERT INTO never VALUES (1); INSERT INTO log VALUES (1, 1, 'a')", &ASIDES)
+            .await
+            .contains("never has rows")
+    );
+    let stale = [Aside::columns("log", &["gone"], "it was there once")];
+    assert!(fault(first, &stale).await.contains("log.gone"));
+    assert!(fault("INSERT INTO runtime.dead_letter VALUES ('c', 'why')", &ASIDES).await.contains("c: why"));
 }
 
 #[tokio::test]

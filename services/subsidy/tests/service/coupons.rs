@@ -13,7 +13,7 @@ use zhirong_runtime::streams;
 use crate::support::{World, enterprise, general_policy, loan, new_id, refusal, staff, uscc};
 
 /// Half a percent for who holds a coupon, until the end of 2100.
-fn coupon_policy() -> PolicySpec {
+pub fn coupon_policy() -> PolicySpec {
     PolicySpec {
         name_zh: "示例利率优惠券".to_owned(),
         benefit: Some(Benefit::RateCoupon(RateCoupon { rate_cut_ppm: 5_000 })),
@@ -24,17 +24,17 @@ fn coupon_policy() -> PolicySpec {
     }
 }
 
-fn issue(policy_id: &str, group: Group) -> IssueCouponsRequest {
+pub fn issue(policy_id: &str, group: Group) -> IssueCouponsRequest {
     let valid_until = "2100-06-30".to_owned();
     IssueCouponsRequest { request_id: new_id(), policy_id: policy_id.to_owned(), group: Some(group), valid_until }
 }
 
-fn holders(numbers: &[usize]) -> Group {
+pub fn holders(numbers: &[usize]) -> Group {
     Group::Holders(CouponHolders { enterprise_ids: numbers.iter().map(|number| uscc(*number)).collect() })
 }
 
 impl World {
-    async fn coupons_of(&self, number: usize) -> Vec<Coupon> {
+    pub async fn coupons_of(&self, number: usize) -> Vec<Coupon> {
         let own = uscc(number);
         let request = enterprise(&own, ListCouponsRequest::default());
         self.coupons().list_coupons(request).await.unwrap().into_inner().coupons

@@ -22,12 +22,12 @@ use crate::{
 const SHARED_WITH_THE_POOL: [i64; 3] = [4_000_000, 4_000_000, 2_000_000];
 const WITHOUT_THE_POOL: [i64; 3] = [0, 4_000_000, 6_000_000];
 
-fn employs(number: i64) -> [(String, FeatureValue); 1] {
+pub fn employs(number: i64) -> [(String, FeatureValue); 1] {
     [("employee_count".to_owned(), FeatureValue { kind: Some(Kind::Integer(number)), ..FeatureValue::default() })]
 }
 
 /// For who employs ten.
-fn for_ten(spec: PolicySpec) -> PolicySpec {
+pub fn for_ten(spec: PolicySpec) -> PolicySpec {
     PolicySpec { who: "employee_count >= 10".to_owned(), ..spec }
 }
 

@@ -6,8 +6,7 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::float_arithmetic,
-    clippy::disallowed_methods,
-    clippy::print_stdout
+    clippy::disallowed_methods
 )]
 
 mod accrual;
@@ -26,9 +25,9 @@ mod ledger;
 mod life;
 mod loans;
 mod policies;
-mod profiles;
 mod queue;
 mod race;
 mod random;
 mod settlement;
+mod shuffle;
 mod support;

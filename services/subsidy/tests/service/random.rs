@@ -25,23 +25,13 @@ use zhirong_proto::{
     matching::v1::Guarantee,
     subsidy::v1::{Policy, PolicySpec},
 };
+use zhirong_testkit::seed;
 
 use crate::{
     compensations::{pool_policy, shared},
     race::{approved, desk},
     support::{IP_FEN, World, general_policy, ip_policy},
 };
-
-/// Names the numbers of a run, for those that are others in every run.
-const SEED: &str = "ZHIRONG_TEST_SEED";
-
-/// Another seed in every run, or the one that is asked for.
-fn seed() -> u64 {
-    let asked = std::env::var(SEED).ok().map(|text| text.parse().expect(SEED));
-    let seed = asked.unwrap_or_else(|| Uuid::now_v7().as_u64_pair().1);
-    println!("to repeat this run: {SEED}={seed}");
-    seed
-}
 
 /// Numbers that a seed decides (SplitMix64).
 struct Dice(u64);
@@ -325,7 +315,7 @@ async fn any_step(world: &World, dice: &mut Dice, (all, loans): (&[Policy], &mut
 #[tokio::test]
 async fn the_ledger_finds_no_difference_whatever_happens() {
     // One course goes on until all has happened; the other is another one in every run, and as long as it is.
-    for (seed, to_the_end) in [(20_260_301, true), (seed(), false)] {
+    for (seed, to_the_end) in [(20_260_301, true), (seed().unwrap(), false)] {
         let world = World::with_lpr(1).await;
         let all = policies(&world, 12 * IP_FEN).await;
         let (mut dice, mut loans) = (Dice(seed), Vec::<Running>::new());
@@ -374,7 +364,7 @@ async fn facts_in_any_order_and_number_come_to_the_same() {
     for world in [&in_order, &shuffled] {
         policies(world, 2000 * IP_FEN).await;
     }
-    let mut dice = Dice(seed());
+    let mut dice = Dice(seed().unwrap());
     let mut loans: Vec<Running> = (0..16).map(|number| Running::new(number, &mut dice)).collect();
     let approvals: Vec<Approved> = loans.iter().map(|loan| loan.approved.clone()).collect();
     let mut facts = Vec::new();

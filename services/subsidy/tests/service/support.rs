@@ -52,15 +52,25 @@ pub struct World {
 impl World {
     /// Starts so many replicas with nothing in them.
     pub async fn start(replicas: usize) -> Self {
-        let (database, broker) = (TestDatabase::empty().await.unwrap(), TestBroker::start().await.unwrap());
+        // small batches, so that every replica gets some
+        Self::on(TestDatabase::empty().await.unwrap(), replicas, 5).await
+    }
+
+    /// Starts a replica on what another world has left, with a broker that knows nothing.
+    pub async fn after(left: &TestDatabase) -> Self {
+        // some at a time, so that not all that came early comes to be sorted with what it waits for
+        Self::on(left.copy().await.unwrap(), 1, 20).await
+    }
+
+    async fn on(database: TestDatabase, replicas: usize, batch: usize) -> Self {
+        let broker = TestBroker::start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut running = Vec::new();
         let mut address_file = folder.path().join("none");
         for number in 0..replicas {
             address_file = folder.path().join(format!("grpc-{number}"));
             let mut common = zhirong_testkit::settings(&database, &broker, &address_file).unwrap();
-            // small batches, so that every replica gets some
-            common.inbox.batch = 5;
+            common.inbox.batch = batch;
             let stop = CancellationToken::new();
             let settings = Settings { common, own: Nothing {} };
             let served = tokio::spawn(subsidy::serve(settings, stop.clone()));
@@ -89,13 +99,14 @@ impl World {
         world
     }
 
-    /// Stops all; each must end well, and the ledger must balance.
-    pub async fn stop(self) {
+    /// Stops all; each must end well, and the ledger must balance. Leaves the database.
+    pub async fn stop(self) -> TestDatabase {
         self.assert_ledger_balances().await;
         for replica in self.replicas {
             replica.stop.cancel();
             replica.served.await.unwrap().unwrap();
         }
+        self.database
     }
 
     pub fn policies(&self) -> PolicyServiceClient<Channel> {
@@ -217,17 +228,7 @@ impl World {
     }
 
     pub async fn publish_lpr(&self, version: i64, changes: &[(&str, i64)], known_through: &str) {
-        let changes = changes
-            .iter()
-            .map(|(day, ppm)| LprChange {
-                published_on: (*day).to_owned(),
-                one_year_ppm: *ppm,
-                five_year_ppm: ppm + 5_000,
-            })
-            .collect();
-        let table = LprTable { changes, known_through: known_through.to_owned() };
-        let fact = ReferencePublished { version, reference: Some(Reference::Lpr(table)) };
-        self.publish(&new_id(), "lpr", &fact).await;
+        self.publish(&new_id(), "lpr", &lpr(version, changes, known_through)).await;
     }
 
     pub async fn approve(&self, loan: &Loan) {
@@ -286,6 +287,16 @@ impl World {
             .await
             .unwrap()
     }
+}
+
+/// A table of the LPR; half a point more over five years.
+pub fn lpr(version: i64, changes: &[(&str, i64)], known_through: &str) -> ReferencePublished {
+    let changes = changes
+        .iter()
+        .map(|(day, ppm)| LprChange { published_on: (*day).to_owned(), one_year_ppm: *ppm, five_year_ppm: ppm + 5_000 })
+        .collect();
+    let table = LprTable { changes, known_through: known_through.to_owned() };
+    ReferencePublished { version, reference: Some(Reference::Lpr(table)) }
 }
 
 /// A request with the metadata that the gateway sets.

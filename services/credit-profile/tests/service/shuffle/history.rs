@@ -8,7 +8,8 @@ use zhirong_kernel::{clock::business_date, uscc::Uscc};
 use zhirong_proto::{
     feedback::v1::{Rating, RatingLevel, RatingReceived},
     matching::v1::{
-        Loan, LoanApproved, LoanDefaulted, LoanDisbursed, LoanRepaid, LoanSettled, LoanState, Order, OrderPlaced,
+        Loan, LoanApproved, LoanDefaulted, LoanDisbursed, LoanRecovered, LoanRenewed, LoanRepaid, LoanSettled,
+        LoanState, LoanTermsChanged, Order, OrderPlaced,
     },
     profile::v1::{Category, CategoryField, FieldType},
 };
@@ -22,6 +23,7 @@ const RELOAD: &str = "cn.zhirong.gov.reload.completed.v1";
 
 /// What happens.
 pub struct History {
+    pub seed: u64,
     /// Records that objections will be raised against, one each of the first enterprises.
     pub disputed: Vec<Event>,
     /// All the rest, in the order in which it happened to be told.
@@ -29,6 +31,7 @@ pub struct History {
 }
 
 pub struct Teller<'a> {
+    seed: u64,
     random: StdRng,
     now: Timestamp,
     categories: &'a [Category],
@@ -36,7 +39,7 @@ pub struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     pub fn new(seed: u64, now: Timestamp, categories: &'a [Category]) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), now, categories }
+        Self { seed, random: StdRng::seed_from_u64(seed), now, categories }
     }
 
     pub fn history(mut self) -> History {
@@ -56,7 +59,7 @@ impl<'a> Teller<'a> {
         rest.extend(self.reloads());
         // the second disputed record is corrected by its source
         rest.push(event(&self::disputed(1, self.now, 30, 4)));
-        History { disputed, rest }
+        History { seed: self.seed, disputed, rest }
     }
 
     /// One or two records of a category: versions, corrections, withdrawals, ties, moves.
@@ -178,6 +181,8 @@ impl<'a> Teller<'a> {
             matures_on: on(days - 90),
             ..Loan::default()
         };
+        // of which nothing else is told
+        let loan_after = loan.order_id.clone();
         let after = |version, state: LoanState, outstanding_fen| {
             Some(Loan { version, state: state.into(), outstanding_fen, ..loan.clone() })
         };
@@ -209,11 +214,22 @@ impl<'a> Teller<'a> {
                 let loan = after(4, LoanState::Defaulted, 500);
                 let fact = LoanDefaulted { loan, defaulted_on: on(days - 50), overdue_interest_fen: 3 };
                 life.push(Event::of(uscc.as_str(), &fact));
+                let loan = after(5, LoanState::Defaulted, 500);
+                let fact = LoanRecovered { loan, recovered_fen: 100, recovered_on: on(days - 55) };
+                life.push(Event::of(uscc.as_str(), &fact));
             }
-            1 => {}
+            1 => {
+                let loan = after(4, LoanState::Disbursed, 500);
+                let loan = loan.map(|loan| Loan { matures_on: on(days - 300), ..loan });
+                let fact = LoanTermsChanged { loan, effective_on: on(days - 30) };
+                life.push(Event::of(uscc.as_str(), &fact));
+            }
             _ => {
                 life.push(repaid(4, 0, days - 40, false));
                 let fact = LoanSettled { loan: after(5, LoanState::Settled, 0), settled_on: on(days - 40) };
+                life.push(Event::of(uscc.as_str(), &fact));
+                let loan = after(6, LoanState::Settled, 0);
+                let fact = LoanRenewed { loan, renewed_by_loan_id: loan_after.clone() };
                 life.push(Event::of(uscc.as_str(), &fact));
             }
         }

@@ -90,7 +90,7 @@ pub async fn run() -> Result<Figures> {
             baseline: as_a_whole,
             baseline_name: format!("the same profiles from all {} records", changed::RECORDS),
             unit: "profiles/s".to_owned(),
-            goal: Some(5.0),
+            goal: Some(3.0),
         },
     ];
     Ok((figures, notes))

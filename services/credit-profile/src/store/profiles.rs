@@ -62,8 +62,12 @@ impl From<Row> for Stale {
     }
 }
 
+/// Most changed categories that a profile is computed again by; with more, from all its records.
+const MOST_PARTS: i32 = 4;
+
 /// Marks profiles, in order of enterprise, as to be computed again; one that is not there yet begins. A mark that adds nothing writes
-/// nothing, but waits for whoever computes the profile: they have not seen what it stands for.
+/// nothing, but waits for whoever computes the profile: they have not seen what it stands for. Where much has changed, as while a file
+/// is taken in, all is computed, so that what comes after need not be marked any more.
 pub async fn mark(conn: &mut PgConnection, marks: &Marks, today: Date) -> Result<(), sqlx::Error> {
     if marks.is_empty() {
         return Ok(());
@@ -78,11 +82,13 @@ pub async fn mark(conn: &mut PgConnection, marks: &Marks, today: Date) -> Result
          SELECT uscc, 0, ''::bytea, $3::date, true, string_to_array(categories, ',')
          FROM unnest($1::text[], $2::text[]) AS concerned (uscc, categories)
          ON CONFLICT (enterprise_id) DO UPDATE
-             SET changed = ARRAY(SELECT DISTINCT unnest(coalesce(p.changed, '{}') || excluded.changed) ORDER BY 1)
+             SET changed = ARRAY(SELECT DISTINCT unnest(coalesce(p.changed, '{}') || excluded.changed) ORDER BY 1),
+                 stale = coalesce(cardinality(p.changed), 0) + cardinality(excluded.changed) > $4
              WHERE NOT p.stale AND (p.changed @> excluded.changed) IS NOT TRUE",
         &enterprises as _,
         &categories,
-        today.to_sqlx() as _
+        today.to_sqlx() as _,
+        MOST_PARTS
     )
     .execute(conn)
     .await?;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use opentelemetry::{global, metrics::Counter};
 use serde::Deserialize;
 use tonic::Status;
@@ -23,8 +23,8 @@ use zhirong_runtime::{
 
 use crate::consent::{Dispute, Held};
 
-/// How long an answer stands for what leaves by it: a slow reader has the rest by a newer one.
-pub const STALE: Duration = Duration::from_millis(20);
+/// How long an answer stands for what leaves by it.
+const STANDS: SignedDuration = SignedDuration::from_millis(20);
 
 /// Most consents, and most enterprises, that the profile service is asked for at once.
 const AT_ONCE: usize = 1_000;
@@ -79,6 +79,12 @@ impl From<Unconfirmed> for Problem {
     fn from(error: Unconfirmed) -> Self {
         Self::unavailable("CONSENT_UNCONFIRMED", error.to_string()).zh("暂时无法核验企业授权，请稍后重试")
     }
+}
+
+/// Whether an answer stands no longer, so that a slow reader has the rest by a newer one. By a clock that was set back none does.
+#[must_use]
+pub fn is_stale(answered_at: Timestamp, now: Timestamp) -> bool {
+    !(SignedDuration::ZERO..=STANDS).contains(&now.duration_since(answered_at))
 }
 
 /// The profile service, for asking.
@@ -179,4 +185,32 @@ impl Unheard {
 fn part<T>(all: &[T], from: usize) -> &[T] {
     let rest = all.get(from..).unwrap_or_default();
     rest.get(..AT_ONCE).unwrap_or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_stands_for_a_moment_and_by_a_clock_that_was_set_back_not_at_all() {
+        let at = Timestamp::UNIX_EPOCH;
+        let after = |millis| at + SignedDuration::from_millis(millis);
+        assert!(!is_stale(at, at) && !is_stale(at, after(20)));
+        assert!(is_stale(at, after(21)) && is_stale(at, after(-1)));
+    }
+
+    #[test]
+    fn what_is_asked_for_at_once_is_a_part_of_all() {
+        let all: Vec<usize> = (0..2 * AT_ONCE + 1).collect();
+        let parts: Vec<usize> = (0..=2).flat_map(|number| part(&all, number * AT_ONCE).to_vec()).collect();
+        assert_eq!(parts, all);
+        assert!(part(&all, 3 * AT_ONCE).is_empty());
+    }
+
+    #[test]
+    fn a_setting_that_is_no_address_is_named() {
+        let settings = Settings { profile: "not an address".to_owned(), timeout_ms: 1, patience_ms: 1 };
+        let fault = Checks::new(&settings).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(fault.starts_with("checks.profile: `not an address`"), "{fault}");
+    }
 }

@@ -3,14 +3,14 @@
 use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
-use tokio::time::Instant;
+use jiff::Timestamp;
 use tonic::Status;
 use zhirong_kernel::id::InstitutionId;
 use zhirong_proto::matching::v1::{InboxEntry, ListInboxRequest, ListInboxResponse, StreamInboxResponse};
 use zhirong_runtime::{page, problem::Problem};
 
 use super::{Matching, cut};
-use crate::{checks::STALE, disclosure, store::order as orders};
+use crate::{checks::is_stale, disclosure, store::order as orders};
 
 /// Most entries that are read at once to be sent.
 const BATCH: i64 = 100;
@@ -27,7 +27,7 @@ impl Matching {
             while !self.shutdown.is_cancelled() {
                 // Registered before the look, so that an entry written in between still wakes.
                 let written = self.inbox.notified();
-                let (entries, read_at) = match self.entries(&institution, position, batch).await {
+                let (entries, checked_at) = match self.entries(&institution, position, batch).await {
                     Ok(read) => read,
                     Err(problem) => {
                         yield Err(problem.into());
@@ -50,7 +50,7 @@ impl Matching {
                     }
                     position = entry.position;
                     yield Ok(StreamInboxResponse { entry: Some(entry) });
-                    if read_at.elapsed() > STALE {
+                    if is_stale(checked_at, self.clock.now()) {
                         batch = taken;
                         break;
                     }
@@ -66,11 +66,11 @@ impl Matching {
         institution: &InstitutionId,
         after: i64,
         most: i64,
-    ) -> Result<(Vec<InboxEntry>, Instant), Problem> {
+    ) -> Result<(Vec<InboxEntry>, Timestamp), Problem> {
         let entries = orders::inbox(&mut *self.pool.acquire().await?, institution.as_str(), after, most).await?;
         let now = self.clock.now();
         let unheard = disclosure::unheard(&self.checks, &entries, now).await;
-        let checked_at = Instant::now();
+        let checked_at = self.clock.now();
         let (entries, read) = disclosure::release(entries, &unheard, now);
         if !read.is_empty() {
             // On its way to the trail before the institution has its answer.

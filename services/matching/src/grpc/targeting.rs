@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
 use futures::Stream;
 use jiff::Timestamp;
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 use zhirong_kernel::{InstitutionId, clock::business_date, rule::Inputs};
@@ -20,7 +19,7 @@ use zhirong_runtime::{
 use super::Matching;
 use crate::{
     adjust::{in_time, offered_to},
-    checks::STALE,
+    checks::is_stale,
     error::Error,
     naming::{self, Named},
     product::CompiledProduct,
@@ -82,7 +81,7 @@ impl Naming {
         let Matching { pool, checks, clock, .. } = &self.matching;
         let (now, institution) = (clock.now(), self.institution.as_str());
         let named = naming::consenting(pool, checks, institution, candidates, now).await?;
-        let checked_at = Instant::now();
+        let checked_at = clock.now();
         self.tell(&named, now).await?;
         let count = i64::try_from(named.len()).unwrap_or(i64::MAX);
         let summary = CandidateSummary { named_enterprises: count, ..summary };
@@ -90,7 +89,7 @@ impl Naming {
             yield Ok(first(summary));
             for chunk in named.chunks(CHUNK) {
                 let mut chunk = chunk.to_vec();
-                if checked_at.elapsed() > STALE {
+                if is_stale(checked_at, self.matching.clock.now()) {
                     chunk = match self.again(chunk).await {
                         Ok(chunk) => chunk,
                         Err(problem) => {

@@ -1,6 +1,6 @@
 //! What enterprises decide holds before matching has heard of it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use prost::Message as _;
 use tonic::Code;
@@ -19,7 +19,7 @@ use zhirong_testkit::{Deliveries, Event, eventually};
 
 use crate::{
     support::{
-        BANK, PATIENCE, World, acceptance, as_bank, as_enterprise, as_staff, at, new_id, profile, profile_of,
+        BANK, PATIENCE, STALE, World, acceptance, as_bank, as_enterprise, as_staff, at, new_id, profile, profile_of,
         published, reason, uscc, withdrawal,
     },
     targeting::{candidates, given, granted, revoked},
@@ -231,8 +231,7 @@ async fn a_name_that_waits_for_a_slow_reader_stays_when_the_consent_is_taken_bac
     // All have the same limit, so that they come in order of their ids.
     let last = consents.iter().max_by_key(|consent| &consent.enterprise_id).unwrap();
     world.registry.knows(&revoked(last));
-    // An answer stands for less than this; nothing tells that it no longer does.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.clock.advance(STALE);
     let mut named = BTreeSet::new();
     while let Some(next) = stream.message().await.unwrap() {
         let Some(Element::Candidate(candidate)) = next.element else { panic!("{next:?}") };

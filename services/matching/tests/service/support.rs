@@ -35,6 +35,8 @@ pub const OTHER_BANK: &str = "sample-two-bank";
 /// A Wednesday. Its answers are due within 5 working days, by the Wednesday after.
 pub const TODAY: Date = jiff::civil::date(2031, 3, 5);
 pub const DUE: Date = jiff::civil::date(2031, 3, 12);
+/// By the service's clock, an answer about consents stands for less than this.
+pub const STALE: jiff::SignedDuration = jiff::SignedDuration::from_millis(21);
 /// Of an enterprise with 5 patents.
 pub const LIMIT_FEN: i64 = 50_000_000;
 

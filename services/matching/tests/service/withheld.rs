@@ -1,14 +1,14 @@
 //! What an inbox no longer shows: from the end of a consent on, whichever end it is, and told once.
 
-use std::time::Duration;
-
 use zhirong_proto::{
     matching::v1::{Consent, DisclosureRefused, InboxEntry, Order, PlaceOrderRequest, StreamInboxRequest},
     profile::v1::{self as registry, ConsentRevoked, ConsentState},
 };
 use zhirong_testkit::{Deliveries, Event, eventually};
 
-use crate::support::{BANK, PATIENCE, World, approval, as_bank, as_enterprise, at, order, rejection, withdrawal};
+use crate::support::{
+    BANK, PATIENCE, STALE, World, approval, as_bank, as_enterprise, at, order, rejection, withdrawal,
+};
 
 /// The order's consent was taken back.
 fn taken_back(order: &Order) -> Event {
@@ -133,8 +133,7 @@ async fn what_a_slow_reader_has_not_taken_yet_is_withheld_from_it_too() {
     let mut entries: Vec<InboxEntry> = vec![stream.message().await.unwrap().unwrap().entry.unwrap()];
     assert!(entries[0].profile.is_some());
     world.deliver(Deliveries::new([taken_back(&order)])).await;
-    // What was read stands for less than this; nothing tells that it no longer does.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.clock.advance(STALE);
     while entries.len() < 100 {
         entries.push(stream.message().await.unwrap().unwrap().entry.unwrap());
     }

@@ -45,7 +45,7 @@ use zhirong_proto::profile::v1::{
 use zhirong_runtime::{
     Error, Service,
     outbox::OutboxWake,
-    page,
+    page, passes,
     problem::Problem,
     seal::{self, MasterKeys},
 };
@@ -134,7 +134,7 @@ pub(crate) fn attach(
     let shutdown = service.shutdown();
     service.background("audit checkpoints", checkpoints.run(shutdown.clone()));
     let rotation = rotation::Rotation { pool: service.pool(), masters };
-    service.background("key rotation", rotation.run(shutdown.clone()));
+    service.background("key rotation", passes::run(rotation, shutdown.clone()));
     let retention = retention::Retention {
         pool: service.pool(),
         clock: service.clock(),

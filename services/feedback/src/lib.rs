@@ -22,6 +22,7 @@ use zhirong_proto::feedback::v1::{
 use zhirong_runtime::{
     Error, Service,
     config::{Settings, read_secret},
+    passes,
     seal::MasterKeys,
 };
 
@@ -131,7 +132,7 @@ pub async fn serve(settings: Settings<Own>, shutdown: CancellationToken) -> Resu
     };
     service.background("sms sender", sender.run(service.shutdown()));
     let sealing = sealing::Sealing { pool: service.pool(), keys: Arc::clone(&keys) };
-    service.background("sealing of phones", sealing.run(service.shutdown()));
+    service.background("sealing of phones", passes::run(sealing, service.shutdown()));
 
     let feedback =
         grpc::Feedback { pool: service.pool(), clock: service.clock(), keys, outbox: service.outbox(), sender: wake };

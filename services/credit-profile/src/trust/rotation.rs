@@ -1,9 +1,9 @@
 //! Seals data keys with the master key that seals now, a few at a time while everything else goes on.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
+use zhirong_runtime::passes::Pass;
 
 use super::{
     seal::{MasterKeys, WrappedKey},
@@ -13,11 +13,6 @@ use crate::error::Error;
 
 /// Data keys of one transaction.
 const BATCH: i64 = 100;
-/// Between two looks: other replicas may still seal with the key before.
-const PAUSE: Duration = Duration::from_secs(60);
-/// After an error.
-const RETRY: Duration = Duration::from_secs(5);
-
 /// Changes keys.
 pub struct Rotation {
     /// The database.
@@ -26,34 +21,11 @@ pub struct Rotation {
     pub masters: Arc<MasterKeys>,
 }
 
-impl Rotation {
-    /// Runs until shutdown.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let mut after = String::new();
-        while !shutdown.is_cancelled() {
-            let pause = match self.batch(&after).await {
-                Ok(Some(last)) => {
-                    after = last;
-                    continue;
-                }
-                Ok(None) => {
-                    after.clear();
-                    PAUSE
-                }
-                Err(error) => {
-                    tracing::error!(%error, source = ?std::error::Error::source(&error), "keys could not be changed; trying again");
-                    RETRY
-                }
-            };
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
+impl Pass for Rotation {
+    type Error = Error;
+    const FAILED: &'static str = "keys could not be changed";
 
-    /// Changes some of the enterprises after this one in their order; gives the last of them, or none when there are no more. So
-    /// those that can't be opened are tried once a pass and keep nobody behind them waiting.
+    /// Changes the keys of some enterprises.
     async fn batch(&self, after: &str) -> Result<Option<String>, Error> {
         let seals = self.masters.seals();
         let mut tx = self.pool.begin().await?;

@@ -37,6 +37,7 @@ pub mod json;
 mod maintenance;
 pub mod outbox;
 pub mod page;
+pub mod passes;
 pub mod peer;
 pub mod problem;
 mod run;

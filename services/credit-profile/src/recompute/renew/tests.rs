@@ -221,6 +221,36 @@ async fn marks_add_up_and_what_adds_nothing_writes_nothing() {
     assert_eq!((standing().await.0, standing().await.1 > first.1), (Some(vec![]), true));
 }
 
+/// While a file is taken in, each of an enterprise's categories would write its profile once more.
+#[tokio::test]
+async fn a_profile_of_which_much_has_changed_is_computed_as_a_whole_and_written_no_more() {
+    let fixture = world().await;
+    let uscc = enterprise(1);
+    fixture.put(&[counted(&uscc, "patent", 1, 0)]).await.unwrap();
+    kept(&fixture).await;
+    let standing = async || {
+        let query = "SELECT cardinality(changed), mark, xmin::text, stale FROM profile";
+        fixture.rows::<(i32, i64, String, bool)>(query).await.remove(0)
+    };
+    let concerned = async |of: &str| {
+        let mut marks = Marks::default();
+        marks.record(uscc.as_str(), of);
+        mark(&fixture, &marks).await;
+    };
+    for of in ["patent", "trademark", "tax_payment", "invoice"] {
+        concerned(of).await;
+    }
+    let four = standing().await;
+    assert_eq!((four.0, four.3), (4, false));
+    concerned("customs").await;
+    let whole = standing().await;
+    assert_eq!((whole.1, whole.3), (four.1, true), "at the place that it had");
+    concerned("power_use").await;
+    assert_eq!(standing().await, whole, "nothing more is written");
+    kept(&fixture).await;
+    assert_eq!(fixture.rows::<(bool, bool)>("SELECT stale, changed IS NULL FROM profile").await, [(false, true)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mark_that_comes_while_its_profile_is_computed_is_kept_for_the_next_time() {
     let fixture = world().await;

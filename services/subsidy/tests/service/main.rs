@@ -28,6 +28,7 @@ mod policies;
 mod queue;
 mod race;
 mod random;
+mod samples;
 mod settlement;
 mod shuffle;
 mod support;

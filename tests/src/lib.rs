@@ -13,6 +13,7 @@
 pub mod apart;
 pub mod bench;
 pub mod compensation;
+pub mod consents;
 pub mod district;
 pub mod finance;
 pub mod liandu;

@@ -2,27 +2,21 @@
 //! nothing leaves by consents that nobody can confirm.
 
 use anyhow::{Context as _, Result};
-use prost_types::Timestamp;
 use tonic::Code;
-use zhirong_kernel::{
-    clock::{Clock as _, SystemClock},
-    id::InstitutionId,
-    uscc::Uscc,
-};
+use zhirong_kernel::{id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
     matching::v1::{
         AcceptOrderRequest, InboxEntry, ListInboxRequest, Order, PlaceOrderRequest, ProfileWithheld,
-        StreamCandidatesRequest, StreamInboxRequest, bank_order_service_client::BankOrderServiceClient,
-        order_service_client::OrderServiceClient, stream_candidates_response::Element,
-        targeting_service_client::TargetingServiceClient,
+        StreamInboxRequest, bank_order_service_client::BankOrderServiceClient,
+        order_service_client::OrderServiceClient,
     },
     profile::v1::{
-        AuditKind, CheckDisclosuresRequest, GrantConsentRequest, ListConsentsRequest, Purpose, RevokeConsentRequest,
-        Scope, consent_service_client::ConsentServiceClient,
+        AuditKind, CheckDisclosuresRequest, ListConsentsRequest, consent_service_client::ConsentServiceClient,
         disclosure_check_service_client::DisclosureCheckServiceClient,
     },
 };
 use zhirong_tests::{
+    consents::{candidates, take_back, to_be_offered},
     district::{Authorised, District, eventually},
     finance::{enterprises, new_id, product},
     liandu, trail,
@@ -46,24 +40,6 @@ async fn place(district: &District, uscc: &Uscc, product_id: &str) -> Result<Ord
     orders.place_order(request).await?.into_inner().order.context("an order")
 }
 
-async fn offered_by_bank(district: &District, uscc: &Uscc) -> Result<String> {
-    let request = GrantConsentRequest {
-        request_id: new_id(),
-        institution_id: BANK.to_owned(),
-        purpose: Purpose::Preapproval.into(),
-        scope: Some(Scope { score: true, ..Scope::default() }),
-        expires_at: Some(Timestamp { seconds: SystemClock.now().as_second() + 30 * 86_400, nanos: 0 }),
-    };
-    let mut consents = ConsentServiceClient::new(district.as_enterprise(uscc).await?);
-    Ok(consents.grant_consent(request).await?.into_inner().consent.context("a consent")?.consent_id)
-}
-
-async fn take_back(district: &District, uscc: &Uscc, consent_id: &str) -> Result<()> {
-    let request = RevokeConsentRequest { request_id: new_id(), consent_id: consent_id.to_owned() };
-    ConsentServiceClient::new(district.as_enterprise(uscc).await?).revoke_consent(request).await?;
-    Ok(())
-}
-
 /// The entry of an order, by the list.
 async fn listed(bank: &Authorised, order: &Order) -> Result<InboxEntry> {
     let request = ListInboxRequest { page_size: 500, ..ListInboxRequest::default() };
@@ -80,15 +56,8 @@ async fn streamed(bank: &Authorised, position: i64) -> Result<InboxEntry> {
 }
 
 async fn named(bank: &Authorised, product_id: &str) -> Result<Vec<String>> {
-    let request = StreamCandidatesRequest { product_id: product_id.to_owned(), min_limit_fen: 0 };
-    let mut stream = TargetingServiceClient::new(bank.clone()).stream_candidates(request).await?.into_inner();
-    let mut named = Vec::new();
-    while let Some(next) = stream.message().await? {
-        if let Some(Element::Candidate(candidate)) = next.element {
-            named.push(candidate.enterprise_id);
-        }
-    }
-    Ok(named)
+    let (_, named) = candidates(bank.clone(), product_id).await?;
+    Ok(named.into_iter().map(|candidate| candidate.enterprise_id).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +70,7 @@ async fn a_consent_taken_back_holds_nowhere_from_the_answer_on() -> Result<()> {
     let (mut orders, mut consents) = (Vec::new(), Vec::new());
     for uscc in &enterprises {
         orders.push(place(&district, uscc, &product_id).await?);
-        consents.push(offered_by_bank(&district, uscc).await?);
+        consents.push(to_be_offered(&district, uscc, BANK).await?);
     }
     for (uscc, order) in enterprises.iter().zip(&orders) {
         let list = ConsentServiceClient::new(district.as_enterprise(uscc).await?);

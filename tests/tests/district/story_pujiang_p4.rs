@@ -1,33 +1,25 @@
 //! Products around intellectual property: a portfolio of pledge, combined and credit loans, and offers to a list of enterprises.
 
 use anyhow::{Context as _, Result, bail};
-use prost_types::Timestamp;
 use serde_json::{Value, json};
 use tonic::Code;
 use uuid::Uuid;
-use zhirong_kernel::{
-    clock::{Clock as _, SystemClock, business_date},
-    id::InstitutionId,
-    uscc::Uscc,
-};
+use zhirong_kernel::{clock::business_date, id::InstitutionId, uscc::Uscc};
 use zhirong_proto::{
     catalog::v1::{
         CreditTerms, GuaranteeForm, ListProductsRequest, ProductSpec, RepaymentMethod,
         product_service_client::ProductServiceClient, product_spec::Terms,
     },
     matching::v1::{
-        Candidate, CandidateSummary, Eligible, ListInboxRequest, Order, PlaceOrderRequest, RecalculateRequest,
-        StreamCandidatesRequest, bank_order_service_client::BankOrderServiceClient,
-        calculator_service_client::CalculatorServiceClient, offer::Outcome, order_service_client::OrderServiceClient,
-        stream_candidates_response::Element, targeting_service_client::TargetingServiceClient,
+        Candidate, Eligible, ListInboxRequest, Order, PlaceOrderRequest, RecalculateRequest,
+        bank_order_service_client::BankOrderServiceClient, calculator_service_client::CalculatorServiceClient,
+        offer::Outcome, order_service_client::OrderServiceClient,
     },
-    profile::v1::{
-        AuditEntry, AuditKind, GrantConsentRequest, ListConsentsRequest, Purpose, RevokeConsentRequest, Scope,
-        consent_service_client::ConsentServiceClient,
-    },
+    profile::v1::{AuditEntry, AuditKind, ListConsentsRequest, Scope, consent_service_client::ConsentServiceClient},
 };
 use zhirong_tests::{
-    district::{Authorised, District, eventually},
+    consents::{candidates, take_back, to_be_offered},
+    district::{District, eventually},
     liandu,
     products::{condition, offered, publish_product},
     records::{publish, record},
@@ -68,32 +60,6 @@ fn spec(
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         terms: Some(Terms::Credit(terms)),
     }
-}
-
-async fn candidates(caller: Authorised, product: &str) -> Result<(CandidateSummary, Vec<Candidate>)> {
-    let request = StreamCandidatesRequest { product_id: product.to_owned(), min_limit_fen: 0 };
-    let mut stream = TargetingServiceClient::new(caller).stream_candidates(request).await?.into_inner();
-    let (mut summary, mut named) = (None, Vec::new());
-    while let Some(next) = stream.message().await? {
-        match next.element.context("an element")? {
-            Element::Summary(first) => summary = Some(first),
-            Element::Candidate(candidate) => named.push(candidate),
-        }
-    }
-    Ok((summary.context("a summary")?, named))
-}
-
-/// Lets an institution offer the enterprise credit; gives the consent's id.
-async fn consent(district: &District, enterprise: &Uscc, institution: &str) -> Result<String> {
-    let request = GrantConsentRequest {
-        request_id: new_id(),
-        institution_id: institution.to_owned(),
-        purpose: Purpose::Preapproval.into(),
-        scope: Some(Scope { score: true, ..Scope::default() }),
-        expires_at: Some(Timestamp { seconds: SystemClock.now().as_second() + 30 * 86_400, nanos: 0 }),
-    };
-    let mut consents = ConsentServiceClient::new(district.as_enterprise(enterprise).await?);
-    Ok(consents.grant_consent(request).await?.into_inner().consent.context("a consent")?.consent_id)
 }
 
 /// Whom the bank is named when so many may be.
@@ -258,15 +224,14 @@ async fn story_pujiang_p4_ip_products_and_targeted_offers() -> Result<()> {
     // Three agree to be approached by this bank; a fourth by another bank only.
     let mut consents = Vec::new();
     for number in [4, 7, 11] {
-        consents.push(consent(&district, &enterprises[number], BANK).await?);
+        consents.push(to_be_offered(&district, &enterprises[number], BANK).await?);
     }
-    consent(&district, &enterprises[13], "sample-yunhe-bank").await?;
+    to_be_offered(&district, &enterprises[13], "sample-yunhe-bank").await?;
     let names = named(&district, &bank, &portfolio[0], 3).await?;
     let limits: Vec<_> = names.iter().map(|named| (named.enterprise_id.clone(), named.limit_fen)).collect();
     let entry = |number: usize| (enterprises[number].to_string(), patents(number) * 20_000_000);
     assert_eq!(limits, [entry(11), entry(7), entry(4)]);
-    let request = RevokeConsentRequest { request_id: new_id(), consent_id: consents[1].clone() };
-    ConsentServiceClient::new(district.as_enterprise(&enterprises[7]).await?).revoke_consent(request).await?;
+    take_back(&district, &enterprises[7], &consents[1]).await?;
     let names = named(&district, &bank, &portfolio[0], 2).await?;
     // Each of them sees who was told, of which product, by which consent; who agreed to another bank sees nothing.
     for (number, consent) in [4, 7, 11].into_iter().zip(&consents) {

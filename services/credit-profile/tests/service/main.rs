@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod appraisal_and_tier;
+mod checks;
 mod deliveries;
 mod keys;
 #[path = "../../examples/schemas/load.rs"]

@@ -28,7 +28,7 @@ use crate::trusted::{named, whole};
 use crate::world::{PATIENCE, World, as_bank, as_enterprise, as_staff, enterprise, id, reason};
 
 /// A category whose records feed one feature, and one record of it in the database.
-async fn recorded(world: &World, uscc: &Uscc, category: &str, feature: &str, record_id: &str) {
+pub async fn recorded(world: &World, uscc: &Uscc, category: &str, feature: &str, record_id: &str) {
     let field = CategoryField {
         name: "value".to_owned(),
         label_zh: "数值".to_owned(),
@@ -83,7 +83,7 @@ async fn features_become(world: &World, uscc: &Uscc, features: &[&str]) -> Profi
     .unwrap()
 }
 
-fn raise(category: &str, record_id: &str) -> RaiseObjectionRequest {
+pub fn raise(category: &str, record_id: &str) -> RaiseObjectionRequest {
     RaiseObjectionRequest {
         request_id: id(),
         source: "office".to_owned(),
@@ -93,7 +93,11 @@ fn raise(category: &str, record_id: &str) -> RaiseObjectionRequest {
     }
 }
 
-async fn decided(world: &World, objection: &Objection, decision: ObjectionState) -> Result<Objection, tonic::Status> {
+pub async fn decided(
+    world: &World,
+    objection: &Objection,
+    decision: ObjectionState,
+) -> Result<Objection, tonic::Status> {
     let request = DecideObjectionRequest {
         request_id: id(),
         objection_id: objection.objection_id.clone(),

@@ -6,9 +6,13 @@ use prost::Message as _;
 use ring::digest::{SHA256, digest};
 use sqlx::PgConnection;
 use uuid::Uuid;
+use zhirong_kernel::clock::{business_date, start_of_business_date};
 use zhirong_proto::matching::v1::{Calculation, Preapproval, PreapprovalVersion, RecalculateRequest};
 
 use crate::{error::Error, grpc::proto_time};
+
+/// Most questions of an enterprise that are kept of a day: nobody fills the disk by asking.
+const MOST_A_DAY: i64 = 1_000;
 
 /// The SHA-256 of a message as it is encoded here.
 #[must_use]
@@ -16,7 +20,7 @@ pub fn sha256(message: &impl prost::Message) -> Vec<u8> {
     digest(&SHA256, &message.encode_to_vec()).as_ref().to_vec()
 }
 
-/// Keeps a question with its answer's hash, unless it was asked before.
+/// Keeps a question with its answer's hash, unless it was asked before, or too many others were since the day began.
 pub async fn keep_calculation(
     conn: &mut PgConnection,
     question: &RecalculateRequest,
@@ -26,14 +30,21 @@ pub async fn keep_calculation(
     sqlx::query!(
         "INSERT INTO calculation_kept
              (calculation_id, enterprise_id, question, question_sha256, answer_sha256, profile_version, answered_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+         SELECT $1, $2, $3, $4, $5, $6, $7
+         WHERE NOT EXISTS (
+             SELECT FROM (SELECT answered_at FROM calculation_kept WHERE enterprise_id = $2
+                          ORDER BY calculation_id DESC OFFSET $8 LIMIT 1) AS last
+             WHERE last.answered_at >= $9)
+         ON CONFLICT DO NOTHING",
         Uuid::now_v7(),
         question.enterprise_id,
         question.encode_to_vec(),
         sha256(question),
         answer_sha256,
         question.profile_version,
-        now.to_sqlx() as _
+        now.to_sqlx() as _,
+        MOST_A_DAY - 1,
+        start_of_business_date(business_date(now)).map(|start| start.to_sqlx()) as _
     )
     .execute(conn)
     .await?;
@@ -143,4 +154,35 @@ pub async fn forget(conn: &mut PgConnection, enterprise_id: &str) -> Result<(), 
     .execute(conn)
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::database;
+
+    #[tokio::test]
+    async fn of_a_day_so_many_different_questions_are_kept_and_no_more() {
+        let (_database, pool) = database().await;
+        let mut tx = pool.begin().await.unwrap();
+        let (today, tomorrow): (Timestamp, Timestamp) =
+            ("2031-03-05T23:00:00+08:00".parse().unwrap(), "2031-03-06T00:00:00+08:00".parse().unwrap());
+        let mut ask = async |enterprise: &str, catalog_version, now| {
+            let question = RecalculateRequest {
+                enterprise_id: enterprise.to_owned(),
+                catalog_version,
+                ..RecalculateRequest::default()
+            };
+            keep_calculation(&mut tx, &question, &[0; 32], now).await.unwrap();
+            let query = "SELECT count(*) FROM calculation_kept WHERE enterprise_id = $1";
+            sqlx::query_scalar::<_, i64>(query).bind(enterprise).fetch_one(&mut *tx).await.unwrap()
+        };
+        for version in 1..=MOST_A_DAY {
+            assert_eq!(ask("a", version, today).await, version);
+            assert_eq!(ask("a", version, today).await, version, "asked again it is the same");
+        }
+        assert_eq!(ask("a", MOST_A_DAY + 1, today).await, MOST_A_DAY);
+        assert_eq!(ask("b", 1, today).await, 1, "another one's are not counted");
+        assert_eq!(ask("a", MOST_A_DAY + 1, tomorrow).await, MOST_A_DAY + 1);
+    }
 }

@@ -28,9 +28,7 @@ pub fn with(mut record: Value, changes: &[(&str, Value)]) -> Value {
 async fn settled(world: &World) {
     eventually(PATIENCE, "all is taken and computed", || async {
         let taken = zhirong_testkit::heard(&world.events, streams::GOVDATA, "profile-records").await?;
-        let undone = "SELECT (SELECT count(*) FROM reload WHERE judged_to IS NOT NULL OR forgetting)
-                             + (SELECT count(*) FROM profile WHERE stale OR changed IS NOT NULL)";
-        Ok((taken && world.rows::<i64>(undone).await == [0]).then_some(()))
+        Ok((taken && world.computed().await).then_some(()))
     })
     .await
     .unwrap();

@@ -84,13 +84,7 @@ async fn settled(world: &World) {
                 return Ok(None);
             }
         }
-        let undone: i64 = sqlx::query_scalar(
-            "SELECT (SELECT count(*) FROM reload WHERE judged_to IS NOT NULL OR forgetting)
-                  + (SELECT count(*) FROM profile WHERE stale OR changed IS NOT NULL)",
-        )
-        .fetch_one(&world.pool().await)
-        .await?;
-        Ok((undone == 0).then_some(()))
+        Ok(world.computed().await.then_some(()))
     })
     .await
     .unwrap();

@@ -140,6 +140,13 @@ impl World {
         rows.into_iter().map(|(value,)| value).collect()
     }
 
+    /// Whether every reload is applied and every profile computed that is marked.
+    pub async fn computed(&self) -> bool {
+        let undone = "SELECT (SELECT count(*) FROM reload WHERE judged_to IS NOT NULL OR forgetting)
+                           + (SELECT count(*) FROM profile WHERE stale OR changed IS NOT NULL)";
+        self.rows::<i64>(undone).await == [0]
+    }
+
     /// Stops it; it must end well. Leaves the database.
     pub async fn stop(self) -> TestDatabase {
         stop_all(self.replicas).await;

@@ -147,7 +147,7 @@ async fn settled(world: &World) -> Result<()> {
                 return Ok(None);
             }
         }
-        Ok((world.rows::<i64>("SELECT count(*) FROM profile WHERE stale").await == [0]).then_some(()))
+        Ok(world.computed().await.then_some(()))
     })
     .await
 }

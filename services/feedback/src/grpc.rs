@@ -123,9 +123,12 @@ impl Feedback {
         let mut tx = self.pool.begin().await?;
         let method = "/zhirong.feedback.v1.ContactService/SetContact";
         // Known by its blind index in the log of requests, which keeps a hash of it that could otherwise be guessed at.
-        let known = pb::SetContactRequest { phone: hex::encode(self.keys.blind(phone.reveal())), ..request.clone() };
+        let blinded = self.keys.blind_by_all(phone.reveal()).into_iter();
+        let forms: Vec<_> =
+            blinded.map(|blinded| pb::SetContactRequest { phone: hex::encode(blinded), ..request.clone() }).collect();
         let now = self.clock.now();
-        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, &known, now).await? {
+        let claim = idempotency::claim_by_forms(&mut tx, caller, method, &request.request_id, &forms, now).await?;
+        let slot = match claim {
             Claim::Replay(response) => return Ok(response),
             Claim::Fresh(slot) => slot,
         };

@@ -74,17 +74,20 @@ impl Trust {
         let mut tx = self.pool.begin().await?;
         let method = "/zhirong.profile.v1.PersonalDataService/PutLegalRepresentative";
         // Known by its blind index in the log of requests, which keeps a hash of them that could otherwise be guessed at.
-        let known = pb::PutLegalRepresentativeRequest {
-            request_id: request.request_id.clone(),
-            legal_representative: Some(pb::LegalRepresentative {
-                enterprise_id: person.enterprise_id.clone(),
-                name: hex::encode(
-                    self.masters.blind(&format!("{}\0{}\0{}", person.name, person.id_number, person.phone)),
-                ),
-                ..pb::LegalRepresentative::default()
-            }),
-        };
-        let slot = match idempotency::claim(&mut tx, caller, method, &request.request_id, &known, now).await? {
+        let blinded = self.masters.blind_by_all(&format!("{}\0{}\0{}", person.name, person.id_number, person.phone));
+        let forms: Vec<_> = blinded
+            .into_iter()
+            .map(|blinded| pb::PutLegalRepresentativeRequest {
+                request_id: request.request_id.clone(),
+                legal_representative: Some(pb::LegalRepresentative {
+                    enterprise_id: person.enterprise_id.clone(),
+                    name: hex::encode(blinded),
+                    ..pb::LegalRepresentative::default()
+                }),
+            })
+            .collect();
+        let claim = idempotency::claim_by_forms(&mut tx, caller, method, &request.request_id, &forms, now).await?;
+        let slot = match claim {
             Claim::Replay(response) => return Ok(response),
             Claim::Fresh(slot) => slot,
         };
@@ -169,7 +172,7 @@ impl Trust {
                 .zh("手机号码有误"));
         }
         let mut tx = self.pool.begin().await?;
-        let rows = store::persons_by_phone(&mut tx, &self.masters.blind(&request.phone), MOST).await?;
+        let rows = store::persons_by_phone(&mut tx, &self.masters.blind_by_all(&request.phone), MOST).await?;
         let found = rows.iter().map(|row| opened(&self.masters, row).map(|person| person::masked(&person)));
         let legal_representatives = found.collect::<Result<_, _>>().map_err(Problem::internal)?;
         let mut entries: Vec<_> =
@@ -183,10 +186,17 @@ impl Trust {
     }
 
     async fn key_rotation(&self) -> Result<pb::GetKeyRotationResponse, Problem> {
-        let newest_version = self.masters.seals();
+        let (newest_version, index_version) = (self.masters.seals(), self.masters.blinds());
         let mut conn = self.pool.acquire().await?;
-        let (done, remaining) = store::rotation(&mut conn, newest_version).await?;
-        Ok(pb::GetKeyRotationResponse { newest_version, done, remaining })
+        let [sealed, indexed] = store::rotation(&mut conn, newest_version, index_version).await?;
+        Ok(pb::GetKeyRotationResponse {
+            newest_version,
+            done: sealed.done,
+            remaining: sealed.remaining,
+            index_version,
+            indexed: indexed.done,
+            index_remaining: indexed.remaining,
+        })
     }
 }
 
@@ -222,7 +232,27 @@ fn sealed(masters: &MasterKeys, person: &pb::LegalRepresentative) -> Result<Seal
         name: key.seal(&person.name, "name", place)?,
         id_number: key.seal(&person.id_number, "id_number", place)?,
         phone: key.seal(&person.phone, "phone", place)?,
+        index_version: masters.blinds(),
         phone_index: masters.blind(&person.phone),
+    })
+}
+
+/// The same person by the keys that are used now.
+pub(super) fn renewed(masters: &MasterKeys, row: SealedPerson) -> Result<SealedPerson, Broken> {
+    let place = row.enterprise_id.as_str();
+    let kept = WrappedKey { version: row.key_version, sealed: row.data_key };
+    let phone_index = if row.index_version == masters.blinds() {
+        row.phone_index
+    } else {
+        masters.blind(&masters.unwrap(&kept, place)?.open(&row.phone, "phone", place)?)
+    };
+    let wrapped = masters.rewrap(&kept, place)?;
+    Ok(SealedPerson {
+        key_version: wrapped.version,
+        data_key: wrapped.sealed,
+        index_version: masters.blinds(),
+        phone_index,
+        ..row
     })
 }
 

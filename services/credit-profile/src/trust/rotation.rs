@@ -1,18 +1,17 @@
-//! Seals data keys with the master key that seals now, a few at a time while everything else goes on.
+//! Seals data keys with the master key that seals now, and indexes phones with the key that blinds now, a few at a time while
+//! everything else goes on.
 
 use std::sync::Arc;
 
 use sqlx::PgPool;
 use zhirong_runtime::passes::Pass;
 
-use super::{
-    seal::{MasterKeys, WrappedKey},
-    store,
-};
+use super::{persons::renewed, seal::MasterKeys, store};
 use crate::error::Error;
 
-/// Data keys of one transaction.
+/// Enterprises of one transaction.
 const BATCH: i64 = 100;
+
 /// Changes keys.
 pub struct Rotation {
     /// The database.
@@ -27,23 +26,32 @@ impl Pass for Rotation {
 
     /// Changes the keys of some enterprises.
     async fn batch(&self, after: &str) -> Result<Option<String>, Error> {
-        let seals = self.masters.seals();
+        let now = [self.masters.seals(), self.masters.blinds()];
         let mut tx = self.pool.begin().await?;
-        let rows = store::to_rotate(&mut tx, seals, &self.masters.versions(), after, BATCH).await?;
+        let rows = store::to_rotate(&mut tx, now, &self.masters.versions(), after, BATCH).await?;
         let Some(last) = rows.last().map(|row| row.enterprise_id.clone()) else {
             return Ok(None);
         };
         for row in rows {
-            let wrapped = WrappedKey { version: row.key_version, sealed: row.data_key };
-            match self.masters.rewrap(&wrapped, &row.enterprise_id) {
-                Ok(new) => store::rotated(&mut tx, &row.enterprise_id, new.version, &new.sealed).await?,
-                Err(error) => tracing::error!(enterprise = row.enterprise_id, %error, "a data key stays as it is"),
+            let enterprise = row.enterprise_id.clone();
+            match renewed(&self.masters, row) {
+                Ok(row) => store::renew_person(&mut tx, &row).await?,
+                Err(error) => tracing::error!(enterprise, %error, "what is sealed stays with the keys of before"),
             }
         }
         tx.commit().await?;
         let mut conn = self.pool.acquire().await?;
-        let (done, remaining) = store::rotation(&mut conn, seals).await?;
-        tracing::info!(version = seals, done, remaining, "data keys are being sealed anew");
+        let [seals, blinds] = now;
+        let [sealed, indexed] = store::rotation(&mut conn, seals, blinds).await?;
+        tracing::info!(
+            version = seals,
+            done = sealed.done,
+            remaining = sealed.remaining,
+            index_version = blinds,
+            indexed = indexed.done,
+            index_remaining = indexed.remaining,
+            "data keys are being sealed anew, and phones indexed"
+        );
         Ok(Some(last))
     }
 }

@@ -152,13 +152,21 @@ async fn the_signing_key_changes_between_releases_and_the_old_seed_can_be_droppe
 
 /// Seals personal data with these keys; ONE is what the tests' settings have.
 pub fn sealing(text: &str) -> credit_profile::Own {
+    keeping(&format!("index=ONE,{text}"))
+}
+
+/// Seals personal data and finds phones with these keys.
+fn keeping(text: &str) -> credit_profile::Own {
     let mut own = credit_profile::Own::for_tests();
-    let keys = text.replace("ONE", &key(8)).replace("TWO", &key(9));
-    own.trust.data_keys = format!("index={},{keys}", key(8)).into();
+    own.trust.data_keys = text.replace("ONE", &key(8)).replace("TWO", &key(9)).into();
     own
 }
 
 async fn put(channel: &Channel, uscc: &Uscc) {
+    put_by(channel, uscc, id()).await;
+}
+
+async fn put_by(channel: &Channel, uscc: &Uscc, request_id: String) -> LegalRepresentative {
     let person = LegalRepresentative {
         enterprise_id: uscc.to_string(),
         name: "示例法人".to_owned(),
@@ -166,9 +174,18 @@ async fn put(channel: &Channel, uscc: &Uscc) {
         phone: "13800000001".to_owned(),
         masked: false,
     };
-    let request = PutLegalRepresentativeRequest { request_id: id(), legal_representative: Some(person) };
+    let request = PutLegalRepresentativeRequest { request_id, legal_representative: Some(person) };
     let mut client = PersonalDataServiceClient::new(channel.clone());
-    client.put_legal_representative(as_enterprise(uscc, request)).await.unwrap();
+    let kept = client.put_legal_representative(as_enterprise(uscc, request)).await.unwrap().into_inner();
+    kept.legal_representative.unwrap()
+}
+
+/// Whom the phone of all of them finds.
+async fn find(channel: &Channel) -> Vec<String> {
+    let request = FindByPhoneRequest { phone: "13800000001".to_owned() };
+    let mut client = PersonalDataServiceClient::new(channel.clone());
+    let found = client.find_by_phone(as_staff(request)).await.unwrap().into_inner().legal_representatives;
+    found.into_iter().map(|of| of.enterprise_id).collect()
 }
 
 /// Until so many data keys are sealed with key 2 and so many are not.
@@ -198,12 +215,6 @@ async fn keys_change_while_all_are_found_and_the_progress_is_told() {
         .unwrap();
     let mut world = world.again(sealing("1=ONE,2=TWO")).await;
     progresses(&world.channel, 2, 1).await;
-    let find = async |channel: &Channel| {
-        let request = FindByPhoneRequest { phone: "13800000001".to_owned() };
-        let mut client = PersonalDataServiceClient::new(channel.clone());
-        let found = client.find_by_phone(as_staff(request)).await.unwrap().into_inner().legal_representatives;
-        found.into_iter().map(|of| of.enterprise_id).collect::<Vec<_>>()
-    };
     let expected: Vec<String> = all.iter().map(ToString::to_string).collect();
     assert_eq!(find(&world.channel).await, expected, "those of either key are found");
     change.commit().await.unwrap();
@@ -239,5 +250,45 @@ async fn replicas_that_still_seal_with_the_old_key_read_what_the_new_one_seals()
     let world = world.again(sealing("2=TWO")).await;
     read(&world.channel, &one).await;
     read(&world.channel, &two).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_that_finds_phones_changes_while_all_are_found_and_repeated_requests_are_known() {
+    let mut world = World::trusted().await;
+    let all = [1, 2, 3, 4].map(enterprise);
+    for uscc in &all[..2] {
+        put(&world.channel, uscc).await;
+    }
+    let (early, late) = (id(), id());
+    let first = put_by(&world.channel, &all[2], early.clone()).await;
+    let mut expected: Vec<String> = all.iter().map(ToString::to_string).collect();
+    expected.sort();
+
+    // Known everywhere, and used by one replica already.
+    world = world.again(keeping("index=ONE,index2=TWO,blind=1,1=ONE")).await;
+    let new = world.beside(keeping("index=ONE,index2=TWO,1=ONE")).await;
+    let second = put_by(&new, &all[3], late.clone()).await;
+    for channel in [&world.channel, &new] {
+        assert_eq!(find(channel).await, expected, "those of either key are found");
+        assert_eq!(put_by(channel, &all[2], early.clone()).await, first);
+        assert_eq!(put_by(channel, &all[3], late.clone()).await, second);
+    }
+
+    // Used everywhere: what the old one indexed is indexed anew.
+    world = world.again(keeping("index=ONE,index2=TWO,1=ONE")).await;
+    eventually(PATIENCE, "all phones are indexed with key 2", || async {
+        assert_eq!(find(&world.channel).await, expected, "at any moment of the change");
+        let mut client = PersonalDataServiceClient::new(world.channel.clone());
+        let now = client.get_key_rotation(as_operator(GetKeyRotationRequest {})).await.unwrap().into_inner();
+        assert_eq!((now.newest_version, now.done, now.remaining), (1, 4, 0), "data keys stay");
+        assert_eq!((now.index_version, now.indexed + now.index_remaining), (2, 4));
+        Ok((now.index_remaining == 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    world = world.again(keeping("index2=TWO,1=ONE")).await;
+    assert_eq!(find(&world.channel).await, expected);
+    assert_eq!(put_by(&world.channel, &all[3], late).await, second);
     world.stop().await;
 }

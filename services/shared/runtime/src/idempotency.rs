@@ -42,16 +42,33 @@ pub async fn claim<Q: Message, R: Message + Default>(
     request: &Q,
     now: Timestamp,
 ) -> Result<Claim<R>, Problem> {
+    claim_by_forms(tx, caller, method, request_id, std::slice::from_ref(request), now).await
+}
+
+/// Claims a request id for a request that is kept in another form than it came in, because of what it says: the first of the
+/// forms is kept, and by each of them the request is known again.
+///
+/// # Errors
+/// As [`claim`].
+pub async fn claim_by_forms<Q: Message, R: Message + Default>(
+    tx: &mut PgConnection,
+    caller: &Caller,
+    method: &'static str,
+    request_id: &str,
+    forms: &[Q],
+    now: Timestamp,
+) -> Result<Claim<R>, Problem> {
     let request_id = parse(request_id)?;
     let caller = caller.key();
-    let hash: [u8; 32] = Sha256::digest(request.encode_to_vec()).into();
+    let hashes: Vec<Vec<u8>> = forms.iter().map(|form| Sha256::digest(form.encode_to_vec()).to_vec()).collect();
+    let hash = hashes.first().ok_or_else(|| Problem::internal("a request without a form"))?;
     let inserted = sqlx::query!(
         "INSERT INTO runtime.request_log (caller, method, request_id, request_hash, created_at)
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
         caller,
         method,
         request_id,
-        hash.as_slice(),
+        hash,
         jiff_sqlx::Timestamp::from(now) as _,
     )
     .execute(&mut *tx)
@@ -67,7 +84,7 @@ pub async fn claim<Q: Message, R: Message + Default>(
     )
     .fetch_one(tx)
     .await?;
-    if first.request_hash != hash {
+    if !hashes.contains(&first.request_hash) {
         return Err(Problem::invalid("REQUEST_ID_REUSED", "this request id was used with another request")
             .field("request_id", "must be new for a new request")
             .zh("请求编号已用于其他请求"));

@@ -13,6 +13,8 @@ use ring::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 const KEY: usize = 32;
+/// The version of the key that is called `index` alone: once there was no other.
+const FIRST: i32 = 1;
 
 /// Something was not sealed with this key for this place, or was changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,8 +25,10 @@ pub struct Broken;
 pub struct MasterKeys {
     context: &'static str,
     masters: BTreeMap<i32, LessSafeKey>,
-    index: hmac::Key,
     seals: i32,
+    index: hmac::Key,
+    blinds: i32,
+    other_indexes: BTreeMap<i32, hmac::Key>,
 }
 
 /// The key of one row.
@@ -43,7 +47,8 @@ pub struct WrappedKey {
 
 impl MasterKeys {
     /// The keys of a setting: `index=<base64>,1=<base64>,2=<base64>`, each of 32 bytes. The highest number seals, unless
-    /// `seal=1` names another: so every replica can know a key before one of them uses it.
+    /// `seal=1` names another: so every replica can know a key before one of them uses it. So it is with the keys of blind
+    /// indexes: `index` is the first of them, `index2` the second, and `blind=1` names the one that is used.
     ///
     /// `setting` is its name in messages. `context` is authenticated with all that these keys seal, so that what one service has
     /// sealed means nothing to another; it never changes.
@@ -54,29 +59,36 @@ impl MasterKeys {
         let keys = read_secret(keys, file)?;
         let wrong = || {
             Error::Config(format!(
-                "{setting} must be like `index=KEY,1=KEY`, or with `seal=1` to name what seals, each KEY 32 random bytes in base64; none is built in"
+                "{setting} must be like `index=KEY,1=KEY`, or with `seal=1` and `blind=1` to name which of several are used, each KEY 32 random bytes in base64; none is built in"
             ))
         };
-        let (mut masters, mut index, mut seals) = (BTreeMap::new(), None, None);
+        let (mut masters, mut seals) = (BTreeMap::new(), None);
+        let (mut indexes, mut blinds) = (BTreeMap::new(), None);
+        let number = |text: &str| text.parse().ok().filter(|number: &i32| *number > 0).ok_or_else(wrong);
         for part in keys.expose_secret().split(',') {
             let (name, key) = part.trim().split_once('=').ok_or_else(wrong)?;
-            if name == "seal" {
-                seals = Some(key.parse().map_err(|_| wrong())?);
-                continue;
-            }
-            let key = STANDARD.decode(key).ok().filter(|key| key.len() == KEY).ok_or_else(wrong)?;
-            if name == "index" {
-                index = Some(hmac::Key::new(hmac::HMAC_SHA256, &key));
-            } else {
-                let version: i32 = name.parse().ok().filter(|version| *version > 0).ok_or_else(wrong)?;
-                if masters.insert(version, cipher(&key).map_err(|_| wrong())?).is_some() {
-                    return Err(wrong());
+            match name {
+                "seal" => seals = Some(number(key)?),
+                "blind" => blinds = Some(number(key)?),
+                _ => {
+                    let key = STANDARD.decode(key).ok().filter(|key| key.len() == KEY).ok_or_else(wrong)?;
+                    let double = if let Some(version) = name.strip_prefix("index") {
+                        let version = if version.is_empty() { FIRST } else { number(version)? };
+                        indexes.insert(version, hmac::Key::new(hmac::HMAC_SHA256, &key)).is_some()
+                    } else {
+                        masters.insert(number(name)?, cipher(&key).map_err(|_| wrong())?).is_some()
+                    };
+                    if double {
+                        return Err(wrong());
+                    }
                 }
             }
         }
         let seals = seals.or_else(|| masters.keys().max().copied());
         let seals = seals.filter(|version| masters.contains_key(version)).ok_or_else(wrong)?;
-        Ok(Self { context, masters, index: index.ok_or_else(wrong)?, seals })
+        let blinds = blinds.or_else(|| indexes.keys().max().copied()).ok_or_else(wrong)?;
+        let index = indexes.remove(&blinds).ok_or_else(wrong)?;
+        Ok(Self { context, masters, seals, index, blinds, other_indexes: indexes })
     }
 
     /// The version that seals now.
@@ -118,10 +130,23 @@ impl MasterKeys {
         self.wrap(&self.bare(wrapped, place)?, place)
     }
 
-    /// What finds equal texts without telling them.
+    /// The version of the key that blinds now.
+    #[must_use]
+    pub fn blinds(&self) -> i32 {
+        self.blinds
+    }
+
+    /// What finds equal texts without telling them, by the key that blinds now.
     #[must_use]
     pub fn blind(&self, text: &str) -> Vec<u8> {
         hmac::sign(&self.index, text.as_bytes()).as_ref().to_vec()
+    }
+
+    /// The same by every key, first by the one that blinds now: what was blinded by another one is found too.
+    #[must_use]
+    pub fn blind_by_all(&self, text: &str) -> Vec<Vec<u8>> {
+        let all = std::iter::once(&self.index).chain(self.other_indexes.values());
+        all.map(|key| hmac::sign(key, text.as_bytes()).as_ref().to_vec()).collect()
     }
 
     fn wrap(&self, key: &[u8], place: &str) -> Result<WrappedKey, Broken> {
@@ -251,7 +276,26 @@ mod tests {
         let known = read(CONTEXT, &known).unwrap();
         assert_eq!((known.seals(), known.fresh("b").unwrap().1.version), (1, 1), "a key is known before it seals");
         assert!(known.unwrap(&new, "a").is_ok());
-        assert_eq!(keys(&[1]).blind("x"), keys(&[2]).blind("x"), "and what was indexed is still found");
+        assert_eq!(keys(&[1]).blind_by_all("x"), keys(&[2]).blind_by_all("x"), "and what was indexed is still found");
+    }
+
+    #[test]
+    fn after_a_change_of_index_keys_the_old_one_is_not_needed() {
+        let key = |version: u8| STANDARD.encode([version; KEY]);
+        let read = |indexes: &str| read(CONTEXT, &format!("{indexes},1={}", key(1))).unwrap();
+        let (old, new) = (format!("index={}", key(8)), format!("index2={}", key(9)));
+        let first = read(&old);
+        let known = read(&format!("{old},{new},blind=1"));
+        let used = read(&format!("{old},{new}"));
+        let last = read(&new);
+        assert_eq!([&first, &known, &used, &last].map(MasterKeys::blinds), [1, 1, 2, 2]);
+        let blind = |keys: &MasterKeys| keys.blind("x");
+        assert_eq!(blind(&known), blind(&first), "a key is known before it blinds");
+        assert_eq!(blind(&used), blind(&last));
+        assert_ne!(blind(&first), blind(&last));
+        assert_eq!(known.blind_by_all("x"), [blind(&first), blind(&last)], "first by the one that is used");
+        assert_eq!(used.blind_by_all("x"), [blind(&last), blind(&first)]);
+        assert_eq!(last.blind_by_all("x"), [blind(&last)]);
     }
 
     #[test]
@@ -266,6 +310,10 @@ mod tests {
             format!("index={key},1={key},1={key}"),
             format!("index={key},1={key},seal=2"),
             format!("index={key},1={key},seal=x"),
+            format!("index={key},index1={key},1={key}"),
+            format!("index0={key},1={key}"),
+            format!("indexes={key},1={key}"),
+            format!("index={key},1={key},blind=2"),
         ] {
             let refused = read(CONTEXT, &text).err().unwrap().to_string();
             assert!(refused.contains("personal.data_keys must be like"), "{text}: {refused}");

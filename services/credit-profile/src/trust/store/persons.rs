@@ -18,6 +18,8 @@ pub struct SealedPerson {
     pub id_number: Vec<u8>,
     /// The sealed phone.
     pub phone: Vec<u8>,
+    /// Which index key made what finds the phone.
+    pub index_version: i32,
     /// What finds the phone.
     pub phone_index: Vec<u8>,
 }
@@ -26,18 +28,19 @@ pub struct SealedPerson {
 pub async fn put_person(conn: &mut PgConnection, row: &SealedPerson, now: Timestamp) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO legal_representative
-             (enterprise_id, key_version, data_key, name, id_number, phone, phone_index, changed_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             (enterprise_id, key_version, data_key, name, id_number, phone, index_version, phone_index, changed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT (enterprise_id) DO UPDATE
              SET key_version = excluded.key_version, data_key = excluded.data_key, name = excluded.name,
-                 id_number = excluded.id_number, phone = excluded.phone, phone_index = excluded.phone_index,
-                 changed_at = excluded.changed_at",
+                 id_number = excluded.id_number, phone = excluded.phone, index_version = excluded.index_version,
+                 phone_index = excluded.phone_index, changed_at = excluded.changed_at",
         row.enterprise_id,
         row.key_version,
         row.data_key,
         row.name,
         row.id_number,
         row.phone,
+        row.index_version,
         row.phone_index,
         now.to_sqlx() as _
     )
@@ -50,7 +53,7 @@ pub async fn put_person(conn: &mut PgConnection, row: &SealedPerson, now: Timest
 pub async fn person(conn: &mut PgConnection, enterprise_id: &str) -> Result<Option<SealedPerson>, sqlx::Error> {
     sqlx::query_as!(
         SealedPerson,
-        "SELECT enterprise_id, key_version, data_key, name, id_number, phone, phone_index
+        "SELECT enterprise_id, key_version, data_key, name, id_number, phone, index_version, phone_index
          FROM legal_representative WHERE enterprise_id = $1",
         enterprise_id
     )
@@ -61,35 +64,36 @@ pub async fn person(conn: &mut PgConnection, enterprise_id: &str) -> Result<Opti
 /// Whom a phone represents.
 pub async fn persons_by_phone(
     conn: &mut PgConnection,
-    phone_index: &[u8],
+    phone_indexes: &[Vec<u8>],
     most: i64,
 ) -> Result<Vec<SealedPerson>, sqlx::Error> {
     sqlx::query_as!(
         SealedPerson,
-        "SELECT enterprise_id, key_version, data_key, name, id_number, phone, phone_index
-         FROM legal_representative WHERE phone_index = $1 ORDER BY enterprise_id LIMIT $2",
-        phone_index,
+        "SELECT enterprise_id, key_version, data_key, name, id_number, phone, index_version, phone_index
+         FROM legal_representative WHERE phone_index = ANY($1) ORDER BY enterprise_id LIMIT $2",
+        phone_indexes,
         most
     )
     .fetch_all(conn)
     .await
 }
 
-/// Some after this enterprise, in order, whose data key is sealed with another master key than the one that seals now, one that
-/// the settings still have; locked.
+/// Some after this enterprise, in order, whose data key is sealed, or whose phone is indexed, with another key than the one of now,
+/// and whose data key can be opened by a key of the settings; locked.
 pub async fn to_rotate(
     conn: &mut PgConnection,
-    seals: i32,
+    [seals, blinds]: [i32; 2],
     known: &[i32],
     after: &str,
     most: i64,
 ) -> Result<Vec<SealedPerson>, sqlx::Error> {
     sqlx::query_as!(
         SealedPerson,
-        "SELECT enterprise_id, key_version, data_key, name, id_number, phone, phone_index
-         FROM legal_representative WHERE enterprise_id > $3 AND key_version <> $1 AND key_version = ANY($2)
-         ORDER BY enterprise_id LIMIT $4 FOR UPDATE SKIP LOCKED",
+        "SELECT enterprise_id, key_version, data_key, name, id_number, phone, index_version, phone_index
+         FROM legal_representative WHERE enterprise_id > $4 AND (key_version <> $1 OR index_version <> $2) AND key_version = ANY($3)
+         ORDER BY enterprise_id LIMIT $5 FOR UPDATE SKIP LOCKED",
         seals,
+        blinds,
         known,
         after,
         most
@@ -98,32 +102,44 @@ pub async fn to_rotate(
     .await
 }
 
-/// Keeps a data key sealed anew.
-pub async fn rotated(
-    conn: &mut PgConnection,
-    enterprise_id: &str,
-    version: i32,
-    data_key: &[u8],
-) -> Result<(), sqlx::Error> {
+/// Keeps what was made anew by other keys.
+pub async fn renew_person(conn: &mut PgConnection, row: &SealedPerson) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE legal_representative SET key_version = $2, data_key = $3 WHERE enterprise_id = $1",
-        enterprise_id,
-        version,
-        data_key
+        "UPDATE legal_representative SET key_version = $2, data_key = $3, index_version = $4, phone_index = $5
+         WHERE enterprise_id = $1",
+        row.enterprise_id,
+        row.key_version,
+        row.data_key,
+        row.index_version,
+        row.phone_index
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// How many data keys are sealed with the master key that seals now, and how many are not.
-pub async fn rotation(conn: &mut PgConnection, seals: i32) -> Result<(i64, i64), sqlx::Error> {
+/// How far a change of keys has come.
+pub struct KeyProgress {
+    /// Made with the key that is used now.
+    pub done: i64,
+    /// Made with another one.
+    pub remaining: i64,
+}
+
+/// Of the data keys, and of the indexes of phones.
+pub async fn rotation(conn: &mut PgConnection, seals: i32, blinds: i32) -> Result<[KeyProgress; 2], sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT count(*) FILTER (WHERE key_version = $1) AS "done!", count(*) FILTER (WHERE key_version <> $1) AS "left!"
+        r#"SELECT count(*) FILTER (WHERE key_version = $1) AS "sealed!", count(*) FILTER (WHERE key_version <> $1) AS "unsealed!",
+                  count(*) FILTER (WHERE index_version = $2) AS "indexed!",
+                  count(*) FILTER (WHERE index_version <> $2) AS "unindexed!"
            FROM legal_representative"#,
-        seals
+        seals,
+        blinds
     )
     .fetch_one(conn)
     .await?;
-    Ok((row.done, row.left))
+    Ok([
+        KeyProgress { done: row.sealed, remaining: row.unsealed },
+        KeyProgress { done: row.indexed, remaining: row.unindexed },
+    ])
 }

@@ -27,6 +27,7 @@ mod quality;
 mod reloads;
 mod scorecard;
 mod tier;
+mod trial;
 
 /// The gRPC face of the credit profile.
 #[derive(Clone)]

@@ -137,6 +137,11 @@ pub async fn profile(conn: &mut PgConnection, enterprise_id: &str) -> Result<Opt
     .transpose()
 }
 
+/// How many profiles have been computed at least once.
+pub async fn count_profiles(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM profile WHERE version > 0"#).fetch_one(conn).await
+}
+
 /// Profiles in order of USCC, after a cursor.
 pub async fn list_profiles(conn: &mut PgConnection, after: Option<&str>, most: i64) -> Result<Vec<Profile>, Error> {
     let rows = sqlx::query_scalar!(

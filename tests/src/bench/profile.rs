@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use sqlx::{PgPool, postgres::PgPoolOptions, types::Json};
 use zhirong_kernel::uscc::Uscc;
 use zhirong_proto::profile::v1::{
-    GetProfileRequest, feature_value::Kind, profile_service_client::ProfileServiceClient,
+    GetProfileRequest, TryScorecardRequest, feature_value::Kind, profile_service_client::ProfileServiceClient,
+    scorecard_service_client::ScorecardServiceClient,
 };
 
 use super::{Figures, Measure, changed, median, spine::cpu};
@@ -51,6 +52,8 @@ pub async fn run() -> Result<Figures> {
     let (bare, ours) = (median(&mut bare), median(&mut ours));
     println!("one record after the other");
     let seen = seen(&district).await?;
+    println!("a scorecard that is tried");
+    let tried = tried(&district).await?;
     println!("one changed record of {} of an enterprise", changed::RECORDS);
     let (by_change, as_a_whole) = changed::measure(&district, &pool, &examples()?).await?;
     district.stop().await?;
@@ -66,6 +69,7 @@ pub async fn run() -> Result<Figures> {
             seen[seen.len() / 2],
             seen[seen.len() - 1]
         ),
+        tried,
     ];
     let figures = vec![
         Measure {
@@ -231,6 +235,20 @@ async fn seen(district: &District) -> Result<Vec<f64>> {
     }
     times.sort_by(f64::total_cmp);
     Ok(times)
+}
+
+/// How long it takes to try a scorecard on all profiles.
+async fn tried(district: &District) -> Result<String> {
+    let mut scorecards = ScorecardServiceClient::new(district.as_staff().await?);
+    let began = Instant::now();
+    let request = TryScorecardRequest { version: 1 };
+    let trial = scorecards.try_scorecard(request).await?.into_inner().trial.context("a trial")?;
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(format!(
+        "a scorecard is tried on {} profiles in {seconds:.2} s, {:.0} a second",
+        trial.profiles,
+        trial.profiles as f64 / seconds
+    ))
 }
 
 /// Returns when no profile is to be computed any more.

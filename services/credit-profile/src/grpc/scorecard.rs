@@ -4,8 +4,8 @@ use tonic::{Request, Response, Status};
 use zhirong_proto::profile::v1::{
     Contribution, DraftScorecardRequest, DraftScorecardResponse, GivenScore, ListScorecardsRequest,
     ListScorecardsResponse, ListScoresRequest, ListScoresResponse, RecomputeScoreRequest, RecomputeScoreResponse,
-    ReviewScorecardRequest, ReviewScorecardResponse, TryScorecardRequest, TryScorecardResponse,
-    scorecard_service_server::ScorecardService,
+    ReviewScorecardRequest, ReviewScorecardResponse, StreamScorecardTrialRequest, TryScorecardRequest,
+    TryScorecardResponse, scorecard_service_server::ScorecardService,
 };
 use zhirong_runtime::{
     caller::Caller,
@@ -14,16 +14,17 @@ use zhirong_runtime::{
     problem::Problem,
 };
 
-use super::{Profiles, full, whose};
+use super::{
+    Profiles, full,
+    trial::{Trials, UnderWay},
+    whose,
+};
 use crate::{
     error::Error,
     profile::{known, score_message, value_message},
-    scorecard::{check, odds, trial::Trial},
-    store::{self, scorecards},
+    scorecard::{check, odds},
+    store::scorecards,
 };
-
-/// Profiles that a trial reads at a time.
-const AT_ONCE: i64 = 500;
 
 #[tonic::async_trait]
 impl ScorecardService for Profiles {
@@ -39,7 +40,17 @@ impl ScorecardService for Profiles {
         &self,
         request: Request<TryScorecardRequest>,
     ) -> Result<Response<TryScorecardResponse>, Status> {
-        Ok(Response::new(self.try_scorecard(request.into_inner().version).await?))
+        let trial = UnderWay::begin(&self.pool, request.into_inner().version).await?.end().await?;
+        Ok(Response::new(TryScorecardResponse { trial: Some(trial) }))
+    }
+
+    type StreamScorecardTrialStream = Trials;
+
+    async fn stream_scorecard_trial(
+        &self,
+        request: Request<StreamScorecardTrialRequest>,
+    ) -> Result<Response<Trials>, Status> {
+        Ok(Response::new(UnderWay::begin(&self.pool, request.into_inner().version).await?.told()))
     }
 
     async fn review_scorecard(
@@ -102,29 +113,6 @@ impl Profiles {
         slot.complete(&mut tx, &response).await?;
         tx.commit().await?;
         Ok(response)
-    }
-
-    /// Reads page by page in one snapshot, so that the trial is of one moment and no row is locked.
-    async fn try_scorecard(&self, version: i32) -> Result<TryScorecardResponse, Problem> {
-        let mut tx = self.pool.begin().await?;
-        store::one_snapshot(&mut tx).await?;
-        let tried = scorecards::get(&mut tx, version).await?.card()?;
-        let in_force = scorecards::in_force(&mut tx).await?;
-        let mut trial = Trial::default();
-        let mut after: Option<String> = None;
-        loop {
-            let profiles = store::list_profiles(&mut tx, after.as_deref(), AT_ONCE).await?;
-            for profile in &profiles {
-                let known = known(profile);
-                let (before, after) = (in_force.score(&known), tried.score(&known));
-                trial.add(&profile.enterprise_id, before.as_ref(), after.as_ref());
-            }
-            match profiles.last() {
-                Some(last) if full(profiles.len(), AT_ONCE) => after = Some(last.enterprise_id.clone()),
-                _ => break,
-            }
-        }
-        Ok(TryScorecardResponse { trial: Some(trial.finish(&tried, &in_force)) })
     }
 
     async fn review_scorecard(

@@ -33,6 +33,12 @@ impl Trial {
         *count = count.saturating_add(1);
     }
 
+    /// How many profiles it has seen.
+    #[must_use]
+    pub fn profiles(&self) -> i64 {
+        self.profiles
+    }
+
     /// What came out.
     #[must_use]
     pub fn finish(mut self, tried: &Scorecard, in_force: &Scorecard) -> ScorecardTrial {

@@ -2,14 +2,16 @@
 
 use crate::scored::integer;
 use crate::world::{PATIENCE, World, as_enterprise, enterprise, id, staff};
+use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use zhirong_kernel::uscc::Uscc;
 use zhirong_proto::profile::v1::{
-    Distribution, DraftScorecardRequest, ListScorecardsRequest, ListScoresRequest, RecomputeScoreRequest,
-    RecomputeScoreResponse, ReviewScorecardRequest, Scorecard, ScorecardState, ScorecardStatus, TryScorecardRequest,
-    scorecard_service_client::ScorecardServiceClient,
+    Distribution, DraftScorecardRequest, ListScorecardsRequest, ListScoresRequest, Profile, RecomputeScoreRequest,
+    RecomputeScoreResponse, ReviewScorecardRequest, Scorecard, ScorecardState, ScorecardStatus, ScorecardTrial,
+    ScorecardTrialProgress, StreamScorecardTrialRequest, TryScorecardRequest,
+    scorecard_service_client::ScorecardServiceClient, stream_scorecard_trial_response::Element,
 };
 use zhirong_testkit::eventually;
 
@@ -159,6 +161,59 @@ async fn a_new_card_is_tried_reviewed_by_another_and_then_counts_for_all() {
     assert_eq!(recompute(&world, uscc, 99, 0).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(reason(&recompute(&world, uscc, 1, 99).await.unwrap_err()), "SCORECARD_NOT_FOUND");
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_on_many_profiles_tells_how_far_it_has_come_and_is_of_one_moment() {
+    let world = World::scored(&FEATURES).await;
+    world.observe(&enterprise(0), 1, &data(3)).await;
+    let one = world.profile_when(&enterprise(0), "it has its score", |of| integer(of, "credit_score").is_some()).await;
+    let drafted = draft(&world, stricter(in_force(&world).await)).await.unwrap();
+    let version = drafted.scorecard.unwrap().version;
+    let (many, added) = (1_200, 1_300);
+    alike(&world, &one, 1..many).await;
+
+    let request = StreamScorecardTrialRequest { version };
+    let mut told = client(&world).stream_scorecard_trial(staff("author", request)).await.unwrap().into_inner();
+    let (mut progress, mut ends) = (Vec::<ScorecardTrialProgress>::new(), Vec::<ScorecardTrial>::new());
+    while let Some(message) = told.message().await.unwrap() {
+        match message.element.unwrap() {
+            Element::Progress(far) => {
+                if progress.is_empty() {
+                    alike(&world, &one, many..added).await;
+                }
+                assert!(ends.is_empty(), "the end comes last");
+                progress.push(far);
+            }
+            Element::Trial(trial) => ends.push(trial),
+        }
+    }
+    let of = i64::from(many);
+    assert_eq!(progress, [500, 1_000].map(|profiles| ScorecardTrialProgress { profiles, of }));
+    let [end] = ends.try_into().unwrap();
+    assert_eq!((end.profiles, end.scored_by_both, end.change.unwrap().mean_milli), (of, of, -120_000));
+
+    let request = TryScorecardRequest { version };
+    let now = client(&world).try_scorecard(staff("author", request)).await.unwrap().into_inner().trial.unwrap();
+    assert_eq!(now.profiles, i64::from(added));
+    let unknown = StreamScorecardTrialRequest { version: 99 };
+    let refused = client(&world).stream_scorecard_trial(staff("author", unknown)).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::NotFound, "SCORECARD_NOT_FOUND"));
+    world.stop().await;
+}
+
+/// Enterprises of whom the same is known.
+async fn alike(world: &World, one: &Profile, numbers: std::ops::Range<u32>) {
+    let (ids, contents): (Vec<String>, Vec<Vec<u8>>) = numbers
+        .map(|number| {
+            let enterprise_id = enterprise(number).to_string();
+            (enterprise_id.clone(), Profile { enterprise_id, ..one.clone() }.encode_to_vec())
+        })
+        .unzip();
+    // Of a day to come, so that they are not computed again from records that are not there.
+    let statement = "INSERT INTO profile (enterprise_id, version, content, computed_on, stale)
+                     SELECT id, 1, content, now()::date + 2, false FROM unnest($1::text[], $2::bytea[]) AS of (id, content)";
+    sqlx::query(statement).bind(ids).bind(contents).execute(&world.pool().await).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
